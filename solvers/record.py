@@ -1,0 +1,92 @@
+"""Recording a run: each rank keeps its own values, the root puts them in order once the run is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from dolfinx.common import IndexMap
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Record:
+    """Values of chosen dofs over the levels of a run; no communication while it runs.
+
+    Args:
+        comm: Communicator of the run.
+        local: Where the recorded dofs stand in the stepper's array on this rank.
+        permutation: Root: column of the gathered values for each recorded dof in the wanted order; empty elsewhere.
+    """
+
+    comm: MPI.Comm
+    local: NDArray[np.int64]
+    permutation: NDArray[np.int64]
+
+    def history(self, num_levels: int) -> NDArray[np.float64]:
+        """Room for the values of this rank, shape ``(num_levels, num_recorded_local)``."""
+        return np.empty((num_levels, len(self.local)))
+
+    def store(self, row: NDArray[np.float64], state: NDArray[np.float64]) -> None:
+        """Copy the recorded dofs of a state into a row of the history. Local."""
+        np.take(state, self.local, out=row, mode="clip")
+
+    def gather(self, history: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """All values in the wanted order on the root, ``None`` elsewhere. Collective on comm."""
+        parts = [history] if self.comm.size == 1 else self.comm.gather(history, root=0)
+        if parts is None:
+            return None
+        joined = parts[0] if len(parts) == 1 else np.hstack(parts)
+        return np.take(joined, self.permutation, axis=1)
+
+
+def record_of(
+    comm: MPI.Comm, index_map: IndexMap, order: NDArray[np.int32], owned_dofs: NDArray[np.int32], wanted: NDArray[np.int64]
+) -> Record:
+    """A record of owned dofs. Collective on comm.
+
+    Args:
+        comm: Communicator of the run.
+        index_map: The space's dofs.
+        order: The stepper's order of the owned dofs.
+        owned_dofs: Owned dofs of this rank to record.
+        wanted: Global dofs in the order in which the root wants them.
+    """
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    mine = index_map.local_range[0] + owned_dofs.astype(np.int64)
+    parts = comm.gather(mine, root=0)
+    permutation = np.empty(0, dtype=np.int64)
+    if parts is not None:
+        joined = np.concatenate(parts)
+        by_id = np.argsort(joined)
+        permutation = by_id[np.searchsorted(joined, wanted, sorter=by_id)]
+    return Record(comm, position[owned_dofs], permutation)
+
+
+def gather_rows(
+    comm: MPI.Comm, rows: sp.csr_matrix, row_numbers: NDArray[np.int64], num_rows: int
+) -> sp.csr_matrix | None:
+    """A distributed matrix on the root; ``None`` elsewhere. Collective on comm.
+
+    Args:
+        comm: Communicator of the mesh.
+        rows: This rank's rows, global columns.
+        row_numbers: Number of each row in the result.
+        num_rows: Rows of the result.
+    """
+    entries = rows.tocoo()
+    parts = comm.gather((row_numbers[entries.row], entries.col, entries.data), root=0)
+    if parts is None:
+        return None
+    row, column, data = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return sp.csr_matrix((data, (row, column)), shape=(num_rows, rows.shape[1]))
+
+
+def canonical_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Order of points by y, then x, insensitive to round-off. Local."""
+    scale = float(np.ptp(points)) if len(points) else 1.0
+    rounded = np.round(points / scale, 9)
+    return np.lexsort((rounded[:, 0], rounded[:, 1]))

@@ -1,0 +1,259 @@
+"""A run on the zone Ω' alone, fed with boundary data level by level, under either interface condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from solvers.full import make_stepper
+from solvers.interface import locate_interface
+from solvers.mesh import Defect, Domain, with_defect
+from solvers.operators import (
+    Discretization,
+    Operators,
+    assemble_boundary_damping,
+    assemble_mass,
+    assemble_stiffness,
+    function_space,
+)
+from solvers.points import PointEvaluator
+from solvers.record import canonical_order, gather_rows, record_of
+from solvers.stability import stable_dt
+from solvers.stepping import Stepper, march
+from solvers.time import TimeGrid
+from solvers.trace import Interface, Trace
+
+INTERFACE_CONDITIONS = ("dirichlet", "impedance")
+
+
+class BoundarySource(Protocol):
+    """Boundary data of a zone run, asked for level by level; recorded and predicted data look the same."""
+
+    def datum(self, n: int) -> NDArray[np.float64]:
+        """What drives the step from level n to n + 1, at this rank's dofs of Γ in canonical order.
+
+        Under ``dirichlet`` the displacement at level n + 1, under ``impedance`` the nodal datum g at level n.
+        """
+        ...
+
+    def magnitude(self) -> float:
+        """Largest absolute value of all data that this source may yield, for the divergence check."""
+        ...
+
+
+@dataclass(frozen=True)
+class ZoneRun:
+    """Fields of a zone run at the levels of the boundary data.
+
+    Args:
+        times: Times, shape ``(num_levels,)``.
+        displacement: u of this rank's owned dofs, shape ``(num_levels, num_owned)``, in the space's order.
+        velocity: v, the same shape.
+    """
+
+    times: NDArray[np.float64]
+    displacement: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+
+
+class ZoneModel:
+    """The wave equation on the zone, built once and run for many traces. Collective on the zone's comm.
+
+    Under ``dirichlet`` u on Γ is prescribed ([A]). Under ``impedance`` ∂u/∂n + u_t/c + α u = g on Γ, which lets waves
+    leave that the boundary data do not know. Explicit steps that a refined or faster zone cannot take are divided.
+
+    Args:
+        zone: A zone mesh, from ``zone_submesh``, ``refined_zone_box`` or ``refined``.
+        how: Element and stepper.
+        time: Levels of the boundary data.
+        interface: ``"dirichlet"`` or ``"impedance"``.
+        alpha: α of the impedance condition, 1 / unit of length; the inverse of the zone's size by default.
+        defect: A disc with another wave speed; the interface condition keeps the speed of the outside.
+
+    Raises:
+        ValueError: For an unknown interface condition, a negative alpha, or a defect outside the zone.
+    """
+
+    def __init__(
+        self,
+        zone: Domain,
+        how: Discretization,
+        time: TimeGrid,
+        *,
+        interface: str = "dirichlet",
+        alpha: float | None = None,
+        defect: Defect | None = None,
+    ) -> None:
+        if interface not in INTERFACE_CONDITIONS:
+            raise ValueError(f"the interface condition must be one of {INTERFACE_CONDITIONS}, got '{interface}'")
+        if alpha is not None and alpha < 0.0:
+            raise ValueError(f"alpha must not be negative, got {alpha}: with a negative alpha the zone is unstable")
+        self.zone = zone if defect is None else with_defect(zone, defect)
+        self.how, self.time, self.condition = how, time, interface
+        self.V = function_space(zone.mesh, how)
+        self._comm = zone.mesh.comm
+        self._gamma = locate_interface(self.V, self.zone)
+        self.interface: Interface = self._gamma.curve
+        self.alpha = 1.0 / _size(self.interface) if alpha is None else alpha
+        self._evaluator = PointEvaluator(self.V)
+        self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
+        operators = self._operators(assemble_boundary_damping(self.V, zone, how))
+        self.parts = 1
+        if how.stepper == "explicit":
+            self.parts = int(np.ceil(time.dt / stable_dt(operators) - 1e-9))
+        self._fine = time.divided(self.parts)
+        self.stepper: Stepper = make_stepper(
+            how, operators, self._fine.dt, prescribed=self.condition == "dirichlet"
+        )
+        self._set_up_gathering()
+
+    def boundary_source(self, trace: Trace) -> BoundarySource:
+        """Boundary data from a trace, carried over to this zone's nodes and levels. Local.
+
+        Raises:
+            ValueError: If the trace has other levels than this zone, belongs to another curve, or lacks the load that
+                the impedance condition needs.
+        """
+        if len(trace.times) != self.time.num_levels or not np.allclose(trace.times, self.time.times):
+            raise ValueError(
+                f"the trace has {len(trace.times)} levels up to t = {trace.times[-1]:g}, the zone expects "
+                f"{self.time.num_levels} up to t = {self.time.final:g}: use the case that made the trace"
+            )
+        local = trace.on(self.interface).resampled(self.parts)
+        positions = self._gamma.positions
+        if self.condition == "dirichlet":
+            return _Levels(np.ascontiguousarray(local.extended_displacement()[2:, positions]))
+        if local.load is None:
+            raise ValueError(
+                "the impedance condition needs the load r on Γ, which this trace lacks: "
+                "train a generator with the field 'load', or use the dirichlet condition"
+            )
+        averaged = local.averaged_displacement(self.how.theta)[:, positions]
+        operators, dofs = self.stepper.operators, self._gamma.dofs
+        datum = local.load[:, positions] + operators.damping[dofs] * local.velocity[:, positions]
+        return _Levels(np.ascontiguousarray(datum + operators.robin[dofs] * averaged))
+
+    def run(self, source: Trace | BoundarySource) -> ZoneRun:
+        """One run from rest. Collective on the zone's comm.
+
+        Raises:
+            DivergenceError: If the run diverges.
+        """
+        data = self.boundary_source(source) if isinstance(source, Trace) else source
+        drive = _BoundaryDrive(self.stepper, data, self.condition == "dirichlet")
+        num_levels, parts = self.time.num_levels, self.parts
+        num_steps = (num_levels - 1) * parts + 1
+        wanted = np.arange(num_levels) * parts
+        fine = np.unique(np.concatenate([wanted, wanted + 1, wanted[1:] - 1]))
+        row = np.full(num_steps + 1, -1)
+        row[fine] = np.arange(len(fine))
+        history = np.empty((len(fine), len(self.stepper.order)))
+        for n, state in march(self.stepper, drive, num_steps):
+            if row[n] >= 0:
+                history[row[n]] = state
+        position = np.argsort(self.stepper.order)
+        before = np.vstack([np.zeros((1, history.shape[1])), history[row[wanted[1:] - 1]]])
+        velocity = (history[row[wanted + 1]] - before) / (2.0 * self._fine.dt)
+        return ZoneRun(self.time.times, history[row[wanted]][:, position], velocity[:, position])
+
+    def at(self, values: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64] | None:
+        """Values of a run at points of the zone, on the root; ``None`` elsewhere. Collective on the zone's comm.
+
+        Args:
+            values: A field of a :class:`ZoneRun`, shape ``(num_levels, num_owned)``.
+            points: Shape ``(num_points, 2)``, the same on every rank.
+
+        Returns:
+            Shape ``(num_levels, num_points)``.
+
+        Raises:
+            ValueError: If a point lies outside the zone.
+        """
+        xy = np.asarray(points, dtype=np.float64)
+        key = xy.tobytes()
+        if key not in self._evaluations:
+            rows = self._evaluator.matrix(xy)
+            matrix = gather_rows(self._comm, rows, np.arange(len(xy)), len(xy))
+            self._evaluations[key] = None if matrix is None else matrix[:, self._order]
+        matrix = self._evaluations[key]
+        gathered = self._record.gather(values)
+        return None if gathered is None or matrix is None else np.asarray((matrix @ gathered.T).T)
+
+    def gather(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Values at ``points`` (all nodes of the zone, by y, then x) on the root. Collective on the zone's comm."""
+        return self._record.gather(values)
+
+    def _operators(self, damping: NDArray[np.float64]) -> Operators:
+        gamma = self._gamma
+        num_owned = len(damping)
+        robin = np.zeros(num_owned)
+        robin[gamma.dofs] = self.alpha * self.interface.weights[gamma.positions]
+        free = self.condition == "dirichlet"
+        return Operators(
+            self._comm,
+            self.V.dofmap.index_map.local_range[0],
+            assemble_mass(self.V, self.zone, self.how),
+            assemble_stiffness(self.V, self.zone, self.how),
+            damping=np.zeros(num_owned) if free else damping,
+            robin=np.zeros(num_owned) if free else robin,
+            fixed=np.empty(0, dtype=np.int32),
+            held=gamma.dofs,
+        )
+
+    def _set_up_gathering(self) -> None:
+        index_map = self.V.dofmap.index_map
+        num_owned = index_map.size_local
+        coordinates = self.V.tabulate_dof_coordinates()[:num_owned, :2]
+        points = np.concatenate(self._comm.allgather(coordinates))
+        self._order = canonical_order(points)
+        self.points: NDArray[np.float64] = points[self._order]
+        owned = np.arange(num_owned, dtype=np.int32)
+        self._record = record_of(self._comm, index_map, owned, owned, self._order.astype(np.int64))
+
+
+class _Levels:
+    """Boundary data held as one array, shape ``(num_levels, num_owned)``."""
+
+    def __init__(self, data: NDArray[np.float64]) -> None:
+        self._data = data
+
+    def datum(self, n: int) -> NDArray[np.float64]:
+        return self._data[n]
+
+    def magnitude(self) -> float:
+        return float(np.abs(self._data).max(initial=0.0))
+
+
+class _BoundaryDrive:
+    """Feeds a boundary source to the held dofs, which the stepper numbers last: a slice, no index list."""
+
+    def __init__(self, stepper: Stepper, source: BoundarySource, prescribes: bool) -> None:
+        self.prescribes = prescribes
+        self._source = source
+        self._stepper = stepper
+        self._start = len(stepper.order) - len(stepper.operators.held)
+        self._weight = stepper.load_weight()[self._start :]
+
+    def bound(self) -> float:
+        """A generous bound of the energy norm: the fastest motion that the data could cause, a thousandfold."""
+        stepper, magnitude = self._stepper, self._source.magnitude()
+        mass = stepper.operators.mass_diagonal
+        if self.prescribes:
+            return 1e3 * magnitude * 2.0 / stepper.dt * float(np.sqrt(mass.sum()))
+        held = stepper.operators.held
+        return 1e3 * magnitude * float(np.sqrt(np.sum(1.0 / mass[held]))) if len(held) else 0.0
+
+    def apply(self, out: NDArray[np.float64], n: int) -> None:
+        if self.prescribes:
+            out[self._start :] = self._source.datum(n)
+        else:
+            out[self._start :] += self._weight * self._source.datum(n)
+
+
+def _size(interface: Interface) -> float:
+    """Side of the square as large as the zone's bounding box."""
+    return float(np.sqrt(np.prod(np.ptp(interface.points, axis=0))))
