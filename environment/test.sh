@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Every check of this checkout, inside the environment: lint, types, tests in serial and under MPI.
+# Arguments go to every pytest. All checks run; the last line says which failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+failed=()
+
+check() { # NAME COMMAND...
+    local name=$1
+    shift
+    printf '\n==== %s: %s\n' "$name" "$*"
+    "$@" || failed+=("$name")
+}
+
+# Under MPI a selection of tests may hold none that is marked mpi: pytest's status 5, which is no failure then.
+mpi_tests() { # RANKS ARG...
+    local ranks=$1 status
+    shift
+    mpirun -n "$ranks" python3 -m pytest -m mpi "$@"
+    status=$?
+    ((status == 5 && $#)) || return "$status"
+}
+
+check ruff ruff check .
+check mypy python3 -m mypy
+check pytest python3 -m pytest "$@"
+check "mpi on 2 ranks" mpi_tests 2 "$@"
+check "mpi on 3 ranks" mpi_tests 3 "$@"
+
+if ((${#failed[@]})); then
+    printf '\n==== FAILED:%s\n' "$(printf ' %s,' "${failed[@]}" | sed 's/,$//')"
+    exit 1
+fi
+printf '\n==== all checks passed\n'
