@@ -1,0 +1,1 @@
+"""Neural networks of the boundary generator: torch inside, NumPy across; no file but the checkpoint."""
