@@ -78,9 +78,10 @@ class FullModel:
         drive = PointLoad(self.stepper, dofs, weights, averaged_signal(source, self.time, self.how.theta))
         record = self._zone_record if fields else self._strip_record
         num_levels = self.time.num_levels
-        history = record.history(num_levels + 1)
+        history = record.history(num_levels + 2)
+        history[0] = 0.0  # level -1: at rest
         for n, state in march(self.stepper, drive, num_levels):
-            record.store(history[n], state)
+            record.store(history[n + 1], state)
         gathered = record.gather(history)
         return None if gathered is None else self._finish(gathered, fields)
 
@@ -163,24 +164,17 @@ class FullModel:
         return dofs, weights
 
     def _finish(self, recorded: NDArray[np.float64], fields: bool) -> FullRun:
-        """Velocity and load from the recorded displacement. Root."""
-        dt, theta = self.time.dt, self.how.theta
+        """Velocity and load from the displacement at the levels -1 .. num_levels. Root."""
+        dt = self.time.dt
         strip = np.take(recorded, self._strip_in_zone, axis=1) if fields else recorded
-        strip = np.vstack([np.zeros_like(strip[:1]), strip])
-        second_difference = strip[2:] - 2.0 * strip[1:-1] + strip[:-2]
-        averaged = strip[1:-1] + theta * second_difference
-        load = (self._load_mass @ (second_difference / dt**2).T + self._load_stiffness @ averaged.T).T
-        velocity = (strip[2:, self._gamma_in_strip] - strip[:-2, self._gamma_in_strip]) / (2.0 * dt)
-        trace = Trace(
-            self.time.times, self.interface, strip[1:-1, self._gamma_in_strip], velocity, np.ascontiguousarray(load)
-        )
+        second_difference = np.diff(strip, n=2, axis=0)
+        averaged = strip[1:-1] + self.how.theta * second_difference if self.how.theta else strip[1:-1]
+        load = second_difference @ (self._load_mass.T / dt**2) + averaged @ self._load_stiffness.T
+        gamma = np.take(strip, self._gamma_in_strip, axis=1)
+        trace = Trace(self.time.times, self.interface, gamma[1:-1], _centred(gamma, dt), load)
         if not fields:
             return FullRun(trace, None, None)
-        zone_velocity = np.empty((len(recorded) - 1, recorded.shape[1]))
-        zone_velocity[0] = recorded[1] / (2.0 * dt)
-        np.subtract(recorded[2:], recorded[:-2], out=zone_velocity[1:])
-        zone_velocity[1:] /= 2.0 * dt
-        return FullRun(trace, recorded[:-1], zone_velocity)
+        return FullRun(trace, recorded[1:-1], _centred(recorded, dt))
 
     def _warn_if_coarse(self, omega: float) -> None:
         points = self._points_at_unit_omega / omega
@@ -192,6 +186,13 @@ class FullModel:
                 ResolutionWarning,
                 stacklevel=3,
             )
+
+
+def _centred(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """Centred rate of change; the first and last level are given for it and left out of it."""
+    rate = values[2:] - values[:-2]
+    rate *= 0.5 / dt
+    return rate
 
 
 class PointLoad:

@@ -39,6 +39,32 @@ class PointEvaluator:
             ValueError: On every rank, if a point lies outside the mesh.
         """
         xy = np.atleast_2d(np.asarray(points, dtype=np.float64))
+        mine, columns, values = self._locate(xy)
+        rows = np.repeat(mine, columns.shape[1])
+        shape = (len(xy), self._V.dofmap.index_map.size_global)
+        return sp.csr_matrix((values.ravel(), (rows, columns.ravel())), shape=shape)
+
+    def load(self, point: tuple[float, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Consistent load of a unit point source: owned dofs and their weights. Collective on the space's comm.
+
+        The one rank that holds the point's cell adds the basis values; every rank then keeps those of its own dofs,
+        so that nothing is lost or doubled.
+
+        Raises:
+            ValueError: On every rank, if the point lies outside the mesh.
+        """
+        _, columns, values = self._locate(np.array([point], dtype=np.float64))
+        shares = self._mesh.comm.allgather((columns.ravel(), values.ravel()))
+        dofs = np.concatenate([d for d, _ in shares])
+        weights = np.concatenate([w for _, w in shares])
+        first, last = self._V.dofmap.index_map.local_range
+        mine = (dofs >= first) & (dofs < last) & (weights != 0.0)
+        return (dofs[mine] - first).astype(np.int32), weights[mine]
+
+    def _locate(
+        self, xy: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """The points that this rank evaluates, and the global dofs and basis values of each. Collective."""
         xyz = np.zeros((len(xy), 3))
         xyz[:, :2] = xy
         cells = self._owned_cells(xyz)
@@ -51,29 +77,9 @@ class PointEvaluator:
                 f"{len(outside)} point(s) lie outside the mesh, the first at {tuple(xy[outside[0]].tolist())}"
             )
         mine = np.flatnonzero(owner == comm.rank)
-        columns, values = self._basis(xyz[mine], cells[mine])
-        index_map = self._V.dofmap.index_map
-        rows = np.repeat(mine, columns.shape[1])
-        columns = index_map.local_to_global(columns.ravel())
-        return sp.csr_matrix((values.ravel(), (rows, columns)), shape=(len(xy), index_map.size_global))
-
-    def load(self, point: tuple[float, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Consistent load of a unit point source: owned dofs and their weights. Collective on the space's comm.
-
-        The one rank that holds the point's cell adds the basis values; every rank then keeps those of its own dofs,
-        so that nothing is lost or doubled.
-
-        Raises:
-            ValueError: On every rank, if the point lies outside the mesh.
-        """
-        row = self.matrix([point])
-        comm, index_map = self._mesh.comm, self._V.dofmap.index_map
-        shares = comm.allgather((row.indices, row.data))
-        dofs = np.concatenate([d for d, _ in shares])
-        weights = np.concatenate([w for _, w in shares])
-        first, last = index_map.local_range
-        mine = (dofs >= first) & (dofs < last) & (weights != 0.0)
-        return (dofs[mine] - first).astype(np.int32), weights[mine]
+        dofs, values = self._basis(xyz[mine], cells[mine])
+        columns = self._V.dofmap.index_map.local_to_global(dofs.ravel())
+        return mine, np.asarray(columns, dtype=np.int64).reshape(dofs.shape), values
 
     def _owned_cells(self, xyz: NDArray[np.float64]) -> NDArray[np.int32]:
         """An owned cell around each point, or -1. Local."""

@@ -18,12 +18,13 @@ class Record:
     Args:
         comm: Communicator of the run.
         local: Where the recorded dofs stand in the stepper's array on this rank.
-        permutation: Root: column of the gathered values for each recorded dof in the wanted order; empty elsewhere.
+        permutation: Root: column of the gathered values for each recorded dof in the wanted order; empty elsewhere,
+            and ``None`` on a single rank, which records in that order from the start.
     """
 
     comm: MPI.Comm
     local: NDArray[np.int64]
-    permutation: NDArray[np.int64]
+    permutation: NDArray[np.int64] | None
 
     def history(self, num_levels: int) -> NDArray[np.float64]:
         """Room for the values of this rank, shape ``(num_levels, num_recorded_local)``."""
@@ -35,11 +36,10 @@ class Record:
 
     def gather(self, history: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """All values in the wanted order on the root, ``None`` elsewhere. Collective on comm."""
-        parts = [history] if self.comm.size == 1 else self.comm.gather(history, root=0)
-        if parts is None:
-            return None
-        joined = parts[0] if len(parts) == 1 else np.hstack(parts)
-        return np.take(joined, self.permutation, axis=1)
+        if self.permutation is None:
+            return history
+        parts = self.comm.gather(history, root=0)
+        return None if parts is None else np.take(np.hstack(parts), self.permutation, axis=1)
 
 
 def record_of(
@@ -63,6 +63,8 @@ def record_of(
         joined = np.concatenate(parts)
         by_id = np.argsort(joined)
         permutation = by_id[np.searchsorted(joined, wanted, sorter=by_id)]
+    if comm.size == 1:
+        return Record(comm, position[owned_dofs][permutation], None)
     return Record(comm, position[owned_dofs], permutation)
 
 

@@ -180,12 +180,12 @@ class ZoneModel:
             matrix = gather_rows(self._comm, rows, np.arange(len(xy)), len(xy))
             self._evaluations[key] = None if matrix is None else matrix[:, self._order]
         matrix = self._evaluations[key]
-        gathered = self._record.gather(values)
+        gathered = self.gather(values)
         return None if gathered is None or matrix is None else np.asarray((matrix @ gathered.T).T)
 
     def gather(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Values at ``points`` (all nodes of the zone, by y, then x) on the root. Collective on the zone's comm."""
-        return self._record.gather(values)
+        return self._record.gather(np.take(values, self._record.local, axis=1))
 
     def _operators(self, damping: NDArray[np.float64]) -> Operators:
         gamma = self._gamma
