@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -120,19 +121,26 @@ class Case(Section):
         """Of what the case says."""
         return hash(self.to_json())
 
-    def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits for what is solved and over which parameters.
+    def physics(self) -> dict[str, Any]:
+        """What is solved and over which parameters, as plain nested values.
 
-        Two cases share it when a generator trained on one may serve the other: name, interface condition,
-        training, the number of samples and their seed do not count; the ranges of the parameters and the
-        content of the mesh do.
+        Left out are name, interface condition, training, the number of samples and their seed, and where the
+        mesh lies; the ranges of the parameters and the checksum of the mesh stay.
         """
         said = self.model_dump(mode="json", exclude={"name", "interface", "training"})
         for key in ("train", "test", "seed"):
             del said["parameters"][key]
-        said["domain"].pop("file", None)  # its sha256 stays: a moved mesh is the same mesh
-        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        said["domain"].pop("file", None)
+        return said
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of `physics`: a generator serves the cases that share its own."""
+        text = json.dumps(self.physics(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, other: Case) -> Iterator[tuple[str, Any, Any]]:
+        """The keys in which the physics of two cases differ, with both values."""
+        return _different(self.physics(), other.physics())
 
     def mesh_file(self) -> Path:
         """Where the mesh of a gmsh domain lies.
@@ -213,6 +221,15 @@ class Case(Section):
                 "the mesh has changed; leave sha256 out to accept it"
             )
         return self.model_copy(update={"domain": self.domain.model_copy(update={"sha256": found})})
+
+
+def _different(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The leaves in which two nested values differ, by dotted key."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in sorted(before.keys() | after.keys()):
+            yield from _different(before.get(name), after.get(name), f"{key}.{name}" if key else name)
+    elif before != after:
+        yield key, before, after
 
 
 def _check_zone(domain: BoxDomain, zone: Zone) -> None:

@@ -1,0 +1,95 @@
+"""What stands in a dataset, apart from how it is written: names, shapes and attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from submodel.case import Case
+from submodel.plan import Plan, SampleId
+
+FORMAT_VERSION = 1
+MASTER, SHARD = "submodel-dataset", "submodel-shard"
+FIELDS = ("displacement", "velocity", "load")  # on the zone's boundary, (time, arc)
+ZONE_FIELDS = ("zone_displacement", "zone_velocity")  # in the zone, (time, node)
+
+
+def names(fields: bool) -> tuple[str, ...]:
+    """The arrays of a sample, with or without those in the zone."""
+    return FIELDS + (ZONE_FIELDS if fields else ())
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be read, or not be written as asked; the message names the remedy."""
+
+
+@dataclass(frozen=True)
+class InterfaceArrays:
+    """The zone's boundary as plain arrays, in canonical order: by loop, then arc length.
+
+    Args:
+        points: (arc, 2), length.
+        arc: (arc,) length along the loop from its first point.
+        loop: (arc,) integer, number of the loop.
+        weights: (arc,) lumped length.
+    """
+
+    points: NDArray[np.float64]
+    arc: NDArray[np.float64]
+    loop: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What all samples of a dataset share.
+
+    Args:
+        times: (time,) the levels.
+        interface: the zone's boundary.
+        zone_points: (node, 2), the zone's nodes by y, then x.
+    """
+
+    times: NDArray[np.float64]
+    interface: InterfaceArrays
+    zone_points: NDArray[np.float64]
+
+    def shapes(self, fields: bool) -> dict[str, tuple[int, int]]:
+        """The shape of each array of one sample."""
+        num_times, num_arc = len(self.times), len(self.interface.arc)
+        shapes = {name: (num_times, num_arc) for name in FIELDS}
+        if fields:
+            shapes |= {name: (num_times, len(self.zone_points)) for name in ZONE_FIELDS}
+        return shapes
+
+
+def shard_attributes(key: str, plan: Plan, sample: SampleId) -> dict[str, Any]:
+    """The attributes of a shard; key is that of the plan."""
+    return {
+        "format": SHARD,
+        "format_version": FORMAT_VERSION,
+        "plan": key,
+        "split": sample.split,
+        "sample": sample.index,
+        "parameters": np.array(plan.parameters[sample.split][sample.index]),
+    }
+
+
+def master_attributes(plan: Plan) -> dict[str, Any]:
+    """The root attributes of a dataset."""
+    return {
+        "format": MASTER,
+        "format_version": FORMAT_VERSION,
+        "plan": plan.key,
+        "case": plan.case,
+        "case_fingerprint": Case.from_json(plan.case).fingerprint(),
+        "code_version": plan.code_version,
+        "seed": plan.seed,
+        "train": plan.train,
+        "test": plan.test,
+        "fields": plan.fields,
+        "ranks_per_sample": plan.ranks_per_sample,
+    }

@@ -1,0 +1,149 @@
+"""What a dataset is to hold: the arguments of its generation and the parameters drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from submodel import __version__
+from submodel.case import Case
+from submodel.sampling import SPLITS, Split, sample
+
+OPTIONS = {"seed": "--seed", "train": "--train", "test": "--test", "ranks_per_sample": "--ranks-per-sample"}
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class SampleId:
+    """One sample: its split and its place therein."""
+
+    split: Split
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.split}-{self.index:04d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the bytes of a dataset.
+
+    Args:
+        case: JSON of the case.
+        seed: of the Latin hypercubes.
+        train: number of training samples.
+        test: number of test samples.
+        fields: whether displacement and velocity in the zone are stored.
+        ranks_per_sample: the order of sums, and with it the last bit, depends on it.
+        code_version: of submodel.
+        parameters: (omega, x_s, y_s) of each sample, by split.
+    """
+
+    case: str
+    seed: int
+    train: int
+    test: int
+    fields: bool
+    ranks_per_sample: int
+    code_version: str
+    parameters: dict[str, list[list[float]]]
+
+    @classmethod
+    def draw(
+        cls,
+        case: Case,
+        *,
+        train: int | None,
+        test: int | None,
+        seed: int | None,
+        fields: bool,
+        ranks_per_sample: int,
+    ) -> Plan:
+        """Draw the samples; what is None is the case's.
+
+        Raises:
+            ValueError: a count or the seed is negative, nothing is asked for, or a source cannot be run.
+        """
+        num = {"train": case.parameters.train, "test": case.parameters.test}
+        for split, asked in (("train", train), ("test", test)):
+            num[split] = num[split] if asked is None else asked
+            if num[split] < 0:
+                raise ValueError(f"--{split} is {num[split]}: give a number of samples, 0 or more")
+        if sum(num.values()) == 0:
+            raise ValueError("--train and --test are both 0: ask for one sample at least")
+        seed = case.parameters.seed if seed is None else seed
+        if seed < 0:
+            raise ValueError(f"--seed is {seed}: give a whole number, 0 or more")
+        drawn = {split: sample(case, num[split], seed, split) for split in SPLITS}
+        for vector in np.concatenate([drawn[split] for split in SPLITS]):
+            case.check_parameters(*vector)
+        return cls(
+            case=case.to_json(),
+            seed=seed,
+            train=num["train"],
+            test=num["test"],
+            fields=fields,
+            ranks_per_sample=ranks_per_sample,
+            code_version=__version__,
+            parameters={split: drawn[split].tolist() for split in SPLITS},
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not a plan.
+        """
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"not the plan of a dataset: {error}") from error
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads back as an equal plan."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that tell this plan from any other."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def samples(self) -> tuple[SampleId, ...]:
+        """Every sample, training first."""
+        return tuple(SampleId(split, i) for split in SPLITS for i in range(self.num(split)))
+
+    def num(self, split: Split) -> int:
+        """Number of samples of a split."""
+        return self.train if split == "train" else self.test
+
+    def vectors(self, split: Split) -> NDArray[np.float64]:
+        """Parameters of a split, (sample, 3)."""
+        return np.array(self.parameters[split], dtype=np.float64).reshape(-1, 3)
+
+    def difference(self, asked: Plan) -> str | None:
+        """What was begun and what is asked for now, in words, or None when both make the same dataset."""
+        for key, option in OPTIONS.items():
+            begun, now = getattr(self, key), getattr(asked, key)
+            if begun != now:
+                return f"was begun with {option} {begun}, you asked for {option} {now}"
+        if self.fields != asked.fields:
+            words = {True: "with fields in the zone", False: "with --no-fields"}
+            return f"was begun {words[self.fields]}, you asked for one {words[asked.fields]}"
+        if self.code_version != asked.code_version:
+            return f"was begun by submodel {self.code_version}, this is {asked.code_version}"
+        for key, begun, now in Case.from_json(self.case).differences(Case.from_json(asked.case)):
+            return f"was begun from a case with {key} = {json.dumps(begun)}, yours has {json.dumps(now)}"
+        return None
+
+
+def shards_folder(path: Path) -> Path:
+    """Where the samples of a dataset lie, one file each: beside it, dataset.h5 and dataset.shards/."""
+    return path.with_suffix(".shards")
