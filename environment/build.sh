@@ -25,7 +25,7 @@ while_alive() {
 install_debian() {
     local root=$1 suite=$2 mirror=$3 option
     shift 3
-    local options=(--variant=apt --mode=root --format=directory)
+    local options=(--verbose --variant=apt --mode=root --format=directory)
     options+=("--include=$(names_in "$here/debian.txt" | tr ' ' ',')")
     for option in doc man locale info; do
         options+=("--dpkgopt=path-exclude=/usr/share/$option/*")

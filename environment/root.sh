@@ -1,14 +1,16 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # The private Debian root: found, built once, entered. Sourced by ../run, which sets `checkout` and `suite`.
 
 cache=${SUBMODEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/submodel}
-log=$cache/build.log
 needed_gb=5
 
 say() { printf 'run: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [[ $EUID -eq 0 ]]; }
+as_root=() # options of unshare that make an ordinary user root of a namespace of its own
+is_root || as_root=(--map-root-user --map-auto)
+elapsed() { printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60)); }
 
 # ---- which root -----------------------------------------------------------------------------------------------------
 
@@ -24,16 +26,19 @@ root_key() {
 ensure_root() {
     mkdir -p "$cache/locks" 2>/dev/null || die "cannot write to $cache: set SUBMODEL_CACHE to a folder that you can write to."
     cache=$(cd "$cache" && pwd -P)
+    log=$cache/build.log
     root=$cache/$suite-$(root_key)
     exec {use}>>"$cache/locks/${root##*/}"
     flock -s "$use"
-    [[ -d $root ]] && return
+    [[ -d $root ]] && ! compgen -G "$cache/part.*" >/dev/null && return
     exec {lock}>>"$cache/locks/build"
     if ! flock -n "$lock"; then
+        [[ ! -d $root ]] || return 0
         say "another ./run is building an environment in $cache; waiting for it"
         SECONDS=0
         until flock -w 15 "$lock"; do say "still waiting ($(elapsed))"; done
     fi
+    remove_leftovers
     [[ -d $root ]] || build_root
     exec {lock}>&-
 }
@@ -43,14 +48,13 @@ ensure_root() {
 build_root() {
     local part mirror options=()
     prepare_tools
-    remove_leftovers
     local free_gb=$(($(df -Pk "$cache" | awk 'NR == 2 {print $4}') / 1024 / 1024))
     ((free_gb >= needed_gb)) ||
         die "$cache has $free_gb GB free and the environment needs $needed_gb: make room or set SUBMODEL_CACHE to another disk."
-    mirror=$(find_mirror) || die "the Debian mirror ${SUBMODEL_MIRROR:-of this machine} has no $suite or cannot be reached: connect to the network, or set SUBMODEL_MIRROR to one that can."
+    : >"$log"
+    mirror=$(find_mirror) || die "$SUBMODEL_MIRROR has no $suite or cannot be reached (log: $log): set SUBMODEL_MIRROR to a Debian mirror, or unset it."
     mapfile -t options < <(apt_options)
     say "building the Debian $suite environment, once: about 4 minutes and 3.5 GB in $cache"
-    : >"$log"
     SECONDS=0
     part=$(mktemp -d "$cache/part.XXXXXX")
     chmod 755 "$part"
@@ -59,9 +63,11 @@ build_root() {
         ${options[@]+"${options[@]}"} >>"$log" 2>&1 {lock}>&- {use}>&-)
     follow $! "1/3 Debian packages" || build_failed "$part" "Debian packages could not be installed"
     exec {life}>&-
-    root_mount=--bind enter "$part/root" "$checkout/environment/build.sh" python >>"$log" 2>&1 </dev/null &
+    prepare_entry "$part/root" --bind
+    "${entry[@]}" "$checkout/environment/build.sh" python >>"$log" 2>&1 </dev/null &
     follow $! "2/3 Python packages that Debian lacks" || build_failed "$part" "pip could not install the packages of environment/pip.txt"
-    enter "$part/root" "$checkout/environment/build.sh" check >>"$log" 2>&1 </dev/null &
+    prepare_entry "$part/root" --ro-bind
+    "${entry[@]}" "$checkout/environment/build.sh" check >>"$log" 2>&1 </dev/null &
     follow $! "3/3 check" || build_failed "$part" "the environment does not work"
     mv -T "$part/root" "$root"
     rmdir "$part"
@@ -84,11 +90,9 @@ prepare_tools() {
     fi
     bwrap --unshare-pid --ro-bind / / --proc /proc --dev-bind /dev /dev true 2>/dev/null ||
         die "bubblewrap may not make namespaces here: in a container start it with --privileged; on Ubuntu, sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0."
-    builder=(unshare --mount --pid --fork --kill-child)
-    is_root && return
-    builder=(unshare --map-root-user --map-auto --mount --pid --fork --kill-child)
-    "${builder[@]}" true 2>/dev/null && return
-    die "user $USER has no subordinate ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+    builder=(unshare "${as_root[@]}" --mount --pid --fork --kill-child)
+    "${builder[@]}" true 2>/dev/null ||
+        die "user $(id -un) has no subordinate ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
 }
 
 find_sudo() {
@@ -102,21 +106,22 @@ install_packages() { # PREFIX...; reads `missing`
     "${install[@]}" >"$cache/apt.log" 2>&1 || { "$@" apt-get update && "${install[@]}"; } >>"$cache/apt.log" 2>&1
 }
 
-# The mirror to build from; empty for mmdebstrap's own default. Fails where none answers.
+# The mirror to build from: the one asked for, or the first of this machine's that answers; empty for mmdebstrap's default.
 find_mirror() {
     local uri
     if [[ -n ${SUBMODEL_MIRROR:-} ]]; then
         has_suite "$SUBMODEL_MIRROR" && echo "$SUBMODEL_MIRROR"
         return
     fi
-    while read -r uri; do
+    for uri in $(host_mirrors); do
         has_suite "$uri" && echo "$uri" && return
-    done < <(host_mirrors)
-    [[ -z $(host_mirrors) ]]
+    done
+    return 0
 }
 
 # Debian's main archive as the host's apt knows it, from *.sources and *.list alike.
 host_mirrors() {
+    # shellcheck disable=SC2016  # the format is apt's, not the shell's
     apt-get indextargets --format '$(LABEL) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         awk '$2 == "main" && ($1 == "Debian" || NF == 2) && $NF ~ /^https?:.*\/debian\/?$/ {print $NF}' | sort -u
 }
@@ -138,15 +143,14 @@ apt_options() {
     [[ $suite != sid ]] || echo 'Acquire::Check-Valid-Until "false";'
 }
 
-elapsed() { printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60)); }
-
 # Show that process $1, named $2, is at work until it ends; its exit status.
 follow() {
     local ticks=0 line
     while kill -0 "$1" 2>/dev/null; do
         line=$(tail -c 2000 "$log" | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1 | cut -c 1-60)
         if [[ -t 2 ]]; then
-            printf '\r\033[Krun: %s %s %s  %s' "$(elapsed)" "${spinner:ticks%4:1}" "$2" "$line" >&2
+            line="run: $(elapsed) ${spinner:ticks%4:1} $2: $line"
+            printf '\r\033[K%s' "${line:0:79}" >&2
         elif ((ticks % 60 == 0)); then
             say "$(elapsed) $2: $line"
         fi
@@ -156,7 +160,7 @@ follow() {
     [[ ! -t 2 ]] || printf '\r\033[K' >&2
     wait "$1" && say "$(elapsed) $2: done"
 }
-spinner='|/-\'
+spinner=.oOo
 
 build_failed() {
     tail -n 15 "$log" | sed 's/^/    /' >&2
@@ -174,17 +178,22 @@ build_failed() {
 
 # ---- removing -------------------------------------------------------------------------------------------------------
 
+# The builder of a killed call ends within a second; until then it may still write, so try again.
 remove_tree() {
-    rm -rf --one-file-system "$1" 2>/dev/null && return
-    if is_root; then sleep 1; else "${builder[@]}" rm -rf --one-file-system "$1" 2>/dev/null && return; fi
-    rm -rf --one-file-system "$1" || say "could not remove $1"
+    local attempt
+    for attempt in 1 2 3 4 5; do
+        rm -rf --one-file-system "$1" 2>/dev/null && return
+        is_root || unshare "${as_root[@]}" rm -rf --one-file-system "$1" 2>/dev/null && return
+        sleep "0.$attempt"
+    done
+    say "could not remove $1"
 }
 
 remove_leftovers() {
     local part
     for part in "$cache"/part.*; do
         [[ -e $part ]] || continue
-        say "removing what a killed build left: $part"
+        say "removing what a killed call left: $part"
         remove_tree "$part"
     done
 }
@@ -203,50 +212,53 @@ remove_old_roots() {
 
 # ---- entering -------------------------------------------------------------------------------------------------------
 
-# Run a command in the root: the host's folders, network and pip settings are there, its system is not.
-enter() { # ROOT COMMAND...
-    local system=$1 variable path
-    shift
-    mounts=(--die-with-parent --unshare-pid "${root_mount:---ro-bind}" "$system" / --proc /proc --dev-bind /dev /dev
-        --ro-bind /sys /sys --tmpfs /run --bind /tmp /tmp --bind /var/tmp /var/tmp)
-    shared=(/tmp /var/tmp)
+# Set `entry`, the prefix that runs a command in a root: the host's folders, network and pip settings are there, its
+# system is not. The command and all that it started end with this process.
+prepare_entry() { # ROOT --bind|--ro-bind
+    local system=$1 home=$cache/${root##*/}.home shared=(/tmp /var/tmp) variable path
+    entry=(bwrap --die-with-parent --unshare-pid "$2" "$system" / --proc /proc --dev-bind /dev /dev --ro-bind /sys /sys
+        --tmpfs /run --bind /tmp /tmp --bind /var/tmp /var/tmp)
     for path in /etc/{resolv.conf,hosts,passwd,group} /etc/ssl/certs /etc/pip.conf; do
-        [[ ! -e $path ]] || mount_from_host --ro-bind "$path"
+        add_mount --ro-bind "$path"
     done
     for path in /*; do
         case $path in
             /bin | /boot | /dev | /etc | /lib* | /lost+found | /proc | /root | /run | /sbin | /sys | /tmp | /usr | /var) ;;
-            *) [[ ! -d $path ]] || mount_from_host --bind "$path" ;;
+            *) [[ ! -d $path ]] || add_mount --bind "$path" ;;
         esac
     done
-    for path in "$HOME" "$cache" "$checkout" "$PWD"; do mount_from_host --bind "$path"; done
-    while read -r path; do mount_from_host --ro-bind "$path"; done < <(paths_in_settings)
+    for path in "$HOME" "$cache" "$checkout"; do add_mount --bind "$path"; done
+    for path in "$PWD" "${TMPDIR:-/tmp}"; do is_system "$path" || add_mount --bind "$path"; done
+    while read -r path; do is_system "$path" || add_mount --ro-bind "$path"; done < <(paths_in_settings)
     for variable in LD_LIBRARY_PATH LD_PRELOAD PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX PETSC_DIR PETSC_ARCH \
-        PKG_CONFIG_PATH CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS CPATH LIBRARY_PATH; do
-        mounts+=(--unsetenv "$variable")
+        PKG_CONFIG_PATH CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS CPATH LIBRARY_PATH XDG_RUNTIME_DIR; do
+        entry+=(--unsetenv "$variable")
     done
-    local home=$cache/${root##*/}.home # what is compiled for this root: DOLFINx's kernels, font lists
-    mkdir -p "$home"
-    bwrap "${mounts[@]}" --chdir "$PWD" --setenv SUBMODEL_INSIDE "$suite" --setenv XDG_CACHE_HOME "$home" \
-        --setenv PATH "$checkout/environment/bin:/usr/local/venv/bin:/usr/local/bin:/usr/bin:/bin" \
-        --setenv PYTHONPATH "$checkout" --setenv PYTHONNOUSERSITE 1 --setenv LC_ALL C.UTF-8 \
-        --setenv OMPI_MCA_btl "${OMPI_MCA_btl:-self,sm}" "$@"
+    mkdir -p "$home" # what is compiled for this root: DOLFINx's kernels, font lists
+    entry+=(--chdir "$PWD" --setenv SUBMODEL_INSIDE "$suite" --setenv XDG_CACHE_HOME "$home"
+        --setenv PATH "$checkout/environment/bin:/usr/local/venv/bin:/usr/local/bin:/usr/bin:/bin"
+        --setenv PYTHONPATH "$checkout" --setenv PYTHONNOUSERSITE 1 --setenv LC_ALL C.UTF-8
+        --setenv OMPI_MCA_btl "${OMPI_MCA_btl:-self,sm}") # one machine: shared memory, no search for networks
 }
 
 # Add a path of the host at the same place; where the root lacks that place it is made, in the folder of the root.
-mount_from_host() { # --bind|--ro-bind PATH
-    local path=$2 done_path
-    for done_path in "${shared[@]}"; do
-        [[ $path != "$done_path" && $path != "$done_path"/* ]] || return 0
+add_mount() { # --bind|--ro-bind PATH
+    local path=$2 parent
+    [[ -e $path && $path != / ]] || return 0
+    for parent in "${shared[@]}"; do
+        [[ $path != "$parent" && $path != "$parent"/* ]] || return 0
     done
     if [[ -d $path ]]; then
         mkdir -p "$system$path" 2>/dev/null || true
     elif [[ ! -e $system$path ]]; then
-        mkdir -p "$(dirname "$system$path")" && touch "$system$path" || return 0
+        { mkdir -p "$(dirname "$system$path")" && : >"$system$path"; } 2>/dev/null || return 0
     fi
-    mounts+=("$1" "$(realpath "$path")" "$path")
+    entry+=("$1" "$(realpath "$path")" "$path")
     shared+=("$path")
 }
+
+# A folder that the root has content for: the root's is what the command shall see.
+is_system() { [[ -d $1 && -n $(ls -A "$system$1" 2>/dev/null) ]]; }
 
 # Existing files and folders of the host that certificate variables and pip's settings name.
 paths_in_settings() {
