@@ -55,8 +55,13 @@ check() {
     mpirun -n 2 python3 -c 'from mpi4py import MPI; assert MPI.COMM_WORLD.allreduce(1) == 2'
 }
 
-case $1 in
-    debian) install_debian "${@:2}" ;;
-    python) install_python ;;
-    check) check ;;
-esac
+main() {
+    case $1 in
+        debian) install_debian "${@:2}" ;;
+        python) install_python ;;
+        check) check ;;
+    esac
+}
+
+main "$@"
+exit # bash has read the whole file by now: it may change meanwhile
