@@ -39,16 +39,12 @@ class Case(Section):
 
     name: str = Field(min_length=1, description="a short name", examples=["paper2d"])
     units: Units = Field(description='what a 1 means: length = "m" and time = "s", or others')
-    domain: Annotated[BoxDomain | GmshDomain, Field(discriminator="kind")] = Field(
-        description="box or gmsh mesh"
-    )
+    domain: Annotated[BoxDomain | GmshDomain, Field(discriminator="kind")] = Field(description="box or gmsh mesh")
     zone: Zone | None = Field(default=None, description="lower and upper corner of the zone of a box domain")
     medium: Medium = Field(description="wave speed")
     time: Time = Field(description="final time and number of levels")
     discretization: Discretization = Field(description="element, degree and stepper")
-    interface: InterfaceCondition = Field(
-        default=InterfaceCondition(kind="impedance"), description="of the zone run"
-    )
+    interface: InterfaceCondition = Field(default=InterfaceCondition(kind="impedance"), description="of the zone run")
     source: Source = Field(description="time signature")
     parameters: Parameters = Field(description="what is sampled")
     training: Training = Field(default=Training(), description="how the generator is made")
@@ -65,9 +61,7 @@ class Case(Section):
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CaseError(
-                f"{path} is not TOML ({error}): correct it, cases/paper2d.toml is an example"
-            ) from error
+            raise CaseError(f"{path} is not TOML ({error}): correct it, cases/paper2d.toml is an example") from error
         except OSError as error:
             raise CaseError(
                 f"cannot read the case {path} ({error.strerror}): name a case file such as cases/paper2d.toml"
@@ -185,9 +179,7 @@ class Case(Section):
         low, high = (said.omega[0], *said.source_lower), (said.omega[1], *said.source_upper)
         inside = all(a <= value <= b for a, value, b in zip(low, (omega, x, y), high, strict=True))
         if said.exclude_lower is not None and said.exclude_upper is not None:
-            inside &= not all(
-                a < v < b for a, v, b in zip(said.exclude_lower, (x, y), said.exclude_upper, strict=True)
-            )
+            inside &= not all(a < v < b for a, v, b in zip(said.exclude_lower, (x, y), said.exclude_upper, strict=True))
         return not inside
 
     @model_validator(mode="after")
@@ -234,9 +226,7 @@ def _different(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, An
 
 def _check_zone(domain: BoxDomain, zone: Zone) -> None:
     for corner, point in (("lower", zone.lower), ("upper", zone.upper)):
-        if not (
-            domain.lower[0] <= point[0] <= domain.upper[0] and domain.lower[1] <= point[1] <= domain.upper[1]
-        ):
+        if not (domain.lower[0] <= point[0] <= domain.upper[0] and domain.lower[1] <= point[1] <= domain.upper[1]):
             raise ValueError(
                 f"zone.{corner} = {list(point)} lies outside the domain: move it between "
                 f"{list(domain.lower)} and {list(domain.upper)}"

@@ -45,9 +45,7 @@ def claim(path: Path, asked: Plan, held: ExitStack) -> tuple[Plan, bool]:
         plan = begun[0] if begun else asked
         _write_text(folder / PLAN_FILE, plan.to_json())
     except OSError as error:
-        raise DatasetError(
-            f"cannot write {error.filename or folder} ({error.strerror}): choose another -o"
-        ) from error
+        raise DatasetError(f"cannot write {error.filename or folder} ({error.strerror}): choose another -o") from error
     return plan, _is_whole(path, plan)
 
 
@@ -67,9 +65,7 @@ def _begun(path: Path, folder: Path) -> list[Plan]:
                 plans.append(dataset.plan)
         except DatasetError as error:
             if not plans:  # with a plan beside it, a damaged file is written anew
-                raise DatasetError(
-                    f"{path} exists and is in the way: {error}; or choose another -o"
-                ) from error
+                raise DatasetError(f"{path} exists and is in the way: {error}; or choose another -o") from error
     elif not plans and folder.is_dir() and any(folder.iterdir()):
         raise DatasetError(f"{folder} exists and holds no plan of a dataset: choose another -o, or delete it")
     return plans
@@ -95,9 +91,7 @@ def _lock(folder: Path) -> AbstractContextManager[Any]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         stack.close()
-        raise DatasetError(
-            f"another generation is at work in {folder}: wait for it, or choose another -o"
-        ) from error
+        raise DatasetError(f"another generation is at work in {folder}: wait for it, or choose another -o") from error
     except OSError:  # a file system without locks
         pass
     return stack

@@ -82,9 +82,7 @@ class ShardWriter:
             with np.errstate(over="ignore"):  # an overflow is told below
                 np.copyto(stored, arrays[name], casting="same_kind")
             if not np.isfinite(stored).all():
-                raise DatasetError(
-                    f"{sample}: {name} has values that float32 cannot hold: scale the units of the case"
-                )
+                raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
         path = self._folder / f"{sample}.h5"
         unfinished = path.with_name(path.name + UNFINISHED)
         self._store(unfinished, sample)
@@ -106,9 +104,7 @@ class ShardWriter:
                     raise DatasetError(f"{path}: what was read back is not what was written: check the disk")
 
 
-def shard_fault(
-    folder: Path, plan: Plan, sample: SampleId, shapes: Mapping[str, tuple[int, int]] | None
-) -> str | None:
+def shard_fault(folder: Path, plan: Plan, sample: SampleId, shapes: Mapping[str, tuple[int, int]] | None) -> str | None:
     """What is wrong with a shard, or None. Reads all of it. Local.
 
     Args:
@@ -281,9 +277,7 @@ class Dataset:
     @property
     def interface(self) -> InterfaceArrays:
         """The zone's boundary."""
-        return InterfaceArrays(
-            **{name: self._stored(f"interface/{name}") for name in InterfaceArrays.__annotations__}
-        )
+        return InterfaceArrays(**{name: self._stored(f"interface/{name}") for name in InterfaceArrays.__annotations__})
 
     @property
     def zone_points(self) -> NDArray[np.float64]:
@@ -326,9 +320,7 @@ class Dataset:
             DatasetError: they were not stored, there is no such sample, or it is damaged.
         """
         if not self.plan.fields:
-            raise DatasetError(
-                f"{self.path} holds no fields in the zone: generate another dataset without --no-fields"
-            )
+            raise DatasetError(f"{self.path} holds no fields in the zone: generate another dataset without --no-fields")
         displacement, velocity = (self._sample(split, name, index) for name in ZONE_FIELDS)
         return displacement, velocity
 
@@ -351,6 +343,15 @@ class Dataset:
                 self._stored(name)
             except DatasetError as error:
                 yield str(error)
+
+    def sample_fault(self, sample: SampleId) -> str | None:
+        """What is wrong with a sample as it is joined here, or None: another shard than was joined, say."""
+        try:
+            for name in names(self.plan.fields):
+                self._sample(sample.split, name, sample.index)
+        except DatasetError as error:
+            return str(error)
+        return None
 
     def _read_plan(self) -> Plan:
         attributes = self._file.attrs
@@ -383,9 +384,7 @@ class Dataset:
         except _UNREADABLE as error:
             raise DatasetError(f"{self.path}: {name} cannot be read ({error}): {REDO}") from error
         if not whole:
-            raise DatasetError(
-                f"{self.path}: {name} does not match its checksum: run `submodel generate` again"
-            )
+            raise DatasetError(f"{self.path}: {name} does not match its checksum: run `submodel generate` again")
         return array
 
     def _samples(self, split: Split, name: str) -> NDArray[np.float32]:

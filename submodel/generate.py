@@ -90,9 +90,7 @@ def generate(
                     f"--ranks-per-sample {ranks_per_sample} does not divide the {comm.size} ranks: "
                     f"start mpirun -n with a multiple of it"
                 )
-            asked = Plan.draw(
-                case, train=train, test=test, seed=seed, fields=fields, ranks_per_sample=ranks_per_sample
-            )
+            asked = Plan.draw(case, train=train, test=test, seed=seed, fields=fields, ranks_per_sample=ranks_per_sample)
             return claim(path, asked, held)
 
         plan, finished = on_root(comm, prepare)
@@ -136,7 +134,7 @@ class _Job:
         if run is None:  # not the root of the group
             return
         if not np.array_equal(run.trace.times, self.times):
-            raise DatasetError(f"the levels of the run are not those of the case: correct the solver")
+            raise DatasetError("the levels of the run are not those of the case: correct the solver")
         arrays = {name: getattr(run.trace, name) for name in FIELDS}
         if fields:
             arrays |= {"zone_displacement": run.displacement, "zone_velocity": run.velocity}
@@ -157,9 +155,7 @@ def _counted(progress: Callable[[int, int], None] | None, total: int, comm: MPI.
 
 def _faulty(plan: Plan, folder: Path, comm: MPI.Comm) -> list[SampleId]:
     """The samples that are missing or damaged, looked at by all ranks. Collective on comm."""
-    mine = [
-        sample for sample in plan.samples[comm.rank :: comm.size] if shard_fault(folder, plan, sample, None)
-    ]
+    mine = [sample for sample in plan.samples[comm.rank :: comm.size] if shard_fault(folder, plan, sample, None)]
     found = {sample for part in comm.allgather(mine) for sample in part}
     return [sample for sample in plan.samples if sample in found]
 

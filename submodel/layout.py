@@ -60,7 +60,7 @@ class Geometry:
     def shapes(self, fields: bool) -> dict[str, tuple[int, int]]:
         """The shape of each array of one sample."""
         num_times, num_arc = len(self.times), len(self.interface.arc)
-        shapes = {name: (num_times, num_arc) for name in FIELDS}
+        shapes = dict.fromkeys(FIELDS, (num_times, num_arc))
         if fields:
             shapes |= {name: (num_times, len(self.zone_points)) for name in ZONE_FIELDS}
         return shapes

@@ -53,9 +53,7 @@ def from_unit_cube(unit: np.ndarray, parameters: Parameters) -> np.ndarray:
     low, high = parameters.omega
     omega = low + (high - low) * unit[:, 0]
     if hole is None:
-        return np.column_stack(
-            [omega, left + (right - left) * unit[:, 1], bottom + (top - bottom) * unit[:, 2]]
-        )
+        return np.column_stack([omega, left + (right - left) * unit[:, 1], bottom + (top - bottom) * unit[:, 2]])
     (hole_left, hole_bottom), (hole_right, hole_top) = hole
     free = (top - bottom) - (hole_top - hole_bottom)  # height that is left beside the hole
     edges = np.array([left, hole_left, hole_right, right])

@@ -46,12 +46,8 @@ class GmshDomain(Section):
     """A mesh made by gmsh, with physical groups for the zone's cells and those around it."""
 
     kind: Literal["gmsh"]
-    file: str = Field(
-        min_length=1, description="mesh, relative to the case file", examples=["../meshes/a.msh"]
-    )
-    outer: str = Field(
-        default="outer", description="physical group of the cells outside the zone", examples=["outer"]
-    )
+    file: str = Field(min_length=1, description="mesh, relative to the case file", examples=["../meshes/a.msh"])
+    outer: str = Field(default="outer", description="physical group of the cells outside the zone", examples=["outer"])
     zone: str = Field(default="zone", description="physical group of the zone's cells", examples=["zone"])
     sha256: str | None = Field(
         default=None, description="checksum of the mesh file, filled in when read", examples=["9f86"]
@@ -92,9 +88,7 @@ class Time(Section):
 class Discretization(Section):
     """Element and time stepper."""
 
-    element: Literal["p1", "gll"] = Field(
-        description="linear triangles or GLL quadrilaterals", examples=["p1"]
-    )
+    element: Literal["p1", "gll"] = Field(description="linear triangles or GLL quadrilaterals", examples=["p1"])
     degree: int = Field(default=1, ge=1, le=10, description="polynomial degree, 1 for p1", examples=[1])
     stepper: Literal["explicit", "newmark"] = Field(
         description="central differences with a diagonal mass, or implicit", examples=["explicit"]
@@ -131,9 +125,7 @@ class InterfaceCondition(Section):
 class Source(Section):
     """Time signature of the point source; its frequency and place are the parameters."""
 
-    signal: Literal["sine", "ricker"] = Field(
-        description="sin(omega t), or a Ricker pulse", examples=["sine"]
-    )
+    signal: Literal["sine", "ricker"] = Field(description="sin(omega t), or a Ricker pulse", examples=["sine"])
 
 
 class Parameters(Section):

@@ -1,0 +1,153 @@
+"""Looks through a dataset: is every number there, whole, finite, and new?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from submodel.case import Case, CaseError
+from submodel.dataset import Dataset, DatasetError, shard_fault
+from submodel.plan import PLAN_FILE, Plan, SampleId, shards_folder
+from submodel.sampling import SPLITS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a dataset.
+
+    Args:
+        kind: "file", "missing", "damaged", "duplicate" or "parameters".
+        where: the sample, or the file.
+        message: what is wrong.
+    """
+
+    kind: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found.
+
+    Args:
+        path: the dataset.
+        num_samples: by split; empty when the file cannot be read.
+        findings: what is wrong, the worst first.
+    """
+
+    path: str
+    num_samples: dict[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {"ok": self.ok, **asdict(self)}
+
+    def lines(self) -> Iterator[str]:
+        """The report for a reader; what to do comes last."""
+        counted = ", ".join(f"{num} {split}" for split, num in self.num_samples.items())
+        if self.ok:
+            yield f"{self.path}: {counted} samples, all whole, finite and different"
+            return
+        for finding in self.findings:
+            yield f"{finding.where}: {finding.message}"
+        yield f"{self.path}: {len(self.findings)} faults in {counted or 'no'} samples"
+        if any(finding.kind in ("missing", "damaged") for finding in self.findings):
+            yield "run the same `submodel generate` again: it redoes what is missing or damaged"
+
+
+def check(path: str | Path) -> CheckReport:
+    """Read all of a dataset and compare it with its checksums, shapes and parameters. Local.
+
+    Args:
+        path: the dataset; it may be unfinished, or lack samples.
+
+    Returns:
+        The report; a file that is no dataset is a finding too.
+    """
+    path = Path(path)
+    try:
+        with Dataset.open_master(path) as dataset:
+            plan, case = dataset.plan, dataset.case
+            findings = list(_check_file(dataset))
+    except DatasetError as error:
+        return _unreadable(path, error)
+    findings += _check_parameters(plan, case)
+    findings.sort(key=lambda finding: ("file", "missing", "damaged", "duplicate", "parameters").index(finding.kind))
+    return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, tuple(findings))
+
+
+def _check_file(dataset: Dataset) -> Iterator[Finding]:
+    """The joining file, and every sample against it."""
+    faults = list(dataset.stored_faults())
+    yield from (Finding("damaged", str(dataset.path), fault) for fault in faults)
+    if faults:
+        return  # nothing to compare the samples with
+    yield from (Finding("damaged", str(dataset.path), fault) for fault in _geometry_faults(dataset))
+    shapes = dataset.geometry.shapes(dataset.plan.fields)
+    folders = {name: dataset.path.parent / Path(name).parent for name in dataset.shards()}
+    held = {Path(name).stem: folder for name, folder in folders.items()}
+    for sample in dataset.plan.samples:
+        fault = shard_fault(held[str(sample)], dataset.plan, sample, shapes) if held else None
+        if fault:
+            yield Finding("missing" if fault == "is missing" else "damaged", str(sample), fault)
+        elif fault := dataset.sample_fault(sample):
+            yield Finding("damaged", str(sample), fault)
+
+
+def _geometry_faults(dataset: Dataset) -> Iterator[str]:
+    """What cannot be right in the arrays that all samples share."""
+    geometry = dataset.geometry
+    interface, num_levels = geometry.interface, dataset.case.time.levels
+    if len(geometry.times) != num_levels or not (np.diff(geometry.times) > 0).all():
+        yield f"time has not the {num_levels} rising levels of the case"
+    num_arc = len(interface.arc)
+    if interface.points.shape != (num_arc, 2) or {len(interface.loop), len(interface.weights)} != {num_arc}:
+        yield "the arrays under interface differ in length"
+    elif not (np.diff(interface.loop) >= 0).all() or any(
+        not (np.diff(interface.arc[interface.loop == loop]) > 0).all() for loop in np.unique(interface.loop)
+    ):
+        yield "interface is not in order of loop and arc length"
+
+
+def _check_parameters(plan: Plan, case: Case) -> Iterator[Finding]:
+    """Samples that repeat another, also of the other split, and those that the case cannot run."""
+    seen: dict[tuple[float, ...], SampleId] = {}
+    for sample in plan.samples:
+        vector = tuple(plan.parameters[sample.split][sample.index])
+        first = seen.setdefault(vector, sample)
+        if first != sample:
+            yield Finding("duplicate", str(sample), f"has the same parameters as {first}")
+        try:
+            case.check_parameters(*vector)
+        except CaseError as error:
+            yield Finding("parameters", str(sample), str(error))
+
+
+def _unreadable(path: Path, error: DatasetError) -> CheckReport:
+    """The report on what is no dataset, or not yet one."""
+    plan_file = shards_folder(path) / PLAN_FILE
+    try:
+        plan = None if path.exists() else Plan.from_json(plan_file.read_text())
+    except (OSError, ValueError):
+        plan = None
+    if plan is None:
+        return CheckReport(str(path), {}, (Finding("file", str(path), str(error)),))
+    faults = ((sample, shard_fault(plan_file.parent, plan, sample, None)) for sample in plan.samples)
+    findings: list[Any] = [Finding("missing", str(path), "is not there: the generation is unfinished")]
+    findings += [
+        Finding("missing" if fault == "is missing" else "damaged", str(sample), fault)
+        for sample, fault in faults
+        if fault
+    ]
+    return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, tuple(findings))
