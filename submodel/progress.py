@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 Advance = Callable[[float, str], None]
-LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+LINE_EVERY = 5.0  # seconds between lines where there is no terminal
 
 
 @contextmanager

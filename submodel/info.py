@@ -1,0 +1,86 @@
+"""What a case, a dataset or a generator is, in a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from submodel.case import Case, CaseError
+from submodel.sections import BoxDomain
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a file, by name, told by its ending.
+
+    Raises:
+        CaseError: The file is not there, or none of the three.
+        DatasetError: The dataset cannot be read.
+        CheckpointError: The generator cannot be read.
+    """
+    if not path.exists():
+        raise CaseError(f"there is no file {path}: name a case (.toml), a dataset (.h5) or a generator (.safetensors)")
+    if path.suffix == ".toml":
+        return {"file": f"{path}, a case"} | of_case(Case.load(path))
+    if path.suffix == ".h5":
+        return {"file": f"{path}, a dataset"} | _of_dataset(path)
+    if path.suffix == ".safetensors":
+        return {"file": f"{path}, a generator"} | _of_generator(path)
+    raise CaseError(f"{path} is neither a case (.toml) nor a dataset (.h5) nor a generator (.safetensors)")
+
+
+def of_case(case: Case) -> dict[str, Any]:
+    """Facts about a case."""
+    length, second = case.units.length, case.units.time
+    said, how = case.parameters, case.discretization
+    domain = case.domain
+    facts: dict[str, Any] = {"name": case.name, "fingerprint": case.fingerprint()}
+    if isinstance(domain, BoxDomain):
+        facts["domain"] = f"{list(domain.lower)} to {list(domain.upper)} {length}, {domain.cells[0]} x {domain.cells[1]} cells"
+    else:
+        facts["domain"] = f"{domain.file}, zone '{domain.zone}', boundary '{domain.outer}'"
+    if case.zone is not None:
+        facts["zone"] = f"{list(case.zone.lower)} to {list(case.zone.upper)} {length}"
+    dt = case.time.final / (case.time.levels - 1)
+    return facts | {
+        "speed": f"{case.medium.speed} {length}/{second}",
+        "time": f"{case.time.final:g} {second} in {case.time.levels} levels, dt = {dt:.6g} {second}",
+        "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
+        "interface": case.interface.kind,
+        "source": f"{case.source.signal}, omega in [{said.omega[0]:.4g}, {said.omega[1]:.4g}] rad/{second}, "
+        f"position in {list(said.source_lower)} to {list(said.source_upper)} {length}",
+        "samples": f"{said.train} training, {said.test} test, seed {said.seed}",
+        "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
+    }
+
+
+def _of_dataset(path: Path) -> dict[str, Any]:
+    from submodel.dataset import Dataset
+
+    with Dataset.open(path) as dataset:
+        return {
+            "case": f"{dataset.case.name} ({dataset.case.fingerprint()})",
+            "samples": f"{dataset.num_samples('train')} training, {dataset.num_samples('test')} test",
+            "seed": dataset.plan.seed,
+            "levels": f"{len(dataset.times)} up to t = {dataset.times[-1]:g} {dataset.case.units.time}",
+            "nodes on the zone's boundary": len(dataset.interface.arc),
+            "nodes in the zone": len(dataset.zone_points),
+            "fields in the zone": "yes" if dataset.plan.fields else "no",
+            "written by": f"submodel {dataset.plan.code_version}",
+        }
+
+
+def _of_generator(path: Path) -> dict[str, Any]:
+    from networks import checkpoint
+
+    generator, metadata = checkpoint.load(path)
+    spec, facts = generator.spec, {}
+    facts["model"] = spec.model
+    facts["parameters"] = f"{generator.num_parameters} ({path.stat().st_size / 1024:.0f} KiB)"
+    facts["predicts"] = f"{', '.join(spec.fields)} at {spec.num_levels} levels x {spec.num_arc} nodes"
+    facts["trunk"] = "shared" if spec.shared else "one for each field"
+    if "case" in metadata:
+        case = Case.from_json(metadata["case"])
+        facts["case"] = f"{case.name} ({case.fingerprint()})"
+        facts["trained on"] = f"{len(metadata['parameters'])} samples of {metadata['dataset']['file']}"
+        facts["training"] = f"{len(metadata['history']['train'])} epochs in {metadata['seconds']:.0f} s"
+    return facts

@@ -1,0 +1,183 @@
+"""Validation: the zone is run for every sample of a split and compared with the full runs that the dataset holds."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from solvers.compat import release
+from solvers.trace import Trace
+from submodel import __version__, build
+from submodel.boundary import Generated, Recorded, curve
+from submodel.case import Case
+from submodel.dataset import Dataset
+from submodel.sampling import Split
+from submodel.scene import Scene
+from submodel.train import require_same_case
+from submodel.validation import (
+    GeneratorInfo,
+    Motion,
+    Setting,
+    TrainingHistory,
+    ValidationAccumulator,
+    ValidationResult,
+)
+
+REFERENCE_GRID_NOTE = (
+    "The P1 grid with 128 × 128 squares is itself 0.78 % off the wave equation (relative L2 against the method of "
+    "images, docs/numerics.md); errors are against full FE on that grid."
+)
+
+
+def validate(
+    case: Case,
+    dataset: Dataset,
+    generated: Generated | None,
+    *,
+    comm: MPI.Comm,
+    interface: str | None = None,
+    split: Split = "test",
+    commands: tuple[str, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> ValidationResult | None:
+    """Compare zoomed runs with full FE, on Γ before and in Ω' after the zoom. Collective on comm.
+
+    Args:
+        case: The case.
+        dataset: Holds the truth.
+        generated: Predicts the boundary data; ``None`` replays those of the dataset.
+        comm: Communicator that shares the zone.
+        interface: Interface condition, the case's by default.
+        split: Which samples.
+        commands: Command lines that reproduce the result, for the report.
+        progress: Called on the root with the samples done and their number.
+
+    Returns:
+        The result on the root, ``None`` elsewhere.
+
+    Raises:
+        CaseError: Dataset or generator belong to another case, or lack what the interface condition needs.
+        DatasetError: The split is empty, holds no fields, or is damaged.
+        DivergenceError: A zone run diverged.
+    """
+    require_same_case(dataset, case)
+    kind = case.interface.kind if interface is None else interface
+    if generated is not None:
+        generated.require(kind)
+    recorded = Recorded(dataset, split)
+    parameters = dataset.parameters(split)
+    clock = _Clock()
+    with clock.measure("set-up of the zone"):
+        model = build.zone_model(case, comm, interface=kind)
+    predictions: list[Trace] = []
+    if generated is not None and comm.rank == 0 and len(parameters):
+        with clock.measure("network, all samples"):
+            predictions = generated.traces(parameters)
+    errors = ValidationAccumulator()
+    for index in range(len(parameters)):
+        truth = recorded.trace(index)
+        trace = comm.bcast(predictions[index] if predictions else None) if generated is not None else truth
+        data = model.boundary_source(trace)
+        with clock.measure("zone runs, all samples"):
+            run = model.run(data)
+        displacement = model.at(run.displacement, dataset.zone_points)
+        velocity = model.at(run.velocity, dataset.zone_points)
+        if displacement is None or velocity is None:
+            continue
+        errors.add(
+            index,
+            parameters[index],
+            predicted=Motion(trace.displacement, trace.velocity),
+            recorded=Motion(truth.displacement, truth.velocity),
+            zoomed=Motion(displacement, velocity),
+            full=Motion(*dataset.zone_fields(split, index)),
+        )
+        if progress is not None:
+            progress(index + 1, len(parameters))
+    if comm.rank != 0:
+        return None
+    setting = Setting(
+        case=case,
+        dataset=dataset.path.name,
+        split=split,
+        boundary="recorded" if generated is None else "generator",
+        interface=kind,
+        generator=None if generated is None else generator_info(generated),
+        training_parameters=_training_parameters(dataset, generated),
+        grid_note=REFERENCE_GRID_NOTE if _is_reference_grid(case) else None,
+        commands=commands,
+        versions=_versions(generated is not None),
+        elapsed=clock.seconds,
+    )
+    scene = Scene.of_case(case, curve(dataset.interface), dataset.zone_points)
+    return errors.result(setting, scene, dataset.times)
+
+
+def generator_info(generated: Generated) -> GeneratorInfo:
+    """What the report says of a generator."""
+    history = generated.metadata.get("history")
+    return GeneratorInfo(
+        name=generated.path.name,
+        model=generated.generator.spec.model,
+        num_parameters=generated.generator.num_parameters,
+        fields=generated.fields,
+        num_bytes=Path(generated.path).stat().st_size,
+        history=None
+        if not history
+        else TrainingHistory(train=tuple(history["train"]), validation=tuple(history["validation"])),
+    )
+
+
+class _Clock:
+    """Adds up what took how long."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def measure(self, what: str) -> _Lap:
+        return _Lap(self, what)
+
+
+class _Lap:
+    def __init__(self, clock: _Clock, what: str) -> None:
+        self._clock, self._what = clock, what
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.perf_counter() - self._start
+        self._clock.seconds[self._what] = self._clock.seconds.get(self._what, 0.0) + spent
+
+
+def _training_parameters(dataset: Dataset, generated: Generated | None) -> Any:
+    if generated is None:
+        return dataset.parameters("train") if dataset.num_samples("train") else None
+    return np.asarray(generated.metadata["parameters"])
+
+
+def _is_reference_grid(case: Case) -> bool:
+    """Whether the figure of the method of images was measured for this grid."""
+    said = case.physics()
+    domain, how = said["domain"], said["discretization"]
+    return (
+        domain.get("cells") == [128, 128]
+        and domain.get("lower") == [-1.0, -1.0]
+        and domain.get("upper") == [1.0, 1.0]
+        and (how["element"], how["stepper"]) == ("p1", "explicit")
+    )
+
+
+def _versions(with_torch: bool) -> dict[str, str]:
+    versions = {"submodel": __version__, "Python": platform.python_version(), "DOLFINx": release(), "NumPy": np.__version__}
+    if with_torch:
+        import torch
+
+        versions["torch"] = torch.__version__
+    return versions
