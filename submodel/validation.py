@@ -94,11 +94,27 @@ class Scores:
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """Losses of a training, one an epoch, and the epoch (an index into them) whose weights were kept."""
+    """Losses of a training, one an epoch; ``validation`` is empty where no samples were held out."""
 
     train: tuple[float, ...]
-    validation: tuple[float, ...]
-    best: int | None = None
+    validation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.train or len(self.validation) not in (0, len(self.train)):
+            raise ValueError(
+                f"a history needs a training loss for each epoch and as many validation losses or none, "
+                f"got {len(self.train)} and {len(self.validation)}"
+            )
+
+    @property
+    def choice(self) -> tuple[float, ...]:
+        """The losses by which weights are chosen."""
+        return self.validation or self.train
+
+    @property
+    def best(self) -> int:
+        """Index of the epoch whose weights are kept."""
+        return int(np.argmin(self.choice))
 
 
 @dataclass(frozen=True)
@@ -277,6 +293,4 @@ class ValidationAccumulator:
         if self._best is None or self._worst is None:
             raise ValueError("no sample was validated; choose a split that holds at least one")
         samples = tuple(self._samples[index] for index in sorted(self._samples))
-        return ValidationResult(
-            setting, scene, np.asarray(times, dtype=np.float64), samples, self._best, self._worst
-        )
+        return ValidationResult(setting, scene, np.asarray(times, dtype=np.float64), samples, self._best, self._worst)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,15 +22,15 @@ INTERFACE = SimpleNamespace(
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Case:
     return Case.load(CASES / "demo.toml")
 
 
-def scene(case):
+def scene(case: Case) -> Scene:
     return Scene.of_case(case, INTERFACE, INTERFACE.points)
 
 
-def setting(case, **others):
+def setting(case: Case, **others: Any) -> Setting:
     generator = GeneratorInfo("g.safetensors", "conv1.5d-boundary", 1234, ("displacement", "velocity"))
     values = {
         "case": case,
@@ -41,13 +42,13 @@ def setting(case, **others):
     return Setting(**{**values, "generator": generator, **others})
 
 
-def motion(error, nodes=4, quiet=2):
+def motion(error: float, nodes: int = 4, quiet: int = 2) -> Motion:
     """A motion whose ε is `error` (displacement) and twice that (velocity), after some quiet levels."""
     true = np.concatenate([np.zeros((quiet, nodes)), np.ones((len(TIMES) - quiet, nodes))])
     return Motion(true * (1 + error), true * (1 + 2 * error))
 
 
-def accumulate(errors):
+def accumulate(errors: dict[int, float]) -> ValidationAccumulator:
     accumulator = ValidationAccumulator()
     for index, error in errors.items():
         accumulator.add(
@@ -61,7 +62,7 @@ def accumulate(errors):
     return accumulator
 
 
-def test_json_has_the_keys_of_the_issue_and_is_strict(case):
+def test_json_has_the_keys_of_the_issue_and_is_strict(case: Case) -> None:
     result = accumulate({0: 0.02, 1: 0.06, 2: 0.01}).result(setting(case), scene(case), TIMES)
     said = json.loads(json.dumps(result.to_json(), allow_nan=False))
     mean = pytest.approx(0.03, rel=1e-12)  # of 0.02, 0.06, 0.01; rounding of 1 + error only
@@ -82,7 +83,7 @@ def test_json_has_the_keys_of_the_issue_and_is_strict(case):
     }
 
 
-def test_a_recorded_boundary_has_no_parameters(case):
+def test_a_recorded_boundary_has_no_parameters(case: Case) -> None:
     recorded = setting(case, boundary="recorded", generator=None)
     said = accumulate({4: 0.0}).result(recorded, scene(case), TIMES).to_json()
     assert said["parameters"] is None
@@ -91,7 +92,7 @@ def test_a_recorded_boundary_has_no_parameters(case):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_best_and_worst_do_not_depend_on_the_order(case, order):
+def test_best_and_worst_do_not_depend_on_the_order(case: Case, order: tuple[int, ...]) -> None:
     errors = {0: 0.02, 1: 0.06, 2: 0.01}
     result = accumulate({index: errors[index] for index in order}).result(setting(case), scene(case), TIMES)
     assert (result.best.index, result.worst.index) == (2, 1)
@@ -101,7 +102,7 @@ def test_best_and_worst_do_not_depend_on_the_order(case, order):
     assert result.scores("after", "displacement").worst_epsilon == result.sample(1).epsilon
 
 
-def test_what_is_kept_is_a_copy(case):
+def test_what_is_kept_is_a_copy(case: Case) -> None:
     accumulator, reused = ValidationAccumulator(), motion(0.1)
     accumulator.add(0, (1, 2, 3), predicted=reused, recorded=motion(0), zoomed=reused, full=motion(0))
     reused.displacement[:] = 7.0
@@ -110,21 +111,19 @@ def test_what_is_kept_is_a_copy(case):
     np.testing.assert_allclose(kept.trace_predicted[-1], 1.1, rtol=1e-15)
 
 
-def test_memory_does_not_grow_with_the_fields():
+def test_memory_does_not_grow_with_the_fields() -> None:
     accumulator = accumulate({index: 0.01 * (index % 7 + 1) for index in range(50)})
     kept = [value for value in vars(accumulator).values() if hasattr(value, "zoomed")]
     assert len(kept) == 2
     assert not any(hasattr(sample, "zoomed") for sample in accumulator._samples.values())
 
 
-def test_refusals(case):
+def test_refusals(case: Case) -> None:
     with pytest.raises(ValueError, match="no sample was validated"):
         ValidationAccumulator().result(setting(case), scene(case), TIMES)
     with pytest.raises(ValueError, match="sample 0 was added before"):
         accumulator = accumulate({0: 0.1})
-        accumulator.add(
-            0, (1, 2, 3), predicted=motion(0), recorded=motion(0), zoomed=motion(0), full=motion(0)
-        )
+        accumulator.add(0, (1, 2, 3), predicted=motion(0), recorded=motion(0), zoomed=motion(0), full=motion(0))
     with pytest.raises(ValueError, match=r"sample 3: .*got \(6, 5\) and \(6, 4\)"):
         ValidationAccumulator().add(
             3, (1, 2, 3), predicted=motion(0, 5), recorded=motion(0), zoomed=motion(0), full=motion(0)
@@ -135,7 +134,7 @@ def test_refusals(case):
         setting(case, generator=None)
 
 
-def test_scene_outlines_and_running_arc(case):
+def test_scene_outlines_and_running_arc(case: Case) -> None:
     two = SimpleNamespace(
         points=np.array([(0, 0), (4, 0), (4, 4), (0, 4), (1, 1), (2, 1), (2, 2), (1, 2)], dtype=float),
         arc=np.array([0, 4, 8, 12, 0, 1, 2, 3], dtype=float),
@@ -146,7 +145,7 @@ def test_scene_outlines_and_running_arc(case):
     np.testing.assert_array_equal(with_hole.zone_outline[1][[0, -1]], [(1, 1), (1, 1)])
     np.testing.assert_array_equal(with_hole.running_arc, [0, 4, 8, 12, 16, 17, 18, 19])
     assert (with_hole.length_unit, with_hole.time_unit) == (case.units.length, case.units.time)
-    np.testing.assert_array_equal(with_hole.domain_outline[0][2], case.domain.upper)
+    np.testing.assert_array_equal(with_hole.domain_outline[0][2], (1.0, 1.0))
     with pytest.raises(ValueError, match=r"got \(2, 2\)"):
         Scene.of_case(case, two, two.points[:2])
     with pytest.raises(ValueError, match="8 points, 7 arc lengths and 8 loop numbers"):
