@@ -107,10 +107,13 @@ class Generated:
         """A trace for each parameter vector ``(sample, 3)``, from one pass of the network."""
         from networks.predict import predict
 
-        predicted = predict(self.generator, parameters, self.device).astype(np.float64)
+        predicted: NDArray[np.float64] = predict(self.generator, parameters, self.device).astype(np.float64)
         case = Case.from_json(self.metadata["case"])
-        times = np.arange(case.time.levels) * (case.time.final / (case.time.levels - 1))
-        return [_trace(times, self.interface, dict(zip(self.fields, sample, strict=True))) for sample in predicted]
+        times = case.time.times
+        return [
+            _trace(times, self.interface, {name: sample[i] for i, name in enumerate(self.fields)})
+            for sample in predicted
+        ]
 
 
 def curve(arrays: InterfaceArrays) -> Interface:

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
+from click import Choice
 
 from submodel.case import Case, CaseError
+from submodel.sampling import SPLITS, Split
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -27,42 +28,30 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
 
 
-class Interface(StrEnum):
-    """Interface conditions of the zone run."""
-
-    dirichlet = "dirichlet"
-    impedance = "impedance"
-
-
-class Device(StrEnum):
-    """Where the network runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Split(StrEnum):
-    """Parts of a dataset."""
-
-    train = "train"
-    test = "test"
-
-
-class BoundaryKind(StrEnum):
-    """Where boundary data come from."""
-
-    generator = "generator"
-    recorded = "recorded"
-
+Interface = Literal["dirichlet", "impedance"]
+Device = Literal["auto", "cpu", "cuda"]
+BoundaryKind = Literal["generator", "recorded"]
 
 CaseArgument = Annotated[Path, typer.Argument(metavar="CASE", help="Case file (.toml).")]
-InterfaceOption = Annotated[Interface | None, typer.Option(help="Interface condition; the case's by default.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where the network runs; auto takes a GPU where there is one.")]
+InterfaceOption = Annotated[
+    Interface | None,
+    typer.Option(click_type=Choice(get_args(Interface)), help="Interface condition; the case's by default."),
+]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        click_type=Choice(get_args(Device)), help="Where the network runs; auto takes a GPU where there is one."
+    ),
+]
+BoundaryOption = Annotated[
+    BoundaryKind,
+    typer.Option(click_type=Choice(get_args(BoundaryKind)), help="Predicted or recorded boundary data."),
+]
+SplitOption = Annotated[Split, typer.Option(click_type=Choice(SPLITS), help="Split of the dataset.")]
 
 
 @app.command(
@@ -120,7 +109,7 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="GENERATOR", help="File to write (.safetensors).")],
     epochs: Annotated[int | None, typer.Option(help="Passes over the training samples; the case's by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the training; the case's by default.")] = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; the case's by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
 ) -> None:
@@ -168,11 +157,11 @@ def zoom(
         tuple[float, float, float, float] | None,
         typer.Option(metavar="X Y R SPEED", help="A disc in the zone with another wave speed."),
     ] = None,
-    boundary: Annotated[BoundaryKind, typer.Option(help="Predicted or recorded boundary data.")] = BoundaryKind.generator,
+    boundary: BoundaryOption = "generator",
     dataset: Annotated[Path | None, typer.Option(metavar="D", help="Dataset of a recorded trace.")] = None,
-    split: Annotated[Split, typer.Option(help="Split of the recorded sample.")] = Split.test,
+    split: SplitOption = "test",
     sample: Annotated[int | None, typer.Option(metavar="I", help="Number of the recorded sample.")] = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
 ) -> None:
     """Run the zone alone, for one parameter vector, and write its fields and pictures."""
     from solvers.mesh import Defect
@@ -182,7 +171,7 @@ def zoom(
     with _parallel() as comm:
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
-        if boundary is BoundaryKind.recorded:
+        if boundary == "recorded":
             _require_absent("--boundary recorded replays a sample", generator=generator, omega=omega, source=source)
             parameters, trace = _recorded(read, dataset, split, sample)
             words = f"recorded, sample {sample} of the {split} split of {dataset}"
@@ -217,12 +206,12 @@ def validate(
     case: CaseArgument,
     dataset: Annotated[Path, typer.Option(metavar="D", help="Dataset with fields in the zone (.h5).")],
     generator: Annotated[Path | None, typer.Option(metavar="G", help="Generator (.safetensors).")] = None,
-    boundary: Annotated[BoundaryKind, typer.Option(help="Predicted or recorded boundary data.")] = BoundaryKind.generator,
+    boundary: BoundaryOption = "generator",
     interface: InterfaceOption = None,
-    split: Annotated[Split, typer.Option(help="Which samples.")] = Split.test,
+    split: SplitOption = "test",
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the errors as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.html and its pictures.")] = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
 ) -> None:
     """Run the zone for every sample of a split and compare with full FE, before and after the zoom."""
     from submodel.boundary import Generated
@@ -233,8 +222,10 @@ def validate(
 
     with _parallel() as comm:
         read = Case.load(case)
-        if (boundary is BoundaryKind.recorded) == (generator is not None):
-            raise CaseError("give either --generator G or --boundary recorded, so that it is clear what drives the zone")
+        if (boundary == "recorded") == (generator is not None):
+            raise CaseError(
+                "give either --generator G or --boundary recorded, so that it is clear what drives the zone"
+            )
         generated = None if generator is None else Generated.load(generator, read, device)
         with Dataset.open(dataset) as data, count_progress("validate", "samples", shown=comm.rank == 0) as progress:
             commands = _commands(case, dataset, generator, boundary, interface, split)
@@ -281,7 +272,9 @@ def info(
 
 @app.command(epilog="Example: submodel demo")
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.")] = Path("demo-output"),
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.")] = Path(
+        "demo-output"
+    ),
 ) -> None:
     """Generate, train, zoom and validate on a small problem; ends with a report."""
     from submodel.demo import run
@@ -336,8 +329,8 @@ def _recorded(case: Case, dataset: Path | None, split: Split, sample: int | None
         raise CaseError("a recorded trace needs --dataset D and --sample I")
     with Dataset.open(dataset) as data:
         require_same_case(data, case)
-        trace = Recorded(data, split.value).trace(sample)
-        return data.parameters(split.value)[sample], lambda: trace
+        trace = Recorded(data, split).trace(sample)
+        return data.parameters(split)[sample], lambda: trace
 
 
 def _require_absent(because: str, **options: object) -> None:
@@ -361,11 +354,11 @@ def _commands(
         made.append(["submodel", "train", str(case), "--dataset", str(dataset), "-o", str(generator)])
         last += ["--generator", str(generator)]
     else:
-        last += ["--boundary", boundary.value]
+        last += ["--boundary", boundary]
     if interface is not None:
-        last += ["--interface", interface.value]
-    if split is not Split.test:
-        last += ["--split", split.value]
+        last += ["--interface", interface]
+    if split != "test":
+        last += ["--split", split]
     return tuple("./run " + shlex.join(command) for command in [*made, last])
 
 

@@ -35,15 +35,16 @@ def of_case(case: Case) -> dict[str, Any]:
     domain = case.domain
     facts: dict[str, Any] = {"name": case.name, "fingerprint": case.fingerprint()}
     if isinstance(domain, BoxDomain):
-        facts["domain"] = f"{list(domain.lower)} to {list(domain.upper)} {length}, {domain.cells[0]} x {domain.cells[1]} cells"
+        facts["domain"] = (
+            f"{list(domain.lower)} to {list(domain.upper)} {length}, {domain.cells[0]} x {domain.cells[1]} cells"
+        )
     else:
-        facts["domain"] = f"{domain.file}, zone '{domain.zone}', boundary '{domain.outer}'"
+        facts["domain"] = f"{domain.file}, zone {domain.zone}, boundary {domain.outer}"
     if case.zone is not None:
         facts["zone"] = f"{list(case.zone.lower)} to {list(case.zone.upper)} {length}"
-    dt = case.time.final / (case.time.levels - 1)
     return facts | {
         "speed": f"{case.medium.speed} {length}/{second}",
-        "time": f"{case.time.final:g} {second} in {case.time.levels} levels, dt = {dt:.6g} {second}",
+        "time": f"{case.time.final:g} {second} in {case.time.levels} levels, dt = {case.time.dt:.6g} {second}",
         "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
         "interface": case.interface.kind,
         "source": f"{case.source.signal}, omega in [{said.omega[0]:.4g}, {said.omega[1]:.4g}] rad/{second}, "
@@ -73,7 +74,7 @@ def _of_generator(path: Path) -> dict[str, Any]:
     from networks import checkpoint
 
     generator, metadata = checkpoint.load(path)
-    spec, facts = generator.spec, {}
+    spec, facts = generator.spec, dict[str, Any]()
     facts["model"] = spec.model
     facts["parameters"] = f"{generator.num_parameters} ({path.stat().st_size / 1024:.0f} KiB)"
     facts["predicts"] = f"{', '.join(spec.fields)} at {spec.num_levels} levels x {spec.num_arc} nodes"

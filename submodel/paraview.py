@@ -23,21 +23,26 @@ def write_fields(model: ZoneModel, run: ZoneRun, folder: Path) -> Path:
         The file to open.
     """
     displacement, velocity = fem.Function(model.V, name="displacement"), fem.Function(model.V, name="velocity")
-    comm, linear = model.V.mesh.comm, model.how.degree == 1
-    num_owned = run.displacement.shape[1]
-    path = folder / ("fields.xdmf" if linear else "fields.bp")
-    if linear:
-        writer = io.XDMFFile(comm, str(path), "w")
-        writer.write_mesh(model.V.mesh)
-    else:
-        writer = io.VTXWriter(comm, str(path), [displacement, velocity])
-    with writer:
+    states = ((displacement, run.displacement), (velocity, run.velocity))
+    comm, num_owned = model.V.mesh.comm, run.displacement.shape[1]
+
+    def load(level: int) -> None:
+        for function, values in states:
+            function.x.array[:num_owned] = values[level]
+            function.x.scatter_forward()
+
+    if model.how.degree == 1:
+        path = folder / "fields.xdmf"
+        with io.XDMFFile(comm, str(path), "w") as xdmf:
+            xdmf.write_mesh(model.V.mesh)
+            for level, time in enumerate(run.times):
+                load(level)
+                xdmf.write_function(displacement, float(time))
+                xdmf.write_function(velocity, float(time))
+        return path
+    path = folder / "fields.bp"
+    with io.VTXWriter(comm, str(path), [displacement, velocity]) as vtx:
         for level, time in enumerate(run.times):
-            for function, values in ((displacement, run.displacement), (velocity, run.velocity)):
-                function.x.array[:num_owned] = values[level]
-                function.x.scatter_forward()
-                if linear:
-                    writer.write_function(function, float(time))
-            if not linear:
-                writer.write(float(time))
+            load(level)
+            vtx.write(float(time))
     return path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Point = tuple[float, float]
@@ -43,7 +45,7 @@ class BoxDomain(Section):
 
 
 class GmshDomain(Section):
-    """A mesh made by gmsh, with physical groups for the zone's cells and those around it."""
+    """A mesh made by gmsh, with physical groups for its boundary and for the zone's cells."""
 
     kind: Literal["gmsh"]
     file: str = Field(min_length=1, description="mesh, relative to the case file", examples=["../meshes/a.msh"])
@@ -83,6 +85,16 @@ class Time(Section):
 
     final: PositiveFloat = Field(description="last time, in units of time", examples=[2.0])
     levels: int = Field(ge=3, description="number of time levels, that of t = 0 included", examples=[256])
+
+    @property
+    def dt(self) -> float:
+        """Time step."""
+        return self.final / (self.levels - 1)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Time of each level, (time,)."""
+        return np.asarray(np.arange(self.levels) * self.dt, dtype=np.float64)
 
 
 class Discretization(Section):

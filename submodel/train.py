@@ -91,9 +91,7 @@ def train_generator(
         shared=case.training.shared,
         batch_norm=case.training.batch_norm,
     )
-    generator, history = train(
-        spec, parameters, targets, plan, checkpoint=unfinished, resume=resume, progress=progress
-    )
+    generator, history = train(spec, parameters, targets, plan, checkpoint=unfinished, resume=resume, progress=progress)
     metadata: dict[str, Any] = {
         "version": __version__,
         "case": case.to_json(),
@@ -126,9 +124,7 @@ def require_same_case(dataset: Dataset, case: Case) -> None:
         )
 
 
-def _plan(
-    case: Case, *, epochs: int | None, seconds: float | None, device: str, seed: int | None
-) -> TrainingPlan:
+def _plan(case: Case, *, epochs: int | None, seconds: float | None, device: str, seed: int | None) -> TrainingPlan:
     said = case.training
     if epochs is None and seconds is None:
         epochs, seconds = said.epochs, said.seconds

@@ -175,7 +175,12 @@ def _is_reference_grid(case: Case) -> bool:
 
 
 def _versions(with_torch: bool) -> dict[str, str]:
-    versions = {"submodel": __version__, "Python": platform.python_version(), "DOLFINx": release(), "NumPy": np.__version__}
+    versions = {
+        "submodel": __version__,
+        "Python": platform.python_version(),
+        "DOLFINx": release(),
+        "NumPy": np.__version__,
+    }
     if with_torch:
         import torch
 

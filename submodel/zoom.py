@@ -111,5 +111,7 @@ def _draw(
     disc = None if defect is None else (*defect.center, defect.radius)
     scene = Scene.of_case(case, model.interface, model.points, defect=disc)
     final = pictures.field_png(scene, displacement[-1], folder / "final.png", time=float(run.times[-1]))
-    animation = pictures.run_gif(scene, run.times, {"displacement u": displacement}, folder / "run.gif", progress=progress)
+    animation = pictures.run_gif(
+        scene, run.times, {"displacement u": displacement}, folder / "run.gif", progress=progress
+    )
     return {"final field": final, "animation": animation}
