@@ -88,7 +88,7 @@ prepare_tools() {
         say "installing ${missing[*]} with apt-get"
         install_packages "${sudo[@]}" || { tail -n 5 "$cache/apt.log" >&2; die "apt-get could not install ${missing[*]} (log: $cache/apt.log): install them, then call again."; }
     fi
-    bwrap --unshare-pid --ro-bind / / --proc /proc --dev-bind /dev /dev true 2>/dev/null ||
+    bwrap --ro-bind / / --bind /proc /proc --dev-bind /dev /dev true 2>/dev/null ||
         die "bubblewrap may not make namespaces here: in a container start it with --privileged; on Ubuntu, sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0."
     builder=(unshare "${as_root[@]}" --mount --pid --fork --kill-child)
     "${builder[@]}" true 2>/dev/null ||
@@ -213,10 +213,11 @@ remove_old_roots() {
 # ---- entering -------------------------------------------------------------------------------------------------------
 
 # Set `entry`, the prefix that runs a command in a root: the host's folders, network and pip settings are there, its
-# system is not. The command and all that it started end with this process.
+# system is not. The command ends with this process. Process numbers are the host's: Open MPI names files in /tmp and
+# /dev/shm after them, so that two calls with numbers of their own would meet in one file.
 prepare_entry() { # ROOT --bind|--ro-bind
     local system=$1 home=$cache/${root##*/}.home shared=(/tmp /var/tmp) variable path
-    entry=(bwrap --die-with-parent --unshare-pid "$2" "$system" / --proc /proc --dev-bind /dev /dev --ro-bind /sys /sys
+    entry=(bwrap --die-with-parent "$2" "$system" / --bind /proc /proc --dev-bind /dev /dev --ro-bind /sys /sys
         --tmpfs /run --bind /tmp /tmp --bind /var/tmp /var/tmp)
     for path in /etc/{resolv.conf,hosts,passwd,group} /etc/ssl/certs /etc/pip.conf; do
         add_mount --ro-bind "$path"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MPI_VARIABLES = re.compile("OMPI_COMM|OMPI_MCA_(?!btl|mpi_yield)|PMIX|PRTE_(?!MCA_rmaps|MCA_hwloc)")
+MPI_VARIABLES = re.compile("OMPI_COMM|OMPI_MCA_(?!btl|mpi_yield)|PMIX|PRTE_")
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -92,8 +92,8 @@ STANDINS = {
     "bwrap": """
 while [[ $1 == --* ]]; do
     case $1 in
-        --die-with-parent | --unshare-pid) shift ;;
-        --proc | --dev | --tmpfs | --unsetenv | --chdir) shift 2 ;;
+        --die-with-parent) shift ;;
+        --tmpfs | --unsetenv | --chdir) shift 2 ;;
         *) shift 3 ;;
     esac
 done
