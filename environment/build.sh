@@ -27,6 +27,7 @@ install_debian() {
     shift 3
     local options=(--verbose --variant=apt --mode=root --format=directory)
     options+=("--include=$(names_in "$here/debian.txt" | tr ' ' ',')")
+    options+=(--dpkgopt=force-unsafe-io) # a build that ends halfway is thrown away
     for option in doc man locale info; do
         options+=("--dpkgopt=path-exclude=/usr/share/$option/*")
     done
@@ -41,12 +42,13 @@ install_debian() {
 
 install_python() {
     python3 -m venv --system-site-packages --without-pip "$venv"
-    python3 -m pip --python "$venv/bin/python3" install --no-warn-script-location -r "$here/pip.txt"
     local tool
     for tool in mypy pytest; do # Debian's own launchers would not see the virtual environment
         printf '#!/bin/sh\nexec %s/bin/python3 -m %s "$@"\n' "$venv" "$tool" >"$venv/bin/$tool"
         chmod +x "$venv/bin/$tool"
     done
+    # In place of this shell, so that it ends when the calling ./run does.
+    exec python3 -m pip --python "$venv/bin/python3" install --no-warn-script-location -r "$here/pip.txt"
 }
 
 check() {
