@@ -189,5 +189,7 @@ def color_bar(
     figure: Figure, axes: Any, scale: Normalize, label: str, *, cmap: str = WAVE, extend: str = "neither"
 ) -> None:
     """A colour bar for all these axes."""
-    bar = figure.colorbar(ScalarMappable(scale, cmap), ax=axes, label=label, extend=extend, aspect=35, pad=0.02)
+    bar = figure.colorbar(
+        ScalarMappable(scale, cmap), ax=axes, label=label, extend=extend, extendfrac=0.025, aspect=35, pad=0.02
+    )
     bar.outline.set_linewidth(0.6)  # type: ignore[operator]

@@ -48,7 +48,7 @@ def snapshots(scene: Scene, times: Array, full: Array, zoomed: Array, *, num_tim
     panel = 2.35
     with mpl.rc_context(drawing.STYLE):
         figure = drawing.new_figure(
-            panel * len(columns) + 1.1,
+            4 * panel + 1.1,
             (panel * min(height / width, 2.0) + 0.04) * len(levels) + 0.2,
             layout="compressed",
         )
