@@ -170,7 +170,7 @@ def frame_space(axes: Axes, scene: Scene) -> None:
     axes.set_aspect("equal")
     axes.margins(0.02)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.set_xlabel(f"x ({scene.length_unit})")
     axes.set_ylabel(f"y ({scene.length_unit})")
 
