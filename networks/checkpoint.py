@@ -26,9 +26,7 @@ class CheckpointError(Exception):
     """A checkpoint cannot be read; the message says which, why, and what to do."""
 
 
-def save(
-    path: str | Path, generator: BoundaryGenerator, *, metadata: Mapping[str, Any] | None = None
-) -> None:
+def save(path: str | Path, generator: BoundaryGenerator, *, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a generator with its specification and whatever belongs to it.
 
     Args:
@@ -74,9 +72,7 @@ def read_metadata(path: str | Path) -> tuple[GeneratorSpec, dict[str, Any]]:
         ) from error
 
 
-def write_tensors(
-    path: str | Path, kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
-) -> None:
+def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     """Write tensors and a JSON document as one file, atomically."""
     path = Path(path)
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -115,13 +111,9 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
             f"{path} is no readable safetensors file ({error}); it is damaged or foreign, train again"
         ) from error
     if header.get("kind") != kind:
-        raise CheckpointError(
-            f"{path} is no {kind} but {header.get('kind', 'of another program')}; give another file"
-        )
+        raise CheckpointError(f"{path} is no {kind} but {header.get('kind', 'of another program')}; give another file")
     if header.get("version") != str(FORMAT_VERSION):
-        raise CheckpointError(
-            f"{path} has format version {header.get('version')}, not {FORMAT_VERSION}; train again"
-        )
+        raise CheckpointError(f"{path} has format version {header.get('version')}, not {FORMAT_VERSION}; train again")
     if header.get("checksum") != _checksum(tensors):
         raise CheckpointError(
             f"{path} is damaged: its numbers do not match their checksum; copy it again or train again"
@@ -129,9 +121,7 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     try:
         document = json.loads(header["document"])
     except (KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged: its header holds no document ({error}); train again"
-        ) from error
+        raise CheckpointError(f"{path} is damaged: its header holds no document ({error}); train again") from error
     return tensors, document
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from networks.factorise import one_way_kernels
 from networks.padding import circular_axes, extents, pad_axis, per_axis
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -126,9 +127,7 @@ class DecomposedConv(nn.Module):
         for step, axis in enumerate(self.order):
             last = step == num_dims - 1
             per_channel = depthwise_first and not last
-            following = (
-                out_channels if last else (channels if depthwise_first else out_channels) * self.rank[step]
-            )
+            following = out_channels if last else (channels if depthwise_first else out_channels) * self.rank[step]
             fan_in = self.kernel_size[axis] * (1 if per_channel else channels)
             factor = torch.empty(following, 1 if per_channel else channels, self.kernel_size[axis])
             _init_uniform(factor, None, fan_in)
@@ -234,7 +233,7 @@ class DecomposedConv(nn.Module):
         ).to(weight)
         layer.widths = widths
         with torch.no_grad():
-            for factor, values in zip(layer.factors, _factorise(weight, axes, rank), strict=True):
+            for factor, values in zip(layer.factors, one_way_kernels(weight, axes, rank), strict=True):
                 factor.copy_(values)
             if layer.bias is not None and dense.bias is not None:
                 layer.bias.copy_(dense.bias)
@@ -268,9 +267,7 @@ def one_way(
     return functional.conv2d(x, kernel.unsqueeze(2), bias, padding=(0, margin), groups=groups)
 
 
-def _one_way_folded(
-    x: Tensor, kernel: Tensor, bias: Tensor | None, axis: int, margin: int, groups: int
-) -> Tensor:
+def _one_way_folded(x: Tensor, kernel: Tensor, bias: Tensor | None, axis: int, margin: int, groups: int) -> Tensor:
     """`one_way` for three axes: the axes beside the convolved one are joined, or folded into the batch."""
     batch, channels, n0, n1, n2 = x.shape
     last = x.permute(0, 2, 3, 4, 1)  # (batch, axes..., channel): contiguous when x is channels_last_3d
@@ -284,27 +281,6 @@ def _one_way_folded(
     out = one_way(folded.permute(0, 3, 1, 2), kernel, bias, along, (margin, margin), False, groups)
     out = out.permute(0, 2, 3, 1)
     return out.reshape(*shape, out.shape[-1]).permute(0, 4, 1, 2, 3)
-
-
-def _factorise(weight: Tensor, axes: Sequence[int], rank: int) -> list[Tensor]:
-    """One-way kernels (out, in per group, taps) of each factor, by eq. 9-12, in the order of `axes`."""
-    num_out, num_in = weight.shape[:2]
-    taps = [weight.shape[2 + a] for a in axes]
-    # (in, taps in order..., out): a term's channel counts (in, slices..., pair), as depthwise factors do
-    kernel = weight.permute(1, *(2 + a for a in axes), 0)
-    if len(axes) == 1:
-        return [kernel.permute(2, 0, 1)]
-    matrix = kernel.reshape(-1, taps[-2], taps[-1] * num_out).double()
-    left, sigma, right = torch.linalg.svd(matrix, full_matrices=False)
-    terms = min(rank, sigma.shape[-1])
-    root = sigma[:, :terms].sqrt()
-    first = (left[:, :, :terms] * root[:, None]).permute(0, 2, 1).reshape(-1, 1, taps[-2])
-    combine = (right[:, :terms] * root[..., None]).reshape(-1, taps[-1], num_out).permute(2, 0, 1)
-    factors, channels = [], num_in
-    for size in taps[:-2]:  # eq. 11: the slices' kernels are the rows of the identity
-        factors.append(torch.eye(size, dtype=matrix.dtype, device=weight.device).repeat(channels, 1)[:, None])
-        channels *= size
-    return [f.to(weight) for f in (*factors, first, combine)]
 
 
 def _checked_kernel(kernel_size: Sequence[int]) -> tuple[int, ...]:
@@ -334,8 +310,6 @@ def _dense_padding(dense: nn.Module) -> tuple[tuple[int, ...], tuple[tuple[int, 
             f"stride {dense.stride}, dilation {dense.dilation}, groups {dense.groups}"
         )
     if dense.padding_mode not in ("zeros", "circular"):
-        raise ValueError(
-            f"padding_mode must be zeros or circular to be decomposed, got {dense.padding_mode!r}"
-        )
+        raise ValueError(f"padding_mode must be zeros or circular to be decomposed, got {dense.padding_mode!r}")
     circular = tuple(range(len(plain))) if dense.padding_mode == "circular" else ()
     return circular, extents(dense.padding, dense.kernel_size)

@@ -4,6 +4,7 @@ Torch's own circular padding drops the channels_last format; `cat` keeps it.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -57,6 +58,26 @@ def circular_axes(axes: Sequence[int], num_dims: int) -> frozenset[int]:
     return frozenset(int(a) for a in axes)
 
 
+class _Wrap(torch.autograd.Function):
+    """Periodic continuation whose gradient folds the added points back, without a full-size zero for each slice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, before: int, after: int) -> Tensor:
+        ctx.layout = (dim, before, after)
+        size = x.shape[dim]
+        return torch.cat((x.narrow(dim, size - before, before), x, x.narrow(dim, 0, after)), dim)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        dim, before, after = ctx.layout
+        gradient = gradients[0]
+        size = gradient.shape[dim] - before - after
+        inner = gradient.narrow(dim, before, size).clone()
+        inner.narrow(dim, size - before, before).add_(gradient.narrow(dim, 0, before))
+        inner.narrow(dim, 0, after).add_(gradient.narrow(dim, before + size, after))
+        return inner, None, None, None
+
+
 def pad_circular(x: Tensor, dim: int, before: int, after: int) -> Tensor:
     """Continue x periodically along one dimension.
 
@@ -71,7 +92,7 @@ def pad_circular(x: Tensor, dim: int, before: int, after: int) -> Tensor:
             f"circular padding of ({before}, {after}) goes more than once around an axis of {size} points; "
             "use a smaller kernel or more points"
         )
-    return torch.cat((x.narrow(dim, size - before, before), x, x.narrow(dim, 0, after)), dim)
+    return cast(Tensor, _Wrap.apply(x, dim, before, after))
 
 
 def pad_zeros(x: Tensor, dim: int, before: int, after: int) -> Tensor:

@@ -19,9 +19,7 @@ def select_device(name: str) -> torch.device:
         raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise ValueError(
-            "device cuda was asked for, but torch finds no CUDA device here; use --device cpu or auto"
-        )
+        raise ValueError("device cuda was asked for, but torch finds no CUDA device here; use --device cpu or auto")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 

@@ -13,9 +13,7 @@ def cubic_matrix(num_coarse: int, num_fine: int, *, closed: bool) -> np.ndarray:
             both start at 0 and the last point is followed by the first.
         closed: whether the axis is periodic.
     """
-    position = np.arange(num_fine) * (
-        num_coarse / num_fine if closed else (num_coarse - 1) / max(num_fine - 1, 1)
-    )
+    position = np.arange(num_fine) * (num_coarse / num_fine if closed else (num_coarse - 1) / max(num_fine - 1, 1))
     width = min(4, num_coarse)
     first = np.floor(position).astype(int) - (width - 1) // 2
     if not closed:

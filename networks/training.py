@@ -1,10 +1,11 @@
 """Fit a generator to samples: Adam with decay, best weights by validation error, resumable to the bit."""
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from networks.checkpoint import CheckpointError, read_tensors, write_tensors
 from networks.generator import BoundaryGenerator, GeneratorSpec, build
 from networks.losses import LOSSES
+from networks.plan import Epoch, Progress, TrainingPlan
 from networks.predict import select_device
 
 TRAINING = "submodel-training"
@@ -20,90 +22,6 @@ TRAINING = "submodel-training"
 
 class TrainingError(Exception):
     """Training cannot go on; the message says where and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingPlan:
-    """How to train. Exactly one of `epochs` and `seconds` is given.
-
-    Attributes:
-        epochs: passes over the training split.
-        seconds: wall-clock time of all passes; the learning rate decays with it.
-        batch_size: samples of one step.
-        learning_rate, final_learning_rate: of Adam at the first and last pass; a geometric decay between.
-        weight_decay: decoupled, per unit of learning rate (AdamW).
-        loss: a name of `losses.LOSSES`.
-        validation: fraction of the samples kept from training to choose the best weights; 0 chooses by the
-            training loss.
-        seed: of the weights, the validation split and the batches.
-        device: auto, cpu or cuda.
-        checkpoint_every: epochs between two savings of the state of training.
-    """
-
-    epochs: int | None = None
-    seconds: float | None = None
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    loss: Literal["mean_square", "mean_absolute"] = "mean_square"
-    validation: float = 0.1
-    seed: int = 0
-    device: str = "auto"
-    checkpoint_every: int = 50
-
-    def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.seconds is None):
-            raise ValueError(
-                f"give either epochs or seconds, got epochs={self.epochs} and seconds={self.seconds}"
-            )
-        amount = self.epochs if self.epochs is not None else self.seconds
-        if amount is not None and not amount > 0:
-            raise ValueError(f"epochs or seconds must be positive, got {amount}")
-        if self.batch_size < 1 or self.checkpoint_every < 1:
-            raise ValueError(
-                "batch_size and checkpoint_every must be at least 1, got "
-                f"{self.batch_size} and {self.checkpoint_every}"
-            )
-        if not 0 < self.final_learning_rate <= self.learning_rate:
-            raise ValueError(
-                "learning rates must be positive and not grow, got "
-                f"{self.learning_rate} to {self.final_learning_rate}"
-            )
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"validation must be a fraction in [0, 1), got {self.validation}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """One pass: number from 1, seconds since the start, mean losses in standard scores, learning rate."""
-
-    epoch: int
-    elapsed: float
-    loss: float
-    validation: float
-    learning_rate: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What a progress bar needs.
-
-    Attributes:
-        last: the pass just done.
-        best: smallest validation error so far.
-        fraction: of the plan that is done, 0 to 1.
-        remaining: seconds left, estimated.
-    """
-
-    last: Epoch
-    best: float
-    fraction: float
-    remaining: float
 
 
 def split_samples(num_samples: int, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -171,9 +89,7 @@ def train(
 class _Run:
     """The moving parts of one training."""
 
-    def __init__(
-        self, spec: GeneratorSpec, parameters: np.ndarray, targets: np.ndarray, plan: TrainingPlan
-    ) -> None:
+    def __init__(self, spec: GeneratorSpec, parameters: np.ndarray, targets: np.ndarray, plan: TrainingPlan) -> None:
         expected = (len(parameters), len(spec.fields), spec.num_levels, spec.num_arc)
         if np.shape(targets) != expected:
             raise ValueError(
@@ -181,6 +97,7 @@ class _Run:
             )
         self.plan, self.spec = plan, spec
         self.device = select_device(plan.device)
+        self.digest = _digest(parameters, targets)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(plan.seed)
             self.model = build(spec)
@@ -209,11 +126,7 @@ class _Run:
 
     def fraction(self) -> float:
         """Of the plan that is done."""
-        done = (
-            len(self.history) / self.plan.epochs
-            if self.plan.epochs
-            else self.elapsed / (self.plan.seconds or 1.0)
-        )
+        done = len(self.history) / self.plan.epochs if self.plan.epochs else self.elapsed / (self.plan.seconds or 1.0)
         return min(1.0, done)
 
     def finished(self) -> bool:
@@ -273,7 +186,9 @@ class _Run:
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a training to be continued."""
-        return {"spec": self.spec.to_dict(), "plan": dataclasses.asdict(self.plan)}
+        plan = dataclasses.asdict(self.plan)
+        del plan["device"], plan["checkpoint_every"]  # these change no number that matters
+        return {"spec": self.spec.to_dict(), "plan": plan, "data": {"samples": self.digest}}
 
     def store(self, path: Path) -> None:
         """Write everything that `restore` needs."""
@@ -293,23 +208,26 @@ class _Run:
     def restore(self, path: Path) -> None:
         """Continue where `store` was called."""
         tensors, document = read_tensors(path, TRAINING)
-        here = self.identity()
-        for part in ("spec", "plan"):
-            for key, value in here[part].items():
+        for part, entries in self.identity().items():
+            for key, value in entries.items():
                 stored = document.get(part, {}).get(key)
                 if (list(value) if isinstance(value, tuple) else value) != stored:
                     raise CheckpointError(
                         f"{path} belongs to a training with {key} = {stored}, this one has {value}; "
                         "use the same options, or another checkpoint file"
                     )
+        try:
+            self._take(tensors, document)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} holds no complete training ({error}); delete it and train again") from error
+
+    def _take(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         state: dict[int, dict[str, Tensor]] = {}
         for name in tensors:
             if name.startswith("optimizer."):
                 _, number, entry = name.split(".")
                 state.setdefault(int(number), {})[entry] = tensors[name]
-        self.model.load_state_dict(
-            {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-        )
+        self.model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
         for name, tensor in self.best.items():
             tensor.copy_(tensors[f"best.{name}"])
         groups = self.optimizer.state_dict()["param_groups"]
@@ -318,3 +236,11 @@ class _Run:
         self.history = [Epoch(*entry) for entry in document["history"]]
         self.best_error = document["best_error"]
         self.started = time.monotonic() - document["elapsed"]
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """Checksum of the samples, so that a training is continued with its own."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, np.float32).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""How to train, and what a training says about itself."""
+
+import dataclasses
+from typing import Literal
+
+from networks.losses import LOSSES
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+    """How to train. Exactly one of `epochs` and `seconds` is given.
+
+    Attributes:
+        epochs: passes over the training split.
+        seconds: wall-clock time of all passes; the learning rate decays with it.
+        batch_size: samples of one step.
+        learning_rate, final_learning_rate: of Adam at the first and last pass; a geometric decay between.
+        weight_decay: decoupled, per unit of learning rate (AdamW).
+        loss: a name of `losses.LOSSES`.
+        validation: fraction of the samples kept from training to choose the best weights; 0 chooses by the
+            training loss.
+        seed: of the weights, the validation split and the batches.
+        device: auto, cpu or cuda.
+        checkpoint_every: epochs between two savings of the state of training.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+    batch_size: int = 4
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    loss: Literal["mean_square", "mean_absolute"] = "mean_absolute"
+    validation: float = 0.1
+    seed: int = 0
+    device: str = "auto"
+    checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.seconds is None):
+            raise ValueError(f"give either epochs or seconds, got epochs={self.epochs} and seconds={self.seconds}")
+        amount = self.epochs if self.epochs is not None else self.seconds
+        if amount is not None and not amount > 0:
+            raise ValueError(f"epochs or seconds must be positive, got {amount}")
+        if self.batch_size < 1 or self.checkpoint_every < 1:
+            raise ValueError(
+                f"batch_size and checkpoint_every must be at least 1, got {self.batch_size} and {self.checkpoint_every}"
+            )
+        if not 0 < self.final_learning_rate <= self.learning_rate:
+            raise ValueError(
+                f"learning rates must be positive and not grow, got {self.learning_rate} to {self.final_learning_rate}"
+            )
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation must be a fraction in [0, 1), got {self.validation}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One pass: number from 1, seconds since the start, mean losses in standard scores, learning rate."""
+
+    epoch: int
+    elapsed: float
+    loss: float
+    validation: float
+    learning_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a progress bar needs.
+
+    Attributes:
+        last: the pass just done.
+        best: smallest validation error so far.
+        fraction: of the plan that is done, 0 to 1.
+        remaining: seconds left, estimated.
+    """
+
+    last: Epoch
+    best: float
+    fraction: float
+    remaining: float

@@ -1,0 +1,255 @@
+"""Decomposed convolutions against explicit dense kernels made of outer products."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from networks.layers import DecomposedConv, DenseConv
+from networks.padding import circular_axes, extents, pad_axis, pad_circular, per_axis
+
+TAPS = (3, 5, 2)
+SHAPE = (6, 7, 8)
+EXACT = 1e-12  # float64 sums of at most some hundred terms of order one
+
+
+@pytest.fixture(autouse=True)
+def _double() -> object:
+    torch.manual_seed(7)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def by_hand(x: Tensor, kernel: Tensor, widths: Sequence[tuple[int, int]], circular: Sequence[int]) -> Tensor:
+    """Convolution as its definition ([A] eq. 13): shifted copies of an input that is padded by indices."""
+    num_dims = kernel.ndim - 2
+    for axis, (before, after) in enumerate(widths):
+        size = x.shape[axis + 2]
+        index = torch.arange(-before, size + after)
+        inside = (index >= 0) & (index < size)
+        x = x.index_select(axis + 2, index % size)
+        if axis not in circular:
+            x = x * inside.view(*(-1 if a == axis else 1 for a in range(num_dims)))
+    sizes = [x.shape[a + 2] - kernel.shape[a + 2] + 1 for a in range(num_dims)]
+    terms: list[Tensor] = []
+    for tap in itertools.product(*(range(k) for k in kernel.shape[2:])):
+        window = x
+        for axis, (start, size) in enumerate(zip(tap, sizes, strict=True)):
+            window = window.narrow(axis + 2, start, size)
+        terms.append(torch.einsum("oc,bc...->bo...", kernel.flatten(2)[:, :, len(terms)], window))
+    return torch.stack(terms).sum(0)
+
+
+def outer_kernel(layer: DecomposedConv) -> Tensor:
+    """Sum over terms of outer products of a depthwise-first layer's one-way kernels ([A] eq. 10 and 19)."""
+    num_dims, num_in = len(layer.kernel_size), layer.in_channels
+    *channelwise, combine = [f.detach() for f in layer.factors]
+    kernel = torch.zeros(layer.out_channels, num_in, *layer.kernel_size)
+    num_terms = combine.shape[1] // num_in
+    for o, c, term in itertools.product(range(layer.out_channels), range(num_in), range(num_terms)):
+        channel = c * num_terms + term
+        vectors = [torch.empty(0)] * num_dims
+        vectors[layer.order[-1]] = combine[o, channel]
+        for step, factor in enumerate(channelwise):
+            per_channel = combine.shape[1] // factor.shape[0]
+            vectors[layer.order[step]] = factor[channel // per_channel, 0]
+        letters = "xyz"[:num_dims]
+        kernel[o, c] += torch.einsum(f"{','.join(letters)}->{letters}", *vectors)
+    return kernel
+
+
+CASES = [
+    (order, circular)
+    for num_dims in (1, 2, 3)
+    for order in itertools.permutations(range(num_dims))
+    for circular in ((), (num_dims - 1,), tuple(range(num_dims)))
+]
+
+
+@pytest.mark.parametrize(("order", "circular"), CASES)
+@pytest.mark.parametrize("rank", [1, 2])
+def test_depthwise_first_equals_outer_products(order: tuple[int, ...], circular: tuple[int, ...], rank: int) -> None:
+    num_dims = len(order)
+    for padding in ("same", "valid", [1] * num_dims):
+        layer = DecomposedConv(
+            3, 4, TAPS[:num_dims], rank=rank, order=order, circular=circular, padding=padding, bias=False
+        )
+        x = torch.randn(2, 3, *SHAPE[:num_dims])
+        expected = by_hand(x, outer_kernel(layer), layer.widths, circular)
+        torch.testing.assert_close(layer(x), expected, rtol=0, atol=EXACT)
+        torch.testing.assert_close(layer.dense_kernel(), outer_kernel(layer), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize(("order", "circular"), CASES)
+def test_full_channels_equal_their_dense_kernel(order: tuple[int, ...], circular: tuple[int, ...]) -> None:
+    num_dims = len(order)
+    layer = DecomposedConv(3, 4, TAPS[:num_dims], rank=2, order=order, circular=circular, depthwise_first=False)
+    x = torch.randn(2, 3, *SHAPE[:num_dims])
+    with torch.no_grad():
+        assert layer.bias is not None
+        layer.bias.normal_()
+    expected = by_hand(x, layer.dense_kernel(), layer.widths, circular) + layer.bias.view(-1, *(1,) * num_dims)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=EXACT)
+    torch.testing.assert_close(layer.to_dense()(x), expected, rtol=0, atol=EXACT)
+
+
+def test_two_full_factors_by_hand() -> None:
+    layer = DecomposedConv(3, 4, (3, 5), depthwise_first=False, bias=False)  # arc, then time
+    first, second = (f.detach() for f in layer.factors)
+    torch.testing.assert_close(layer.dense_kernel(), torch.einsum("omt,mcx->octx", second, first), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("circular", [(), (0,), (1,), (0, 1)])
+def test_dense_layer_by_hand(circular: tuple[int, ...]) -> None:
+    layer = DenseConv(3, 4, (3, 4), circular=circular, bias=False)
+    x = torch.randn(2, 3, 6, 7)
+    torch.testing.assert_close(layer(x), by_hand(x, layer.weight, layer.widths, circular), rtol=0, atol=EXACT)
+
+
+def test_activation_between_the_factors() -> None:
+    layer = DecomposedConv(3, 4, (3, 3), activation=nn.Tanh(), circular=(0, 1))
+    linear = DecomposedConv(3, 4, (3, 3), circular=(0, 1))
+    linear.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 3, 6, 7)
+    one_way = nn.functional.conv2d(pad_circular(x, 3, 1, 1), layer.factors[0].unsqueeze(2), groups=3)
+    expected = nn.functional.conv2d(pad_circular(one_way.tanh(), 2, 1, 1), layer.factors[1].unsqueeze(3), layer.bias)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=EXACT)
+    assert not torch.allclose(layer(x), linear(x))
+    with pytest.raises(ValueError, match="has no dense kernel"):
+        layer.dense_kernel()
+
+
+DENSE: dict[str, Callable[[], Any]] = {
+    "1d": lambda: nn.Conv1d(3, 4, 5, padding=2),
+    "2d": lambda: nn.Conv2d(3, 4, (3, 5)),
+    "2d closed": lambda: nn.Conv2d(3, 4, (3, 5), padding="same", padding_mode="circular", bias=False),
+    "3d": lambda: nn.Conv3d(3, 4, (3, 5, 2), padding=1),
+    "ours": lambda: DenseConv(3, 4, (4, 3), circular=(1,)),
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_discrepancy_of_a_decomposition_is_the_residual_kernel(name: str, rank: int) -> None:
+    """[A] eq. 18: the outputs differ by the convolution with R = K - its rank-R approximation, and by nothing else."""
+    dense = DENSE[name]()
+    num_dims = dense.weight.ndim - 2
+    x = torch.randn(2, 3, *SHAPE[:num_dims])
+    for order in itertools.permutations(range(num_dims)):
+        layer = DecomposedConv.from_dense(dense, rank, order=order)
+        residual = dense.weight.detach() - outer_kernel(layer)
+        closed = tuple(range(num_dims)) if getattr(dense, "padding_mode", "") == "circular" else layer.circular
+        difference = by_hand(x, residual, layer.widths, tuple(closed))
+        torch.testing.assert_close(dense(x) - layer(x), difference, rtol=0, atol=EXACT)
+        # what is left is the smallest possible for each matrix that was decomposed (Eckart and Young)
+        if num_dims == 2:
+            matrix = dense.weight.detach().permute(1, 2 + order[0], 0, 2 + order[1]).flatten(2)
+            left = torch.linalg.svdvals(matrix)[:, rank:].square().sum().sqrt()
+            assert math.isclose(float(residual.norm()), float(left), abs_tol=EXACT)
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, EXACT), (torch.float32, 1e-5)])
+def test_full_rank_is_the_dense_layer(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    dense = DENSE[name]().to(dtype)
+    x = torch.randn(2, 3, *SHAPE[: dense.weight.ndim - 2], dtype=dtype)
+    for order in itertools.permutations(range(dense.weight.ndim - 2)):
+        layer = DecomposedConv.from_dense(dense, 99, order=order)
+        torch.testing.assert_close(layer(x), dense(x), rtol=0, atol=tolerance)
+
+
+def test_three_ways_are_sliced_by_the_identity() -> None:
+    """[A] eq. 11-12: the first axis of the order is sliced; each slice has its own singular pairs."""
+    dense = nn.Conv3d(2, 3, (3, 4, 5))
+    layer = DecomposedConv.from_dense(dense, 2, order=(2, 1, 0))
+    torch.testing.assert_close(layer.factors[0].detach(), torch.eye(5).repeat(2, 1)[:, None], rtol=0, atol=0)
+    for c, slice_ in itertools.product(range(2), range(5)):
+        matrix = dense.weight.detach()[:, c, :, :, slice_].permute(2, 0, 1).flatten(1)  # taps of axis 1, the rest
+        left, sigma, right = torch.linalg.svd(matrix, full_matrices=False)
+        expected = (left[:, :2] * sigma[:2]) @ right[:2]
+        found = layer.dense_kernel()[:, c, :, :, slice_].permute(2, 0, 1).flatten(1)
+        torch.testing.assert_close(found, expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("kind", [DenseConv, DecomposedConv])
+def test_shift_along_the_arc_commutes(kind: type[DenseConv] | type[DecomposedConv]) -> None:
+    layer = kind(3, 4, (3, 5), circular=(1,))
+    x = torch.randn(2, 3, 6, 9)
+    for shift in (1, 4):
+        torch.testing.assert_close(layer(x.roll(shift, 3)), layer(x).roll(shift, 3), rtol=0, atol=EXACT)
+    assert not torch.allclose(layer(x.roll(1, 2)), layer(x).roll(1, 2))  # time is open
+
+
+def test_channels_last_is_kept() -> None:
+    x = torch.randn(2, 8, 6, 9).contiguous(memory_format=torch.channels_last)
+    for layer in (DenseConv(8, 8, (3, 3), circular=(1,)), DecomposedConv(8, 8, (3, 3), circular=(1,))):
+        assert layer(x).is_contiguous(memory_format=torch.channels_last)
+    y = torch.randn(2, 8, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
+    assert DecomposedConv(8, 8, (3, 3, 3), circular=(1,))(y).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_gradients() -> None:
+    layer = DecomposedConv(2, 2, (3, 2), rank=2, circular=(1,))
+    x = torch.randn(1, 2, 4, 5, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *_: layer(x), (x, *layer.parameters()))
+    assert torch.autograd.gradcheck(lambda x: pad_circular(x, 3, 2, 1).square(), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: pad_circular(x, 3, 2, 1).square(), (x,))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_size": (3, 3, 3, 3)}, "1 to 3 integers"),
+        ({"kernel_size": (3, 0)}, "kernel_size must be one positive integer"),
+        ({"rank": 0}, "rank of a decomposition must be at least 1, got 0"),
+        ({"rank": (1, 2)}, "rank must be one positive integer or 1 of them"),
+        ({"order": (0, 0)}, "each of the axes 0..1 once"),
+        ({"circular": (2,)}, "within 0..1"),
+        ({"circular": (1, 1)}, "distinct"),
+        ({"padding": "reflect"}, 'padding must be "same", "valid"'),
+        ({"padding": (1,)}, "2 non-negative integers"),
+    ],
+)
+def test_impossible_layers(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DecomposedConv(2, 2, **{"kernel_size": (3, 3), **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dense", "message"),
+    [
+        (nn.Linear(2, 2), "only a dense convolution can be decomposed, got Linear"),
+        (nn.Conv2d(2, 2, 3, stride=2), "stride, dilation and groups 1"),
+        (nn.Conv2d(2, 2, 3, dilation=2), "stride, dilation and groups 1"),
+        (nn.Conv2d(2, 2, 3, groups=2), "stride, dilation and groups 1"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding_mode must be zeros or circular"),
+    ],
+)
+def test_layers_that_cannot_be_decomposed(dense: nn.Conv2d, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DecomposedConv.from_dense(dense, 1)
+
+
+def test_other_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        DecomposedConv.from_dense(nn.Conv2d(2, 2, 3), 0)
+    with pytest.raises(ValueError, match="each of the axes"):
+        DecomposedConv.from_dense(nn.Conv2d(2, 2, 3), 1, order=(0, 0))
+    with pytest.raises(ValueError, match="more than once around an axis of 2 points"):
+        DecomposedConv(2, 2, (7, 7), circular=(1,))(torch.randn(1, 2, 8, 2))
+
+
+def test_padding_words() -> None:
+    assert extents("same", (3, 4)) == ((1, 1), (1, 2))
+    assert extents("valid", (3, 4)) == ((0, 0), (0, 0))
+    assert extents((2, 0), (3, 4)) == ((2, 2), (0, 0))
+    assert circular_axes([1], 2) == frozenset({1})
+    assert per_axis(3, 2, "kernel_size") == (3, 3)
+    x = torch.arange(4.0).view(1, 1, 4)
+    assert pad_axis(x, 2, (1, 2), True).flatten().tolist() == [3, 0, 1, 2, 3, 0, 1]
+    assert pad_axis(x, 2, (1, 2), False).flatten().tolist() == [0, 0, 1, 2, 3, 0, 0]

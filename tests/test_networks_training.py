@@ -1,0 +1,228 @@
+"""Training: it learns, repeats itself, resumes to the bit, and says what is wrong."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from networks.checkpoint import CheckpointError, read_tensors, save, write_tensors
+from networks.generator import BoundaryGenerator
+from networks.losses import mean_absolute, mean_square
+from networks.plan import Epoch, Progress, TrainingPlan
+from networks.predict import predict
+from networks.spec import GeneratorSpec
+from networks.training import TRAINING, TrainingError, split_samples, train
+
+SMALL: dict[str, Any] = {"coarse": (4, 4), "widths": (16, 12), "stem": 16, "depth": 1}
+SPEC = GeneratorSpec.named("conv1.5d-boundary", num_levels=24, num_arc=16, **SMALL)
+PLAN = TrainingPlan(epochs=6, batch_size=3, device="cpu", seed=5, checkpoint_every=2)
+
+
+def waves(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth fields of parameters: u = sin(w t + phase along the arc), v = u_t."""
+    p = np.random.default_rng(seed).uniform(1, 2, (num, 3))
+    t = np.linspace(0, 3, SPEC.num_levels)[:, None]
+    arc = 2 * np.pi * np.arange(SPEC.num_arc) / SPEC.num_arc
+    phase = p[:, 0, None, None] * t + p[:, 1, None, None] * np.cos(arc - p[:, 2, None, None])
+    return p, np.stack((np.sin(phase), p[:, 0, None, None] * np.cos(phase)), 1).astype(np.float32)
+
+
+def same(a: BoundaryGenerator, b: BoundaryGenerator) -> bool:
+    x, y = a.state_dict(), b.state_dict()
+    return x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x)
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_overfits_one_batch() -> None:
+    p, u = waves(4)
+    plan = TrainingPlan(epochs=200, batch_size=4, validation=0, device="cpu", learning_rate=1e-2)
+    generator, history = train(SPEC, p, u, plan)
+    error = np.linalg.norm(predict(generator, p) - u) / np.linalg.norm(u)
+    assert error < 0.02, error
+    assert history[-1].loss < 0.05 * history[0].loss
+
+
+def test_learns_what_it_has_not_seen() -> None:
+    p, u = waves(60)
+    q, v = waves(20, seed=1)
+    generator, _ = train(SPEC, p, u, TrainingPlan(epochs=40, learning_rate=3e-3, device="cpu"))
+    assert np.linalg.norm(predict(generator, q) - v) / np.linalg.norm(v) < 0.1
+
+
+def test_repeats_itself_and_leaves_the_global_seed_alone() -> None:
+    p, u = waves(12)
+    torch.manual_seed(1)
+    first, history = train(SPEC, p, u, PLAN)
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)
+    second, again = train(SPEC, p, u, PLAN)
+    assert same(first, second)
+    assert [e.validation for e in history] == [e.validation for e in again]
+    other, _ = train(SPEC, p, u, dataclasses.replace(PLAN, seed=6))
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("last", [2, 3, 4, 5])
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, batch_norm: bool, last: int) -> None:
+    p, u = waves(12)
+    spec = dataclasses.replace(SPEC, batch_norm=batch_norm)
+    whole, history = train(spec, p, u, PLAN)
+    path = tmp_path / "state.safetensors"
+
+    def kill(progress: Progress) -> None:
+        if progress.last.epoch == last:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(spec, p, u, PLAN, checkpoint=path, progress=kill)
+    told: list[int] = []
+    resumed, again = train(
+        spec, p, u, PLAN, checkpoint=path, resume=True, progress=lambda progress: told.append(progress.last.epoch)
+    )
+    assert same(whole, resumed)
+    assert told == list(range(2 * (last // 2) + 1, 7))  # from the last even epoch, the last that was saved
+    timeless = [dataclasses.replace(e, elapsed=0) for e in history]
+    assert timeless == [dataclasses.replace(e, elapsed=0) for e in again]
+    assert all(a.elapsed <= b.elapsed for a, b in zip(again, again[1:], strict=False))
+    finished, _ = train(spec, p, u, PLAN, checkpoint=path, resume=True)  # nothing left to do
+    assert same(whole, finished)
+
+
+def test_best_weights_are_kept() -> None:
+    p, u = waves(12)
+    plan = dataclasses.replace(PLAN, epochs=8, learning_rate=0.5, final_learning_rate=0.5, batch_size=2)  # it jumps
+    generator, history = train(SPEC, p, u, plan)
+    _, held = split_samples(12, plan.validation, plan.seed)
+    scores = generator.target_scaler(torch.as_tensor(u[held]))
+    with torch.no_grad():
+        error = mean_absolute(generator.standardised(torch.as_tensor(p[held], dtype=torch.float32)), scores)
+    assert float(error) == pytest.approx(min(e.validation for e in history), rel=1e-5)
+    assert history[-1].validation > min(e.validation for e in history)
+
+
+def test_statistics_come_from_the_training_split_only() -> None:
+    p, u = waves(12)
+    chosen, held = split_samples(12, 0.25, 5)
+    plan = dataclasses.replace(PLAN, epochs=1, validation=0.25)
+    reference, _ = train(SPEC, p, u, plan)
+    q, v = p.copy(), u.copy()
+    q[held] += 100
+    v[held] *= 100
+    spoilt, _ = train(SPEC, q, v, plan)
+    for name, tensor in reference.state_dict().items():
+        if "scaler" in name:
+            assert torch.equal(tensor, spoilt.state_dict()[name]), name
+    np.testing.assert_allclose(reference.input_scaler.mean.numpy(), p[chosen].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(reference.target_scaler.mean.numpy(), u[chosen].mean(0), atol=1e-6)
+
+
+def test_split_of_the_samples() -> None:
+    chosen, held = split_samples(40, 0.1, 0)
+    assert len(held) == 4 and sorted([*chosen, *held]) == list(range(40))
+    assert not np.array_equal(held, split_samples(40, 0.1, 1)[1])
+    assert len(split_samples(5, 0.0, 0)[1]) == 0
+    with pytest.raises(ValueError, match="1 samples cannot be split into training and validation; generate more"):
+        split_samples(1, 0.1, 0)
+
+
+def test_learning_rate_decays_and_progress_is_told() -> None:
+    p, u = waves(12)
+    told: list[Progress] = []
+    _, history = train(SPEC, p, u, PLAN, progress=told.append)
+    assert [t.last for t in told] == list(history) and [e.epoch for e in history] == [1, 2, 3, 4, 5, 6]
+    ratios = np.diff(np.log([e.learning_rate for e in history]))
+    np.testing.assert_allclose(ratios, np.log(0.1) / 6)
+    assert history[0].learning_rate == 1e-3
+    assert [t.fraction for t in told] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert told[-1].remaining == 0 and told[0].remaining > 0
+    assert told[-1].best == min(e.validation for e in history)
+
+
+def test_training_by_seconds(tmp_path: Path) -> None:
+    p, u = waves(12)
+    start = time.monotonic()
+    plan = TrainingPlan(seconds=1.0, device="cpu", checkpoint_every=1)
+    path = tmp_path / "state.safetensors"
+    _, history = train(SPEC, p, u, plan, checkpoint=path)
+    assert 1.0 <= history[-1].elapsed <= time.monotonic() - start
+    assert history[-2].elapsed < 1.0 and history[-1].learning_rate < history[0].learning_rate
+    _, again = train(SPEC, p, u, plan, checkpoint=path, resume=True)
+    assert again == history  # its time is used up
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": None}, "give either epochs or seconds, got epochs=None and seconds=None"),
+        ({"seconds": 3.0}, "give either epochs or seconds"),
+        ({"epochs": 0}, "epochs or seconds must be positive, got 0"),
+        ({"batch_size": 0}, "batch_size and checkpoint_every must be at least 1, got 0 and 2"),
+        ({"final_learning_rate": 1.0}, "learning rates must be positive and not grow, got 0.001 to 1.0"),
+        ({"validation": 1.0}, r"validation must be a fraction in \[0, 1\), got 1.0"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
+        ({"loss": "median"}, "loss must be one of mean_square, mean_absolute, got 'median'"),
+    ],
+)
+def test_bad_plans(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PLAN, **options)
+
+
+def test_bad_samples() -> None:
+    p, u = waves(4)
+    with pytest.raises(ValueError, match=r"targets must have shape \(sample, field, time, arc\) = \(4, 2, 24, 16\)"):
+        train(SPEC, p, u[:, :1], PLAN)
+    with pytest.raises(ValueError, match="resume needs the checkpoint"):
+        train(SPEC, p, u, PLAN, resume=True)
+    u[:] = np.nan
+    with pytest.raises(ValueError, match="targets hold values that are not finite"):
+        train(SPEC, p, u, PLAN)
+
+
+def test_a_loss_that_is_not_finite_stops() -> None:
+    p, u = waves(8)
+    plan = dataclasses.replace(PLAN, learning_rate=1e30, final_learning_rate=1e30, epochs=20)
+    with pytest.raises(TrainingError, match=r"not finite in epoch \d+ .*; lower the learning rate or check the data"):
+        train(SPEC, p, u, plan)
+
+
+def test_another_training_is_not_continued(tmp_path: Path) -> None:
+    p, u = waves(8)
+    path = tmp_path / "state.safetensors"
+    train(SPEC, p, u, PLAN, checkpoint=path)
+    with pytest.raises(CheckpointError, match="belongs to a training with seed = 5, this one has 9"):
+        train(SPEC, p, u, dataclasses.replace(PLAN, seed=9), checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match=r"with widths = \[16, 12\], this one has \(16, 16\)"):
+        train(dataclasses.replace(SPEC, widths=(16, 16)), p, u, PLAN, checkpoint=path, resume=True)
+    with pytest.raises(CheckpointError, match="belongs to a training with samples"):
+        train(SPEC, p + 1, u, PLAN, checkpoint=path, resume=True)
+    train(SPEC, p, u, dataclasses.replace(PLAN, checkpoint_every=5), checkpoint=path, resume=True)
+
+
+def test_a_state_that_is_no_state(tmp_path: Path) -> None:
+    p, u = waves(8)
+    path = tmp_path / "state.safetensors"
+    generator, _ = train(SPEC, p, u, PLAN, checkpoint=path)
+    tensors, document = read_tensors(path, TRAINING)
+    del tensors["batches"]
+    write_tensors(path, TRAINING, tensors, document)
+    with pytest.raises(CheckpointError, match="holds no complete training .*; delete it and train again"):
+        train(SPEC, p, u, PLAN, checkpoint=path, resume=True)
+    save(path, generator)
+    with pytest.raises(CheckpointError, match="is no submodel-training but submodel-generator"):
+        train(SPEC, p, u, PLAN, checkpoint=path, resume=True)
+
+
+def test_losses() -> None:
+    a, b = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 1.0]])
+    assert float(mean_square(a, b)) == 2.5 and float(mean_absolute(a, b)) == 1.5
+    assert dataclasses.astuple(Epoch(1, 2.0, 3.0, 4.0, 5.0)) == (1, 2.0, 3.0, 4.0, 5.0)
