@@ -17,11 +17,10 @@ def generate(geometry: Path, mesh: Path, *, size: float | None = None, quads: bo
         size: Another edge length than the geometry's own.
         quads: Whether to cut the plane into quadrilaterals, for the element ``gll``.
     """
-    gmsh.initialize(interruptible=False)
+    constants = [] if size is None else ["-setnumber", "size", str(size)]
+    gmsh.initialize(["gmsh", *constants], readConfigFiles=False, interruptible=False)
     try:
         gmsh.option.setNumber("General.Verbosity", 1)
-        if size is not None:
-            gmsh.parser.setNumber("size", [size])
         gmsh.open(str(geometry))
         if quads:  # triangles are paired, then every cell is cut in quadrilaterals: none is left over
             gmsh.option.setNumber("Mesh.RecombineAll", 1)

@@ -58,7 +58,7 @@ class PointEvaluator:
         dofs = np.concatenate([d for d, _ in shares])
         weights = np.concatenate([w for _, w in shares])
         first, last = self._V.dofmap.index_map.local_range
-        mine = (dofs >= first) & (dofs < last) & (weights != 0.0)
+        mine = (dofs >= first) & (dofs < last) & (np.abs(weights) > 1e-14)
         return (dofs[mine] - first).astype(np.int32), weights[mine]
 
     def _locate(

@@ -1,0 +1,215 @@
+"""Exact replay: a zone run fed with the recorded trace of a full run is that run, restricted to the zone.
+
+Every identity behind it holds to round-off. A hundred steps with entries of order one add up to a few 1e-14, and
+velocities are differences over 2 dt: hence 1e-12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from solver_problems import (
+    METHODS,
+    P1,
+    box,
+    generate_plate,
+    plate,
+    relative_l2,
+    rounded,
+    run_full,
+    time_grid,
+    zone_errors,
+)
+
+from solvers.full import FullModel, FullRun
+from solvers.mesh import Domain, refined_zone_box, zone_submesh
+from solvers.source import PointSource, Ricker, Sine
+from solvers.time import TimeGrid
+from solvers.trace import Trace
+from solvers.zone import ZoneModel
+
+pytestmark = pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")  # toys are coarse
+
+ROUND_OFF = 1e-12
+# Rounding to float32 perturbs the data by 2^-25 = 3e-8 rms at most; the load is multiplied by no more than order one.
+SINGLE = 1e-6
+SIZE = 0.15  # edge length in the plate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(MPI.COMM_WORLD.bcast(str(tmp_path_factory.mktemp("meshes"))))
+
+
+@cache
+def full(geometry: str, method: str, folder: Path) -> tuple[FullModel, Trace, FullRun | None]:
+    """One full run for each geometry and method, shared by the tests. Collective on COMM_WORLD."""
+    comm, how = MPI.COMM_WORLD, METHODS[method]
+    domain: Domain
+    if geometry == "box":
+        domain = box(comm, how)
+    else:
+        domain = plate(comm, generate_plate(comm, folder, size=SIZE, quads=how.element == "gll"))
+    model = FullModel(domain, how, time_grid(how))
+    return model, *run_full(model)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("geometry", ["box", "plate"])
+def test_replay_is_exact(geometry: str, method: str, condition: str, folder: Path) -> None:
+    model, trace, truth = full(geometry, method, folder)
+    zone = ZoneModel(zone_submesh(model.domain), model.how, model.time, interface=condition)
+    assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+@pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("geometry", ["box", "plate"])
+def test_replay_from_single_precision(geometry: str, method: str, condition: str, folder: Path) -> None:
+    model, trace, truth = full(geometry, method, folder)
+    zone = ZoneModel(zone_submesh(model.domain), model.how, model.time, interface=condition)
+    assert max(zone_errors(zone, rounded(trace), model.zone_points, truth)) < SINGLE
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 20.0])
+@pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
+def test_impedance_replay_is_exact_for_any_alpha(method: str, alpha: float, folder: Path) -> None:
+    model, trace, truth = full("plate", method, folder)
+    zone = ZoneModel(zone_submesh(model.domain), model.how, model.time, interface="impedance", alpha=alpha)
+    assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("method", ["p1", "gll3", "newmark"])
+def test_replay_with_a_rank_that_owns_nothing_of_the_zone(
+    method: str, condition: str, comm: MPI.Comm
+) -> None:
+    how = METHODS[method]
+    domain = box(comm, how, zone=((-0.875, -0.875), (-0.625, -0.75)))  # two cells by one, in a corner
+    num_cells_owned = domain.mesh.topology.index_map(2).size_local
+    counts = comm.allgather(int(np.count_nonzero(domain.zone_cells < num_cells_owned)))
+    assert comm.size == 1 or min(counts) == 0, "the problem must leave a rank without zone cells"
+    model = FullModel(domain, how, time_grid(how))
+    trace, truth = run_full(model, PointSource((-0.4, -0.5), Sine(5.0)))
+    zone = ZoneModel(zone_submesh(domain), how, model.time, interface=condition)
+    assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
+def test_replay_with_the_source_in_a_cell_at_the_interface(
+    method: str, condition: str, comm: MPI.Comm
+) -> None:
+    how = METHODS[method]
+    model = FullModel(box(comm, how), how, time_grid(how))
+    trace, truth = run_full(model, PointSource((0.26, 0.04), Sine(5.0)))  # a tenth of a cell outside
+    zone = ZoneModel(zone_submesh(model.domain), how, model.time, interface=condition)
+    assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+def test_source_on_the_interface_itself_replays(comm: MPI.Comm) -> None:
+    model = FullModel(box(comm, P1), P1, time_grid(P1))
+    trace, truth = run_full(
+        model, PointSource((0.25, 0.125), Sine(5.0))
+    )  # a node of Γ: outside counts it as load
+    for condition in ("dirichlet", "impedance"):
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition)
+        assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+def test_replay_of_a_pulse(comm: MPI.Comm) -> None:
+    model = FullModel(box(comm, P1), P1, TimeGrid(3.0, 129))
+    trace, truth = run_full(model, PointSource((0.5, -0.4), Ricker(2.0)))
+    for condition in ("dirichlet", "impedance"):
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition)
+        assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
+def test_replay_on_a_zone_mesh_of_its_own(method: str, condition: str, folder: Path) -> None:
+    """The same nodes, but made and distributed without Ω, and on one rank alone."""
+    model, trace, truth = full("box", method, folder)
+    for comm in (MPI.COMM_WORLD, MPI.COMM_SELF):
+        mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (4, 4), cell=model.how.cell, speed=1.0)
+        zone = ZoneModel(mesh, model.how, model.time, interface=condition)
+        known = truth if comm.size > 1 or MPI.COMM_WORLD.size == 1 else MPI.COMM_WORLD.bcast(truth)
+        assert max(zone_errors(zone, trace, model.zone_points, known)) < ROUND_OFF
+
+
+def test_a_trace_one_level_late_is_no_replay(folder: Path) -> None:
+    """The time of the data matters: the tests above would notice."""
+    model, trace, truth = full("box", "p1", folder)
+    assert trace.load is not None
+    late = replace(
+        trace,
+        displacement=np.vstack([trace.displacement[:1], trace.displacement[:-1]]),
+        velocity=np.vstack([trace.velocity[:1], trace.velocity[:-1]]),
+        load=np.vstack([trace.load[:1], trace.load[:-1]]),
+    )
+    for condition in ("dirichlet", "impedance"):
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition)
+        assert min(zone_errors(zone, late, model.zone_points, truth)) > 0.02
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("geometry", ["box", "plate"])
+def test_trace_is_the_same_on_any_number_of_ranks(geometry: str, method: str, folder: Path) -> None:
+    """To round-off of sums in another order, which 1/dt (velocity) and 1/dt² (load) enlarge."""
+    model, trace, truth = full(geometry, method, folder)
+    how, world = model.how, MPI.COMM_WORLD
+    failures: list[str] | None = None
+    if world.rank == 0:
+        assert truth is not None and trace.load is not None
+        alone = MPI.COMM_SELF
+        domain = (
+            box(alone, how)
+            if geometry == "box"
+            else plate(
+                alone, folder / f"plate-{SIZE:g}-{'quads' if how.element == 'gll' else 'triangles'}.msh"
+            )
+        )
+        serial = FullModel(domain, how, model.time)
+        reference = serial.run(PointSource((0.413, 0.321), Sine(5.0)))
+        assert reference is not None and reference.trace.load is not None
+        pairs = {
+            "points": (model.interface.points, serial.interface.points),
+            "arc": (model.interface.arc, serial.interface.arc),
+            "weights": (model.interface.weights, serial.interface.weights),
+            "zone points": (model.zone_points, serial.zone_points),
+            "displacement": (trace.displacement, reference.trace.displacement),
+            "zone displacement": (truth.displacement, reference.displacement),
+        }
+        failures = [
+            f"{name}: {np.abs(ours - theirs).max() / np.abs(theirs).max():.2g}"
+            for name, (ours, theirs) in pairs.items()
+            if ours is None or theirs is None or np.abs(ours - theirs).max() > 1e-13 * np.abs(theirs).max()
+        ]
+        if relative_l2(trace.velocity, reference.trace.velocity) > 1e-12:
+            failures.append("velocity")
+        if relative_l2(trace.load, reference.trace.load) > 1e-12:
+            failures.append("load")
+    assert world.bcast(failures) == []
+
+
+@pytest.mark.parametrize("method", ["p1", "gll3"])
+def test_trace_alone_equals_trace_with_fields(method: str, folder: Path) -> None:
+    model, trace, _ = full("plate", method, folder)
+    alone, run = run_full(model, fields=False)
+    assert run is None or (run.displacement is None and run.velocity is None)
+    assert trace.load is not None and alone.load is not None
+    np.testing.assert_array_equal(alone.displacement, trace.displacement)
+    np.testing.assert_array_equal(alone.velocity, trace.velocity)
+    # sums of products over other columns: round-off only
+    np.testing.assert_allclose(alone.load, trace.load, rtol=0.0, atol=1e-13 * np.abs(trace.load).max())
