@@ -38,6 +38,7 @@ install_debian() {
     # What belongs to apt's own user could not be removed by an ordinary user later; the root needs no apt any more.
     rm -rf "$root"/var/lib/apt/lists "$root"/var/cache/apt
     touch "$root"/etc/{resolv.conf,hosts,pip.conf}
+    [[ -z ${ROOT_OWNER:-} ]] || chown -R "$ROOT_OWNER" "$root" # built by sudo for an ordinary user
 }
 
 install_python() {

@@ -91,8 +91,11 @@ prepare_tools() {
     bwrap --ro-bind / / --bind /proc /proc --dev-bind /dev /dev true 2>/dev/null ||
         die "bubblewrap may not make namespaces here: in a container start it with --privileged; on Ubuntu, sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0."
     builder=(unshare "${as_root[@]}" --mount --pid --fork --kill-child)
-    "${builder[@]}" true 2>/dev/null ||
-        die "user $(id -un) has no subordinate ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+    "${builder[@]}" true 2>/dev/null && return
+    # An ordinary user without subordinate ids (/etc/subuid), from a directory server for instance.
+    sudo=("$(find_sudo "to build the environment")") || exit 1
+    "${sudo[@]}" -v
+    builder=("${sudo[@]}" ROOT_OWNER="$(id -u):$(id -g)" unshare --mount --pid --fork --kill-child)
 }
 
 find_sudo() {
@@ -183,7 +186,10 @@ remove_tree() {
     local attempt
     for attempt in 1 2 3 4 5; do
         rm -rf --one-file-system "$1" 2>/dev/null && return
-        is_root || unshare "${as_root[@]}" rm -rf --one-file-system "$1" 2>/dev/null && return
+        if ! is_root; then
+            unshare "${as_root[@]}" rm -rf --one-file-system "$1" 2>/dev/null && return
+            sudo -n rm -rf --one-file-system "$1" 2>/dev/null && return
+        fi
         sleep "0.$attempt"
     done
     say "could not remove $1"
