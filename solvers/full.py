@@ -37,6 +37,21 @@ class FullRun:
     velocity: NDArray[np.float64] | None
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """u in all of Ω at one level.
+
+    Args:
+        points: The nodes, shape ``(num_nodes, 2)``.
+        values: u there, shape ``(num_nodes,)``.
+        triangles: The cells of linear triangles, shape ``(num_cells, 3)``; ``None`` for other elements.
+    """
+
+    points: NDArray[np.float64]
+    values: NDArray[np.float64]
+    triangles: NDArray[np.int64] | None
+
+
 class FullModel:
     """The wave equation on Ω ([A] eq. 1), built once and run for many sources. Collective on the domain's comm.
 
@@ -84,6 +99,31 @@ class FullModel:
             record.store(history[n + 1], state)
         gathered = record.gather(history)
         return None if gathered is None else self._finish(gathered, fields)
+
+    def snapshot(self, source: PointSource, level: int) -> Snapshot | None:
+        """u in all of Ω at one level. Collective; the result on the communicator's rank 0, ``None`` elsewhere.
+
+        Raises:
+            ValueError: If the source lies outside Ω or inside the zone.
+            DivergenceError: If the run diverges.
+        """
+        dofs, weights = self._load(source.position)
+        drive = PointLoad(self.stepper, dofs, weights, averaged_signal(source, self.time, self.how.theta))
+        for _, state in march(self.stepper, drive, level):
+            last = state
+        V = self._V
+        index_map = V.dofmap.index_map
+        owned = np.empty_like(last)
+        owned[self.stepper.order] = last
+        values = self._comm.gather(owned, root=0)
+        points = self._comm.gather(V.tabulate_dof_coordinates()[: len(owned), :2], root=0)
+        num_cells_owned = V.mesh.topology.index_map(V.mesh.topology.dim).size_local
+        local = V.dofmap.list[:num_cells_owned]
+        cells = self._comm.gather(index_map.local_to_global(local.ravel()).reshape(local.shape), root=0)
+        if values is None or points is None or cells is None:
+            return None
+        triangles = np.concatenate(cells) if self.how.element == "p1" else None
+        return Snapshot(np.concatenate(points), np.concatenate(values), triangles)
 
     def _operators(self) -> Operators:
         domain, V = self.domain, self._V
@@ -160,7 +200,9 @@ class FullModel:
             raise ValueError(f"the source at {position} lies outside the domain: move it inside") from error
         ids = self._V.dofmap.index_map.local_to_global(dofs)
         if self._comm.allreduce(int(np.isin(ids, self._zone_interior).sum())):
-            raise ValueError(f"the source at {position} lies inside the zone: sources belong outside, move it or the zone")
+            raise ValueError(
+                f"the source at {position} lies inside the zone: sources belong outside, move it or the zone"
+            )
         return dofs, weights
 
     def _finish(self, recorded: NDArray[np.float64], fields: bool) -> FullRun:

@@ -108,9 +108,10 @@ def _walk(keys: NDArray[np.int64], points: NDArray[np.float64]) -> tuple[NDArray
     """
     point = {int(k): (float(x), float(y)) for k, (x, y) in zip(keys.ravel(), points.reshape(-1, 2), strict=True)}
     at_vertex: dict[int, list[int]] = {}
-    for facet, (a, b) in enumerate(keys[:, :2]):
-        at_vertex.setdefault(int(a), []).append(facet)
-        at_vertex.setdefault(int(b), []).append(facet)
+    ends: list[tuple[int, int]] = [(int(a), int(b)) for a, b in zip(keys[:, 0], keys[:, 1], strict=True)]
+    for facet, pair in enumerate(ends):
+        for vertex in pair:
+            at_vertex.setdefault(vertex, []).append(facet)
     if any(len(facets) != 2 for facets in at_vertex.values()):
         raise ValueError("the zone's boundary is not made of separate closed loops: zone cells meet at a corner only")
     scale = float(np.ptp(points))
@@ -121,7 +122,7 @@ def _walk(keys: NDArray[np.int64], points: NDArray[np.float64]) -> tuple[NDArray
         unvisited.difference_update(loop)
         loops.append(loop)
     loops.sort(key=lambda loop: _height(point[loop[0]], scale))
-    facet_of = {frozenset(map(int, ends)): i for i, ends in enumerate(keys[:, :2])}
+    facet_of = {frozenset(pair): facet for facet, pair in enumerate(ends)}
     quadrature = _nodal_weights(keys.shape[1])
     order: list[int] = []
     arcs: list[float] = []
@@ -130,9 +131,8 @@ def _walk(keys: NDArray[np.int64], points: NDArray[np.float64]) -> tuple[NDArray
     for number, loop in enumerate(loops):
         arc = 0.0
         for a, b in zip(loop, loop[1:] + loop[:1], strict=True):
-            along = sorted(
-                (float(np.hypot(*np.subtract(point[int(k)], point[a]))), int(k)) for k in keys[facet_of[frozenset((a, b))]]
-            )
+            on_facet = keys[facet_of[frozenset((a, b))]].tolist()
+            along = sorted((float(np.hypot(*np.subtract(point[key], point[a]))), key) for key in on_facet)
             length = along[-1][0]
             for (distance, key), share in zip(along, quadrature, strict=True):
                 weight[key] += share * length

@@ -139,6 +139,7 @@ def gmsh_domain(
     if isinstance(speed, Mapping):
         for name, value in speed.items():
             _require_group(path, "surface", name, surfaces)
+            _require_positive_speed(np.asarray(value))
             speeds[data.cell_tags == surfaces[name]] = value
         untouched = comm.allreduce(int(np.count_nonzero(speeds == 0.0)))
         if untouched:
@@ -146,8 +147,8 @@ def gmsh_domain(
                 f"{path.name}: {untouched} cells have no wave speed; name a speed for each group of {sorted(surfaces)}"
             )
     else:
+        _require_positive_speed(np.asarray(speed))
         speeds[:] = speed
-    _require_positive_speed(speeds)
     inside = np.isin(data.cell_tags, [surfaces[name] for name in zones])
     return Domain(mesh, speeds, np.flatnonzero(inside).astype(np.int32), boundary)
 
@@ -180,6 +181,8 @@ def refined(zone: Domain, factor: int) -> Domain:
     """A zone of triangles with every edge cut into ``factor`` (a power of two). Collective on the mesh's comm."""
     if factor < 1 or factor & (factor - 1):
         raise ValueError(f"a zone from a gmsh file is refined by 1, 2, 4, 8, ...; got {factor}")
+    if factor > 1 and zone.mesh.topology.cell_name() != "triangle":
+        raise ValueError("only a zone of triangles can be refined: use the element p1, or a finer mesh of the zone")
     while factor > 1:
         mesh, parent = compat.refine_uniformly(zone.mesh)
         zone = _zone_of(mesh, zone.speed[parent])

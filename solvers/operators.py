@@ -44,7 +44,7 @@ class Discretization:
             raise ValueError(f"the element must be one of {ELEMENTS}, got '{self.element}'")
         if self.stepper not in STEPPERS:
             raise ValueError(f"the stepper must be one of {STEPPERS}, got '{self.stepper}'")
-        if self.degree < 1 or (self.element == "p1" and self.degree != 1):
+        if not 1 <= self.degree <= (1 if self.element == "p1" else 8):
             raise ValueError(f"the element '{self.element}' cannot have degree {self.degree}: use gll, degree 1 to 8")
 
     @property
@@ -92,12 +92,12 @@ class Operators:
         """Diagonal of M, shape ``(num_owned,)``."""
         return np.asarray(self.mass.diagonal(k=self.offset))
 
-    def diagonal(self, values: NDArray[np.float64]) -> sp.csr_matrix:
+    def diagonal(self, values: NDArray[Any]) -> sp.csr_matrix:
         """A diagonal matrix in the shape of the others."""
         return diagonal_rows(values, self.offset, self.mass.shape[1])
 
 
-def diagonal_rows(values: NDArray[np.float64], offset: int, num_global: int) -> sp.csr_matrix:
+def diagonal_rows(values: NDArray[Any], offset: int, num_global: int) -> sp.csr_matrix:
     """Owned rows of a diagonal matrix. Local."""
     num_owned = len(values)
     columns = offset + np.arange(num_owned)
@@ -112,7 +112,10 @@ def function_space(mesh: dmesh.Mesh, discretization: Discretization) -> fem.Func
     """
     cell = mesh.topology.cell_name()
     if cell != discretization.cell:
-        raise ValueError(f"the element '{discretization.element}' needs {discretization.cell} cells, the mesh has {cell}s")
+        raise ValueError(
+            f"the element '{discretization.element}' needs {discretization.cell} cells, the mesh has {cell}s: "
+            "take the other element, or another mesh"
+        )
     element = basix.ufl.element(
         basix.ElementFamily.P, cell, discretization.degree, lagrange_variant=basix.LagrangeVariant.gll_warped
     )
@@ -124,7 +127,7 @@ def assemble_mass(V: fem.FunctionSpace, domain: Domain, how: Discretization, *, 
 
     A diagonal mass is the row sum under a quadrature at the nodes: exact lumping, one vector assembly.
     """
-    slowness2 = _cell_field(domain.mesh, domain.speed**-2)
+    slowness2 = _cell_field(domain.mesh, 1.0 / domain.speed**2)
     v = ufl.TestFunction(V)
     if how.diagonal_mass:
         diagonal = _assemble_vector(slowness2 * v * _dx(domain, how, zone, nodal=True))
@@ -165,7 +168,7 @@ def _nodal_metadata(how: Discretization) -> dict[str, Any]:
     return {"quadrature_rule": "GLL", "quadrature_degree": 2 * how.degree - 2}
 
 
-def _cell_field(mesh: dmesh.Mesh, values: NDArray[np.float64]) -> fem.Function:
+def _cell_field(mesh: dmesh.Mesh, values: NDArray[Any]) -> fem.Function:
     """Piecewise constant function. Local: the values of ghost cells are given too."""
     field = fem.Function(fem.functionspace(mesh, ("DG", 0)))
     field.x.array[:] = values

@@ -43,7 +43,11 @@ class Record:
 
 
 def record_of(
-    comm: MPI.Comm, index_map: IndexMap, order: NDArray[np.int32], owned_dofs: NDArray[np.int32], wanted: NDArray[np.int64]
+    comm: MPI.Comm,
+    index_map: IndexMap,
+    order: NDArray[np.int32],
+    owned_dofs: NDArray[np.int32],
+    wanted: NDArray[np.int64],
 ) -> Record:
     """A record of owned dofs. Collective on comm.
 
@@ -58,11 +62,11 @@ def record_of(
     position[order] = np.arange(len(order))
     mine = index_map.local_range[0] + owned_dofs.astype(np.int64)
     parts = comm.gather(mine, root=0)
-    permutation = np.empty(0, dtype=np.int64)
+    permutation: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     if parts is not None:
         joined = np.concatenate(parts)
         by_id = np.argsort(joined)
-        permutation = by_id[np.searchsorted(joined, wanted, sorter=by_id)]
+        permutation = np.asarray(by_id[np.searchsorted(joined, wanted, sorter=by_id)])
     if comm.size == 1:
         return Record(comm, position[owned_dofs][permutation], None)
     return Record(comm, position[owned_dofs], permutation)

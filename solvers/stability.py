@@ -39,9 +39,11 @@ def largest_eigenvalue(operators: Operators, *, num_iterations: int = 60) -> flo
     def dot(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         return float(comm.allreduce(float(x @ y)))
 
-    q = np.random.default_rng(operators.offset).standard_normal(num_owned) * (scale > 0.0)
+    q: NDArray[np.float64] = np.random.default_rng(operators.offset).standard_normal(num_owned) * (scale > 0.0)
     q /= np.sqrt(dot(q, q))
-    previous, alphas, betas = np.zeros(num_owned), [], [0.0]
+    previous: NDArray[np.float64] = np.zeros(num_owned)
+    alphas: list[float] = []
+    betas = [0.0]
     for _ in range(num_iterations):
         w = product(q) - betas[-1] * previous
         alphas.append(dot(q, w))
@@ -49,7 +51,7 @@ def largest_eigenvalue(operators: Operators, *, num_iterations: int = 60) -> flo
         betas.append(float(np.sqrt(dot(w, w))))
         if betas[-1] < 1e-12 * max(alphas):
             break
-        previous, q = q, w / betas[-1]
+        previous, q = q, np.asarray(w / betas[-1])
     ritz = eigvalsh_tridiagonal(np.array(alphas), np.array(betas[1:-1]))
     shorter = eigvalsh_tridiagonal(np.array(alphas[:-5]), np.array(betas[1:-6])) if len(alphas) > 8 else ritz
     return float((ritz[-1] + 2.0 * (ritz[-1] - shorter[-1])) * (1.0 + 1e-4))

@@ -124,7 +124,7 @@ class _Watch:
         self._stepper = stepper
         self._mass = stepper.operators.mass_diagonal[stepper.order]
         self._comm = stepper.operators.comm
-        # a run that starts in motion is compared with its first norm as well
+        # what a run that starts in motion may reach is not known: only values that are not finite stop it
         self._limit = self._comm.allreduce(drive.bound()) if started_at_rest else np.inf
 
     def before(self) -> None:

@@ -34,7 +34,7 @@ class TimeGrid:
     @property
     def times(self) -> NDArray[np.float64]:
         """Time of each level, shape ``(num_levels,)``."""
-        return np.arange(self.num_levels) * self.dt
+        return np.asarray(np.arange(self.num_levels) * self.dt, dtype=np.float64)
 
     def divided(self, parts: int) -> TimeGrid:
         """The grid whose step is ``parts`` times smaller."""

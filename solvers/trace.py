@@ -99,14 +99,12 @@ class Trace:
             return self
         num_fine = (len(self.times) - 1) * parts + 1
         fine = np.linspace(self.times[0], self.times[-1], num_fine)
-        fields = [
-            None if field is None else CubicSpline(self.times, field, axis=0)(fine)
-            for field in (self.displacement, self.velocity, self.load)
-        ]
-        displacement, velocity, load = fields
-        if displacement is None or velocity is None:
-            raise ValueError("a trace needs displacement and velocity")
-        return Trace(fine, self.interface, displacement, velocity, load)
+
+        def finer(field: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(CubicSpline(self.times, field, axis=0)(fine))
+
+        load = None if self.load is None else finer(self.load)
+        return Trace(fine, self.interface, finer(self.displacement), finer(self.velocity), load)
 
     def on(self, target: Interface) -> Trace:
         """The trace at the nodes of another discretisation of the same curve.
@@ -148,12 +146,11 @@ def interpolation_matrix(source: Interface, target: Interface, *, one_sided: boo
         arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
         for side in _sides(points):
             first, last = side
-            knots = np.arange(first, last + 1)
             hit, position = _positions(target.points, points[first : last + 1], arc[first : last + 1], 1e-6 * scale)
-            if one_sided and len(knots) > 4:
-                knots = knots[1:-1]
+            left_out = int(one_sided and last - first > 3)
+            knots = slice(first + left_out, last + 1 - left_out)
             columns = closed[knots]
-            basis = CubicSpline(arc[knots], np.eye(len(knots)), axis=0) if len(knots) > 2 else None
+            basis = CubicSpline(arc[knots], np.eye(len(columns)), axis=0) if len(columns) > 2 else None
             values = basis(position) if basis is not None else _linear(arc[knots], position)
             for row, weights in zip(hit, values, strict=True):
                 matrix[row, columns] += weights
@@ -169,7 +166,7 @@ def _sides(points: NDArray[np.float64]) -> list[tuple[int, int]]:
     edges = np.diff(points, axis=0)
     heading = np.arctan2(edges[:, 1], edges[:, 0])
     turn = np.abs((heading - np.roll(heading, 1) + np.pi) % (2.0 * np.pi) - np.pi)
-    corners = set(np.flatnonzero(turn > CORNER_ANGLE).tolist()) | {0}
+    corners = {0, *(int(i) for i in np.flatnonzero(turn > CORNER_ANGLE))}
     bounds = [*sorted(corners), len(points) - 1]
     return list(zip(bounds[:-1], bounds[1:], strict=True))
 

@@ -144,7 +144,7 @@ class ZoneModel:
             DivergenceError: If the run diverges.
         """
         data = self.boundary_source(source) if isinstance(source, Trace) else source
-        drive = _BoundaryDrive(self.stepper, data, self.condition == "dirichlet")
+        drive = _BoundaryDrive(self.stepper, data, self.condition == "dirichlet", self.time.final)
         num_levels, parts = self.time.num_levels, self.parts
         num_steps = (num_levels - 1) * parts + 1
         wanted = np.arange(num_levels) * parts
@@ -231,21 +231,23 @@ class _Levels:
 class _BoundaryDrive:
     """Feeds a boundary source to the held dofs, which the stepper numbers last: a slice, no index list."""
 
-    def __init__(self, stepper: Stepper, source: BoundarySource, prescribes: bool) -> None:
+    def __init__(self, stepper: Stepper, source: BoundarySource, prescribes: bool, final: float) -> None:
         self.prescribes = prescribes
+        self._final = final
         self._source = source
         self._stepper = stepper
         self._start = len(stepper.order) - len(stepper.operators.held)
         self._weight = stepper.load_weight()[self._start :]
 
     def bound(self) -> float:
-        """A generous bound of the energy norm: the fastest motion that the data could cause, a thousandfold."""
+        """A generous bound of the energy norm: a thousand times the fastest prescribed motion, or a hundred times what
+        the load can add up to (the integral of ``|F|`` in M⁻¹ over the run)."""
         stepper, magnitude = self._stepper, self._source.magnitude()
         mass = stepper.operators.mass_diagonal
         if self.prescribes:
             return 1e3 * magnitude * 2.0 / stepper.dt * float(np.sqrt(mass.sum()))
         held = stepper.operators.held
-        return 1e3 * magnitude * float(np.sqrt(np.sum(1.0 / mass[held]))) if len(held) else 0.0
+        return 100.0 * self._final * magnitude * float(np.sqrt(np.sum(1.0 / mass[held])))
 
     def apply(self, out: NDArray[np.float64], n: int) -> None:
         if self.prescribes:

@@ -171,7 +171,7 @@ def test_trace_is_the_same_on_any_number_of_ranks(geometry: str, method: str, fo
     how, world = model.how, MPI.COMM_WORLD
     failures: list[str] | None = None
     if world.rank == 0:
-        assert truth is not None and trace.load is not None
+        assert truth is not None and truth.displacement is not None and trace.load is not None
         alone = MPI.COMM_SELF
         domain = (
             box(alone, how)
@@ -182,7 +182,8 @@ def test_trace_is_the_same_on_any_number_of_ranks(geometry: str, method: str, fo
         )
         serial = FullModel(domain, how, model.time)
         reference = serial.run(PointSource((0.413, 0.321), Sine(5.0)))
-        assert reference is not None and reference.trace.load is not None
+        assert reference is not None and reference.displacement is not None
+        assert reference.trace.load is not None
         pairs = {
             "points": (model.interface.points, serial.interface.points),
             "arc": (model.interface.arc, serial.interface.arc),
@@ -192,9 +193,9 @@ def test_trace_is_the_same_on_any_number_of_ranks(geometry: str, method: str, fo
             "zone displacement": (truth.displacement, reference.displacement),
         }
         failures = [
-            f"{name}: {np.abs(ours - theirs).max() / np.abs(theirs).max():.2g}"
+            name
             for name, (ours, theirs) in pairs.items()
-            if ours is None or theirs is None or np.abs(ours - theirs).max() > 1e-13 * np.abs(theirs).max()
+            if np.abs(np.subtract(ours, theirs)).max() > 1e-13 * np.abs(theirs).max()
         ]
         if relative_l2(trace.velocity, reference.trace.velocity) > 1e-12:
             failures.append("velocity")
