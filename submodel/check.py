@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from submodel.case import Case, CaseError
-from submodel.dataset import Dataset, DatasetError, shard_fault
+from submodel.dataset import Dataset, DatasetError
 from submodel.plan import PLAN_FILE, Plan, SampleId, shards_folder
 from submodel.sampling import SPLITS
+from submodel.seal import MISSING, shard_fault
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,14 @@ def check(path: str | Path) -> CheckReport:
 
 
 def _check_file(dataset: Dataset) -> Iterator[Finding]:
-    """The joining file, and every sample against it."""
-    faults = list(dataset.stored_faults())
-    yield from (Finding("damaged", str(dataset.path), fault) for fault in faults)
-    if faults:
-        return  # nothing to compare the samples with
+    """What all samples share, and every sample."""
     yield from (Finding("damaged", str(dataset.path), fault) for fault in _geometry_faults(dataset))
-    shapes = dataset.geometry.shapes(dataset.plan.fields)
-    folders = {name: dataset.path.parent / Path(name).parent for name in dataset.shards()}
-    held = {Path(name).stem: folder for name, folder in folders.items()}
     for sample in dataset.plan.samples:
-        fault = shard_fault(held[str(sample)], dataset.plan, sample, shapes) if held else None
+        fault = shard_fault(dataset.folder, dataset.plan, sample)
+        if fault is None:
+            fault = dataset.sample_fault(sample)
         if fault:
-            yield Finding("missing" if fault == "is missing" else "damaged", str(sample), fault)
-        elif fault := dataset.sample_fault(sample):
-            yield Finding("damaged", str(sample), fault)
+            yield Finding("missing" if fault == MISSING else "damaged", str(sample), fault)
 
 
 def _geometry_faults(dataset: Dataset) -> Iterator[str]:
@@ -143,11 +137,9 @@ def _unreadable(path: Path, error: DatasetError) -> CheckReport:
         plan = None
     if plan is None:
         return CheckReport(str(path), {}, (Finding("file", str(path), str(error)),))
-    faults = ((sample, shard_fault(plan_file.parent, plan, sample, None)) for sample in plan.samples)
+    faults = ((sample, shard_fault(plan_file.parent, plan, sample)) for sample in plan.samples)
     findings: list[Any] = [Finding("missing", str(path), "is not there: the generation is unfinished")]
     findings += [
-        Finding("missing" if fault == "is missing" else "damaged", str(sample), fault)
-        for sample, fault in faults
-        if fault
+        Finding("missing" if fault == MISSING else "damaged", str(sample), fault) for sample, fault in faults if fault
     ]
     return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, tuple(findings))

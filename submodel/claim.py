@@ -77,7 +77,7 @@ def _is_whole(path: Path, plan: Plan) -> bool:
         return False
     try:
         with Dataset.open_master(path) as dataset:
-            return dataset.plan == plan and not any(dataset.stored_faults())
+            return dataset.plan == plan
     except DatasetError:
         return False
 

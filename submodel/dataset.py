@@ -6,11 +6,10 @@ The layout is specified in docs/dataset-format.md.
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import h5py
 import numpy as np
@@ -20,7 +19,6 @@ from submodel.case import Case
 from submodel.layout import (
     FIELDS,
     FORMAT_VERSION,
-    MASTER,
     ZONE_FIELDS,
     DatasetError,
     Geometry,
@@ -29,8 +27,9 @@ from submodel.layout import (
     names,
     shard_attributes,
 )
-from submodel.plan import Plan, SampleId, shards_folder
+from submodel.plan import Plan, SampleId, rows, shards_folder
 from submodel.sampling import SPLITS, Split
+from submodel.seal import DATASET, SEAL_SIZE, dataset_name, is_sealed, seal, shard_fault, shard_name
 
 __all__ = [
     "Dataset",
@@ -38,15 +37,11 @@ __all__ = [
     "Geometry",
     "InterfaceArrays",
     "ShardWriter",
-    "shard_fault",
     "write_master",
 ]
 
-REDO = "run the same `submodel generate` again, which redoes what is damaged"
+REDO = "run the same `submodel generate` again, which redoes what is missing or damaged"
 UNFINISHED = ".part"  # what a file is called until it is whole
-
-# What the library raises on a file that is damaged or of another make.
-_UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -65,7 +60,7 @@ class ShardWriter:
         self._plan = plan
         self._key = plan.key
         self._arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        self._reread = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+        self._content = np.empty(0, np.uint8)  # of a shard as it is read back; all are of one size
 
     def write(self, sample: SampleId, arrays: Mapping[str, Floats]) -> None:
         """Write a sample to a temporary name, read it back, compare, and give it its name.
@@ -85,61 +80,32 @@ class ShardWriter:
                 raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
         path = self._folder / f"{sample}.h5"
         unfinished = path.with_name(path.name + UNFINISHED)
-        self._store(unfinished, sample)
-        self._compare(unfinished)
+        places = self._store(unfinished, sample)
+        with open(unfinished, "r+b") as file:
+            self._read_back(file, places)
+            seal(file, self._content, shard_name(self._key, sample))
         os.replace(unfinished, path)
 
-    def _store(self, path: Path, sample: SampleId) -> None:
-        with h5py.File(path, "w") as file:
+    def _store(self, path: Path, sample: SampleId) -> dict[str, int]:
+        """Write the file and return at which byte each array begins."""
+        places = {}
+        with h5py.File(path, "w", userblock_size=SEAL_SIZE) as file:
             for key, value in shard_attributes(self._key, self._plan, sample).items():
                 file.attrs[key] = value
             for name, array in self._arrays.items():
-                file.create_dataset(name, data=array).attrs["crc32"] = _crc32(array)
+                places[name] = file.create_dataset(name, data=array).id.get_offset()
+        return places
 
-    def _compare(self, path: Path) -> None:
-        with h5py.File(path, "r") as file:
-            for name, array in self._arrays.items():
-                file[name].read_direct(self._reread[name])
-                if not np.array_equal(self._reread[name].view(np.int32), array.view(np.int32)):
-                    raise DatasetError(f"{path}: what was read back is not what was written: check the disk")
-
-
-def shard_fault(folder: Path, plan: Plan, sample: SampleId, shapes: Mapping[str, tuple[int, int]] | None) -> str | None:
-    """What is wrong with a shard, or None. Reads all of it. Local.
-
-    Args:
-        folder: where the shards lie.
-        plan: what it must belong to.
-        sample: which one.
-        shapes: its arrays, where they are known.
-    """
-    path = folder / f"{sample}.h5"
-    if not path.exists():
-        return "is missing"
-    try:
-        with h5py.File(path, "r") as file:
-            for key, value in shard_attributes(plan.key, plan, sample).items():
-                if not np.array_equal(file.attrs[key], value):
-                    return f"is damaged or of another dataset: its {key} is not {value}"
-            if set(file) != set(names(plan.fields)):
-                return f"is damaged: it holds {', '.join(sorted(file))}"
-            for name in names(plan.fields):
-                if fault := _array_fault(file[name], None if shapes is None else shapes[name]):
-                    return f"is damaged: {name} {fault}"
-    except _UNREADABLE as error:
-        return f"is damaged: {error}"
-    return None
-
-
-def _array_fault(stored: h5py.Dataset, shape: tuple[int, int] | None) -> str | None:
-    if stored.dtype != np.float32 or stored.ndim != 2 or (shape is not None and stored.shape != shape):
-        return f"is {stored.dtype} {stored.shape}, not float32 {shape}"
-    array = stored[()]
-    if _crc32(array) != stored.attrs["crc32"]:
-        return "does not match its checksum"
-    if not np.isfinite(array).all():
-        return "has values that are not finite"
-    return None
+    def _read_back(self, file: BinaryIO, places: Mapping[str, int]) -> None:
+        size = os.fstat(file.fileno()).st_size
+        if size != len(self._content):
+            self._content = np.empty(size, np.uint8)
+        num_read = file.readinto(self._content.data)  # type: ignore[attr-defined]
+        for name, array in self._arrays.items():
+            written = array.reshape(-1).view(np.uint8)
+            read = self._content[places[name] : places[name] + written.size]
+            if num_read != size or not np.array_equal(read, written):
+                raise DatasetError(f"{file.name}: what was read back is not what was written: check the disk")
 
 
 def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
@@ -149,9 +115,10 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
         OSError: the file cannot be written.
     """
     unfinished = path.with_name(path.name + UNFINISHED)
-    with h5py.File(unfinished, "w", libver=("v110", "v110")) as file:  # checksums its own metadata
+    with h5py.File(unfinished, "w", userblock_size=SEAL_SIZE) as file:
         for key, value in master_attributes(plan).items():
             file.attrs[key] = value
+        file.attrs["shards"] = shards_folder(path).name
         units = Case.from_json(plan.case).units
         _put(file, "time", geometry.times, "time", units.time)
         for name, unit in (
@@ -166,44 +133,37 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
             _put(file, f"{split}/parameters", plan.vectors(split), "sample", "omega: rad/time; x, y: length")
             for name, shape in geometry.shapes(plan.fields).items():
                 _join(file, path, plan, split, name, shape)
+    content = np.fromfile(unfinished, np.uint8)
+    with open(unfinished, "r+b") as sealed:
+        seal(sealed, content, dataset_name())
     os.replace(unfinished, path)
 
 
 def _join(file: h5py.File, path: Path, plan: Plan, split: Split, name: str, shape: tuple[int, int]) -> None:
-    """Add one field of one split, and its checksums, from the shards."""
+    """Add one field of one split, from the shards."""
     samples = [sample for sample in plan.samples if sample.split == split]
     layout = h5py.VirtualLayout((len(samples), *shape), np.float32)
-    checksums = np.empty(len(samples), np.uint32)
-    folder = shards_folder(path)
+    layout.dcpl.set_obj_track_times(False)  # the same arguments give the same bytes
     for place, sample in enumerate(samples):
         # relative, so that file and folder move together; HDF5 takes a lone % for a pattern
-        source = f"{folder.name}/{sample}.h5".replace("%", "%%")
+        source = f"{shards_folder(path).name}/{sample}.h5".replace("%", "%%")
         layout[place] = h5py.VirtualSource(source, name, shape)
-        with h5py.File(folder / f"{sample}.h5", "r") as shard:
-            checksums[place] = shard[name].attrs["crc32"]
     if samples:
         joined = file.create_virtual_dataset(f"{split}/{name}", layout, fillvalue=np.nan)
     else:
         joined = file.create_dataset(f"{split}/{name}", (0, *shape), np.float32)
     joined.attrs["axes"] = "sample,time,node" if name in ZONE_FIELDS else "sample,time,arc"
-    _put(file, f"{split}/checksum/{name}", checksums, "sample", "")
 
 
 def _put(file: h5py.File, name: str, array: NDArray[Any], axes: str, unit: str) -> None:
-    array = np.ascontiguousarray(array)
     stored = file.create_dataset(name, data=array)
     stored.attrs["axes"] = axes if array.ndim == 1 else f"{axes},component"
-    stored.attrs["crc32"] = _crc32(array)
     if unit:
         stored.attrs["unit"] = unit
 
 
-def _crc32(array: NDArray[Any]) -> np.uint32:
-    return np.uint32(zlib.crc32(array.reshape(-1).view(np.uint8)))
-
-
 class Dataset:
-    """A finished dataset, open for reading; what it returns has been compared with its checksums.
+    """A finished dataset, open for reading; what it returns has been compared with the checksums.
 
     with Dataset.open("dataset.h5") as dataset:
         parameters, traces = dataset.parameters("train"), dataset.traces("train")
@@ -212,7 +172,9 @@ class Dataset:
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
         self._file = file
+        self._whole: set[SampleId] = set()  # samples whose shards have been compared with their seals
         self.plan = self._read_plan()
+        self.folder = path.parent / file.attrs["shards"]
         self.case = Case.from_json(self.plan.case, label=f"the case in {path}")
 
     @classmethod
@@ -224,13 +186,11 @@ class Dataset:
         """
         path = Path(path)
         dataset = cls.open_master(path)
-        absent = [name for name in dataset.shards() if not (path.parent / name).exists()]
-        if absent:
+        try:
+            dataset._require_shards()
+        except DatasetError:
             dataset.close()
-            raise DatasetError(
-                f"{path} lacks {len(absent)} of its samples, first {absent[0]}: put the folder "
-                f"{Path(absent[0]).parent} back beside it, or run the same `submodel generate` again"
-            )
+            raise
         return dataset
 
     @classmethod
@@ -244,18 +204,13 @@ class Dataset:
             begun = shards_folder(path).is_dir()
             remedy = "run the same `submodel generate` again" if begun else "make it with `submodel generate`"
             raise DatasetError(f"{path} {'is unfinished' if begun else 'does not exist'}: {remedy}")
-        try:
-            file = h5py.File(path, "r")
-        except OSError as error:
-            raise DatasetError(f"{path} is not an HDF5 file ({error}): name a dataset") from error
+        _require_seal(path)
+        file = h5py.File(path, "r")
         try:
             return cls(path, file)
-        except DatasetError:
+        except ValueError as error:
             file.close()
-            raise
-        except _UNREADABLE as error:
-            file.close()
-            raise DatasetError(f"{path} is damaged ({error}): {REDO}") from error
+            raise DatasetError(f"{path} cannot be used: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -324,45 +279,31 @@ class Dataset:
         displacement, velocity = (self._sample(split, name, index) for name in ZONE_FIELDS)
         return displacement, velocity
 
-    def shards(self) -> list[str]:
-        """Paths of the samples' files, relative to the dataset; none where it holds the arrays itself."""
-        joined = [self._file[f"{split}/{name}"] for split in SPLITS for name in names(self.plan.fields)]
-        sources = (source for array in joined if array.is_virtual for source in array.virtual_sources())
-        return list(dict.fromkeys(source.file_name.replace("%%", "%") for source in sources))
-
-    def stored_faults(self) -> Iterator[str]:
-        """What is wrong with the arrays of the file itself."""
-        stored = ["time", "zone/points", *(f"interface/{name}" for name in InterfaceArrays.__annotations__)]
-        for split in SPLITS:
-            stored += [
-                f"{split}/parameters",
-                *(f"{split}/checksum/{name}" for name in names(self.plan.fields)),
-            ]
-        for name in stored:
-            try:
-                self._stored(name)
-            except DatasetError as error:
-                yield str(error)
+    def _require_shards(self) -> None:
+        absent = [sample for sample in self.plan.samples if not (self.folder / f"{sample}.h5").exists()]
+        if absent:
+            raise DatasetError(
+                f"{self.path} lacks {len(absent)} of its samples, first {self.folder.name}/{absent[0]}.h5: put the "
+                f"folder {self.folder.name} back beside it, or {REDO}"
+            )
 
     def sample_fault(self, sample: SampleId) -> str | None:
         """What is wrong with a sample as it is joined here, or None: another shard than was joined, say."""
+        shapes = self.geometry.shapes(self.plan.fields)
         try:
             for name in names(self.plan.fields):
-                self._sample(sample.split, name, sample.index)
+                values = self._sample(sample.split, name, sample.index)
+                if values.dtype != np.float32 or values.shape != shapes[name]:
+                    return f"{name} is {values.dtype} {values.shape}, not float32 {shapes[name]}"
+                if not np.isfinite(values).all():
+                    return f"{name} has values that are not finite"
         except DatasetError as error:
             return str(error)
         return None
 
     def _read_plan(self) -> Plan:
         attributes = self._file.attrs
-        if attributes.get("format") != MASTER:
-            raise DatasetError(f"{self.path} is not a dataset of submodel: make one with `submodel generate`")
-        if attributes["format_version"] != FORMAT_VERSION:
-            raise DatasetError(
-                f"{self.path} has format version {attributes['format_version']}, this submodel reads "
-                f"{FORMAT_VERSION}: use the submodel that made it, {attributes['code_version']}"
-            )
-        plan = Plan(
+        return Plan(
             case=attributes["case"],
             seed=int(attributes["seed"]),
             train=int(attributes["train"]),
@@ -370,25 +311,16 @@ class Dataset:
             fields=bool(attributes["fields"]),
             ranks_per_sample=int(attributes["ranks_per_sample"]),
             code_version=attributes["code_version"],
-            parameters={split: self._stored(f"{split}/parameters").tolist() for split in SPLITS},
+            parameters={split: rows(self._stored(f"{split}/parameters")) for split in SPLITS},
         )
-        if plan.key != attributes["plan"]:
-            raise DatasetError(f"{self.path}: its attributes are damaged: {REDO}")
-        return plan
 
     def _stored(self, name: str) -> NDArray[Any]:
-        """An array of the file itself, compared with its checksum."""
-        try:
-            array = self._file[name][()]
-            whole = _crc32(np.ascontiguousarray(array)) == self._file[name].attrs["crc32"]
-        except _UNREADABLE as error:
-            raise DatasetError(f"{self.path}: {name} cannot be read ({error}): {REDO}") from error
-        if not whole:
-            raise DatasetError(f"{self.path}: {name} does not match its checksum: run `submodel generate` again")
+        """An array of the file itself."""
+        array: NDArray[Any] = self._file[name][()]
         return array
 
     def _samples(self, split: Split, name: str) -> NDArray[np.float32]:
-        """All samples of a field, each compared with its checksum."""
+        """All samples of a field."""
         return self._joined(split, name, 0, self.num_samples(split))
 
     def _sample(self, split: Split, name: str, index: int) -> NDArray[np.float32]:
@@ -396,17 +328,38 @@ class Dataset:
         if not 0 <= index < num:
             held = f"0 to {num - 1}" if num else "none"
             raise DatasetError(f"{self.path} has no sample {index} in its split {split}: it holds {held}")
-        return self._joined(split, name, index, index + 1)[0]
+        values: NDArray[np.float32] = self._joined(split, name, index, index + 1)[0]
+        return values
 
     def _joined(self, split: Split, name: str, start: int, stop: int) -> NDArray[np.float32]:
-        checksums = self._stored(f"{split}/checksum/{name}")
-        try:
-            array = self._file[f"{split}/{name}"][start:stop]
-        except _UNREADABLE as error:
-            raise DatasetError(f"{self.path}: {split}/{name} cannot be read ({error}): {REDO}") from error
-        for index, values in enumerate(array, start):
-            if _crc32(values) != checksums[index]:
-                raise DatasetError(
-                    f"{self.path}: {name} of {SampleId(split, index)} does not match its checksum: {REDO}"
-                )
+        for index in range(start, stop):
+            self._require_whole(SampleId(split, index))
+        array: NDArray[np.float32] = self._file[f"{split}/{name}"][start:stop]
         return array
+
+    def _require_whole(self, sample: SampleId) -> None:
+        """Compare a sample's file with its seal, once, before HDF5 reads it."""
+        if sample in self._whole:
+            return
+        fault = shard_fault(self.folder, self.plan, sample)
+        if fault:
+            raise DatasetError(f"{self.path}: {sample} {fault}; {REDO}")
+        self._whole.add(sample)
+
+
+def _require_seal(path: Path) -> None:
+    """Refuse what is not a dataset of this version, or has changed since it was written."""
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DatasetError(f"cannot read {path} ({error.strerror}): name a dataset") from error
+    said = content[:SEAL_SIZE].tobytes().decode(errors="replace")
+    if not said.startswith(DATASET):
+        raise DatasetError(f"{path} is not a dataset of submodel: make one with `submodel generate`")
+    version = said.removeprefix(DATASET).partition(",")[0]
+    if version != str(FORMAT_VERSION):
+        raise DatasetError(
+            f"{path} has format version {version}, this submodel reads {FORMAT_VERSION}: use the one that made it"
+        )
+    if not is_sealed(content, dataset_name()):
+        raise DatasetError(f"{path} is damaged: it does not match its checksum; {REDO}")

@@ -18,10 +18,11 @@ from solvers.full import FullModel
 from submodel import build
 from submodel.case import Case
 from submodel.claim import claim
-from submodel.dataset import DatasetError, Geometry, InterfaceArrays, ShardWriter, shard_fault, write_master
+from submodel.dataset import DatasetError, Geometry, InterfaceArrays, ShardWriter, write_master
 from submodel.farm import Failure, agree, farm, on_root
 from submodel.layout import FIELDS
 from submodel.plan import Plan, SampleId, shards_folder
+from submodel.seal import shard_fault
 
 
 class GenerationError(RuntimeError):
@@ -155,7 +156,7 @@ def _counted(progress: Callable[[int, int], None] | None, total: int, comm: MPI.
 
 def _faulty(plan: Plan, folder: Path, comm: MPI.Comm) -> list[SampleId]:
     """The samples that are missing or damaged, looked at by all ranks. Collective on comm."""
-    mine = [sample for sample in plan.samples[comm.rank :: comm.size] if shard_fault(folder, plan, sample, None)]
+    mine = [sample for sample in plan.samples[comm.rank :: comm.size] if shard_fault(folder, plan, sample)]
     found = {sample for part in comm.allgather(mine) for sample in part}
     return [sample for sample in plan.samples if sample in found]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ class Plan:
             fields=fields,
             ranks_per_sample=ranks_per_sample,
             code_version=__version__,
-            parameters={split: drawn[split].tolist() for split in SPLITS},
+            parameters={split: rows(drawn[split]) for split in SPLITS},
         )
 
     @classmethod
@@ -109,7 +110,7 @@ class Plan:
         """Text that `from_json` reads back as an equal plan."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits that tell this plan from any other."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
@@ -141,6 +142,11 @@ class Plan:
         for key, begun, now in Case.from_json(self.case).differences(Case.from_json(asked.case)):
             return f"was begun from a case with {key} = {json.dumps(begun)}, yours has {json.dumps(now)}"
         return None
+
+
+def rows(array: NDArray[np.float64]) -> list[list[float]]:
+    """A matrix as plain numbers."""
+    return [[float(value) for value in row] for row in array]
 
 
 def shards_folder(path: Path) -> Path:

@@ -1,0 +1,290 @@
+"""A dataset gives back what was written, or says which part of it is gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_submodel_case import reference
+
+from submodel.case import Case
+from submodel.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, ShardWriter, write_master
+from submodel.layout import FIELDS, ZONE_FIELDS
+from submodel.plan import Plan, SampleId, shards_folder
+from submodel.sampling import SPLITS, Split
+from submodel.seal import dataset_name, seal, shard_fault
+
+NUM = {"train": 3, "test": 2}
+DAMAGE_STRIDE = int(os.environ.get("SUBMODEL_DAMAGE_STRIDE", "61"))  # 1 damages every byte, and takes a minute
+
+
+def toy_case() -> Case:
+    """The reference case on 16 x 16 cells, with 12 levels."""
+    data = reference()
+    data["name"] = "toy"
+    data["domain"]["cells"] = [16, 16]
+    data["time"] = {"final": 0.55, "levels": 12}
+    data["parameters"] |= {"omega": [3.0, 6.0], **NUM}
+    return Case.from_dict(data)
+
+
+def toy_geometry() -> Geometry:
+    arc = np.linspace(0.0, 1.25, 6, dtype=np.float64)
+    points = np.column_stack([arc, -arc])
+    interface = InterfaceArrays(points, arc, np.zeros(6, np.int64), np.full_like(arc, 0.25))
+    return Geometry(
+        np.linspace(0.0, 0.55, 12, dtype=np.float64),
+        interface,
+        np.linspace(0.0, 1.0, 18, dtype=np.float64).reshape(9, 2),
+    )
+
+
+def values(sample: SampleId, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[np.float64]]:
+    rng = np.random.default_rng([sample.index, sample.split == "test"])
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def write_dataset(path: Path, *, fields: bool = True, train: int = NUM["train"], test: int = NUM["test"]) -> Plan:
+    plan = Plan.draw(toy_case(), train=train, test=test, seed=None, fields=fields, ranks_per_sample=1)
+    shapes = toy_geometry().shapes(fields)
+    shards_folder(path).mkdir()
+    writer = ShardWriter(shards_folder(path), plan, shapes)
+    for sample in plan.samples:
+        writer.write(sample, values(sample, shapes))
+    write_master(path, plan, toy_geometry())
+    return plan
+
+
+def flip(path: Path, place: int) -> None:
+    """Damage one byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data.h5")
+    return tmp_path / "data.h5"
+
+
+def test_what_was_written_is_read(path: Path) -> None:
+    geometry = toy_geometry()
+    shapes = geometry.shapes(True)
+    with Dataset.open(path) as dataset:
+        assert dataset.case == toy_case()
+        assert np.array_equal(dataset.times, geometry.times)
+        assert np.array_equal(dataset.zone_points, geometry.zone_points)
+        for name in InterfaceArrays.__annotations__:
+            assert np.array_equal(getattr(dataset.interface, name), getattr(geometry.interface, name))
+        for split in ("train", "test"):
+            assert dataset.num_samples(split) == NUM[split]
+            assert np.array_equal(dataset.parameters(split), dataset.plan.vectors(split))
+            traces = dataset.traces(split)
+            for index in range(NUM[split]):
+                written = values(SampleId(split, index), shapes)
+                trace = dataset.trace(split, index)
+                for name in FIELDS:
+                    assert np.array_equal(trace[name], written[name].astype(np.float32))
+                    assert np.array_equal(traces[name][index], trace[name])
+                for name, field in zip(ZONE_FIELDS, dataset.zone_fields(split, index), strict=True):
+                    assert np.array_equal(field, written[name].astype(np.float32))
+
+
+def test_any_hdf5_reader_finds_the_layout(path: Path) -> None:
+    with h5py.File(path) as file:
+        assert file.attrs["format"] == "submodel-dataset"
+        assert Case.from_json(file.attrs["case"]) == toy_case()
+        assert file["train/displacement"].shape == (3, 12, 6)
+        assert file["test/zone_velocity"].shape == (2, 12, 9)
+        assert file["test/zone_velocity"].attrs["axes"] == "sample,time,node"
+        assert file["time"].attrs["unit"] == "s"
+        assert file["train/displacement"].virtual_sources()[0].file_name == "data.shards/train-0000.h5"
+
+
+def test_file_and_folder_move_together(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "else where" / "100%b"
+    elsewhere.mkdir(parents=True)
+    shutil.move(path, elsewhere / path.name)
+    shutil.move(shards_folder(path), elsewhere)
+    with Dataset.open(elsewhere / path.name) as dataset:
+        assert len(dataset.traces("train")["load"]) == 3
+
+
+def test_a_name_may_hold_a_percent_sign(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "50%b.h5")
+    with Dataset.open(tmp_path / "50%b.h5") as dataset:
+        assert len(dataset.traces("train")["load"]) == 3
+
+
+def test_a_split_may_be_empty(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data.h5", train=0)
+    with Dataset.open(tmp_path / "data.h5") as dataset:
+        assert dataset.traces("train")["load"].shape == (0, 12, 6)
+        assert dataset.parameters("train").shape == (0, 3)
+        with pytest.raises(DatasetError, match="has no sample 0 in its split train: it holds none"):
+            dataset.trace("train", 0)
+
+
+def test_a_missing_sample_is_no_fill_value(path: Path) -> None:
+    (shards_folder(path) / "train-0001.h5").unlink()
+    with pytest.raises(
+        DatasetError, match=r"lacks 1 of its samples, first data\.shards/train-0001\.h5: put the folder"
+    ):
+        Dataset.open(path)
+
+
+def test_a_sample_that_goes_while_reading_is_no_fill_value(path: Path) -> None:
+    with Dataset.open(path) as dataset:
+        (shards_folder(path) / "train-0001.h5").unlink()
+        assert len(dataset.traces("test")["load"]) == 2
+        with pytest.raises(DatasetError, match="train-0001 is missing; run the same `submodel generate` again"):
+            dataset.traces("train")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_damaged_sample_is_told_on_reading(path: Path, split: Split) -> None:
+    flip(shards_folder(path) / f"{split}-0001.h5", 5000)
+    with Dataset.open(path) as dataset:
+        dataset.trace(split, 0)
+        with pytest.raises(
+            DatasetError, match=f"{split}-0001 is damaged: it does not match its checksum; run the same"
+        ):
+            dataset.trace(split, 1)
+
+
+def test_there_is_no_such_sample(path: Path) -> None:
+    with Dataset.open(path) as dataset:
+        with pytest.raises(DatasetError, match="has no sample 3 in its split train: it holds 0 to 2"):
+            dataset.trace("train", 3)
+        with pytest.raises(DatasetError, match="has no sample -1 in its split test"):
+            dataset.zone_fields("test", -1)
+
+
+def test_without_fields_in_the_zone(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data.h5", fields=False)
+    with Dataset.open(tmp_path / "data.h5") as dataset:
+        assert len(dataset.traces("train")["load"]) == 3
+        with pytest.raises(DatasetError, match="holds no fields in the zone: generate another dataset without"):
+            dataset.zone_fields("train", 0)
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none\.h5 does not exist: make it with"):
+        Dataset.open(tmp_path / "none.h5")
+    shards_folder(tmp_path / "begun.h5").mkdir()
+    with pytest.raises(DatasetError, match=r"begun\.h5 is unfinished: run the same"):
+        Dataset.open(tmp_path / "begun.h5")
+    (tmp_path / "text.h5").write_text("text")
+    with pytest.raises(DatasetError, match="is not a dataset of submodel: make one with"):
+        Dataset.open(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(DatasetError, match="is not a dataset of submodel"):
+        Dataset.open(tmp_path / "other.h5")
+    with pytest.raises(DatasetError, match=r"cannot read .*Is a directory"):
+        Dataset.open(tmp_path)
+    with h5py.File(path, "a") as file:
+        file.attrs["seed"] = 7
+    with pytest.raises(DatasetError, match=r"data\.h5 is damaged: it does not match its checksum; run the same"):
+        Dataset.open(path)
+    path.write_bytes(path.read_bytes().replace(b"version 1", b"version 9", 1))
+    with pytest.raises(DatasetError, match="has format version 9, this submodel reads 1: use the one that made it"):
+        Dataset.open(path)
+
+
+def test_a_sealed_file_whose_case_cannot_be_read_is_refused(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file.attrs["case"] = "{}"
+    content = np.fromfile(path, np.uint8)
+    with open(path, "r+b") as file:
+        seal(file, content, dataset_name())
+    with pytest.raises(DatasetError, match=r"data\.h5 cannot be used: the case in .*name is missing"):
+        Dataset.open(path)
+
+
+def test_no_byte_of_a_shard_changes_unseen(tmp_path: Path) -> None:
+    plan = write_dataset(tmp_path / "data.h5", train=1, test=0)
+    folder, sample = shards_folder(tmp_path / "data.h5"), plan.samples[0]
+    shard = folder / f"{sample}.h5"
+    whole = shard.read_bytes()
+    assert shard_fault(folder, plan, sample) is None
+    for place in range(0, len(whole), DAMAGE_STRIDE):
+        flip(shard, place)
+        assert "is damaged" in str(shard_fault(folder, plan, sample)), place
+        shard.write_bytes(whole)
+    for size in (0, 100, 512, len(whole) - 1):
+        shard.write_bytes(whole[:size])
+        assert "is damaged" in str(shard_fault(folder, plan, sample)), size
+    shard.unlink()
+    shard.mkdir()
+    assert "is damaged: it cannot be read" in str(shard_fault(folder, plan, sample))
+    shard.rmdir()
+    assert shard_fault(folder, plan, sample) == "is missing"
+
+
+def test_no_byte_of_the_joining_file_changes_unseen(path: Path) -> None:
+    whole = path.read_bytes()
+    for place in range(0, len(whole), DAMAGE_STRIDE):
+        flip(path, place)
+        with pytest.raises(DatasetError):
+            Dataset.open(path)
+        path.write_bytes(whole)
+    Dataset.open(path).close()
+
+
+def test_the_writer_refuses_what_float32_cannot_hold(tmp_path: Path) -> None:
+    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
+    shapes = toy_geometry().shapes(False)
+    arrays = values(plan.samples[0], shapes)
+    arrays["load"][3, 2] = 1e39
+    with pytest.raises(DatasetError, match="train-0000: load has values that float32 cannot hold: scale the units"):
+        ShardWriter(tmp_path, plan, shapes).write(plan.samples[0], arrays)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_writer_reads_back_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
+    shapes = toy_geometry().shapes(False)
+    writer = ShardWriter(tmp_path, plan, shapes)
+    store = writer._store
+
+    def store_damaged(path: Path, sample: SampleId) -> dict[str, int]:
+        places = store(path, sample)
+        flip(path, places["load"])
+        return places
+
+    monkeypatch.setattr(writer, "_store", store_damaged)
+    with pytest.raises(DatasetError, match="what was read back is not what was written: check the disk"):
+        writer.write(plan.samples[0], values(plan.samples[0], shapes))
+    assert not (tmp_path / "train-0000.h5").exists()
+
+
+def test_a_shard_of_another_plan_is_a_fault(path: Path) -> None:
+    other = Plan.draw(toy_case(), train=3, test=2, seed=7, fields=True, ranks_per_sample=1)
+    fault = shard_fault(shards_folder(path), other, SampleId("train", 0))
+    assert fault is not None
+    assert "of another dataset: its seal does not name this sample" in fault
+
+
+def test_a_plan_survives_json_and_names_differences() -> None:
+    case = toy_case()
+
+    def plan(case: Case = case, seed: int = 1, fields: bool = True, ranks_per_sample: int = 1) -> Plan:
+        return Plan.draw(case, train=2, test=1, seed=seed, fields=fields, ranks_per_sample=ranks_per_sample)
+
+    assert Plan.from_json(plan().to_json()) == plan()
+    assert plan().difference(plan()) is None
+    assert plan().difference(plan(seed=2)) == "was begun with --seed 1, you asked for --seed 2"
+    assert "--ranks-per-sample 1" in str(plan().difference(plan(ranks_per_sample=2)))
+    assert "with fields in the zone, you asked for one with --no-fields" in str(plan().difference(plan(fields=False)))
+    faster = Case.from_json(case.to_json().replace('"speed":1.0', '"speed":0.5'))
+    assert "a case with medium.speed = 1.0, yours has 0.5" in str(plan().difference(plan(faster)))
+    for text in ("{}", "[]", "text"):
+        with pytest.raises(ValueError, match="not the plan|Expecting value|mapping"):
+            Plan.from_json(text)

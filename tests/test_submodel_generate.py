@@ -1,0 +1,417 @@
+"""Generation: the same bytes however it was run, whatever killed it; and no word is lost when a rank fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from test_submodel_dataset import NUM, flip, toy_case
+
+from submodel import build, farm
+from submodel import generate as module
+from submodel.case import Case
+from submodel.dataset import Dataset, DatasetError
+from submodel.generate import Generated, GenerationError, generate
+from submodel.plan import PLAN_FILE, shards_folder
+
+ALONE = MPI.COMM_SELF
+GENERATE = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from mpi4py import MPI
+from test_submodel_dataset import toy_case
+from submodel.generate import generate
+
+def tell(done, total):
+    print(done, flush=True)
+
+def fill(done, total):
+    if done == 2:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+generate(toy_case(), "{{path}}", comm=MPI.COMM_SELF, progress={{then}})
+"""
+TOTAL = sum(NUM.values())
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every byte of a dataset, by file."""
+    files = [path, *sorted(shards_folder(path).iterdir())]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def run(path: Path, **arguments: Any) -> Generated:
+    return generate(toy_case(), path, comm=ALONE, **arguments)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of an uninterrupted run; not to be changed."""
+    path = tmp_path_factory.mktemp("whole") / "data.h5"
+    done = run(path)
+    assert (done.num_made, done.num_kept) == (TOTAL, 0)
+    return path
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that dataset, to be damaged."""
+    shutil.copytree(shards_folder(whole), shards_folder(tmp_path / whole.name))
+    return Path(shutil.copy(whole, tmp_path))
+
+
+def test_the_samples_are_runs_of_the_full_model(whole: Path) -> None:
+    case = toy_case()
+    model = build.full_model(case, ALONE)
+    with Dataset.open(whole) as dataset:
+        assert np.array_equal(dataset.times, build.time_grid(case).times)
+        assert np.array_equal(dataset.interface.points, model.interface.points)
+        assert np.array_equal(dataset.zone_points, model.zone_points)
+        omega, x, y = dataset.parameters("test")[1]
+        full = model.run(build.point_source(case, omega, x, y))
+        assert full is not None
+        trace = dataset.trace("test", 1)
+        assert np.array_equal(trace["load"], np.float32(full.trace.load))
+        assert np.array_equal(trace["velocity"], np.float32(full.trace.velocity))
+        displacement, velocity = dataset.zone_fields("test", 1)
+        assert np.array_equal(displacement, np.float32(full.displacement))
+        assert np.array_equal(velocity, np.float32(full.velocity))
+        assert abs(displacement).max() > 0
+
+
+def test_the_same_arguments_give_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    time.sleep(1.1)  # HDF5 keeps times to the second, if it does
+    run(tmp_path / "data.h5")
+    assert content(tmp_path / "data.h5") == content(whole)
+
+
+def test_a_finished_dataset_is_left_alone(copied: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in shards_folder(copied).glob("*.h5")}
+    done = run(copied)
+    assert (done.num_made, done.num_kept) == (0, TOTAL)
+    assert before == {path: path.stat().st_mtime_ns for path in shards_folder(copied).glob("*.h5")}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "num_made"),
+    [
+        (lambda path, folder: flip(folder / "train-0001.h5", 3000), 1),
+        (lambda path, folder: (folder / "test-0001.h5").write_bytes(b""), 1),
+        (lambda path, folder: (folder / "test-0000.h5").unlink(), 1),
+        (lambda path, folder: shutil.rmtree(folder), TOTAL),
+        (lambda path, folder: path.unlink(), 0),
+        (lambda path, folder: path.write_bytes(b""), 0),
+        (lambda path, folder: flip(path, 9000), 0),
+        (lambda path, folder: (folder / PLAN_FILE).unlink(), 0),
+        (lambda path, folder: (folder / "train-0000.h5.part").write_bytes(b"begun"), 0),
+        (lambda path, folder: path.with_name(path.name + ".part").write_bytes(b"begun"), 0),
+    ],
+    ids=[
+        "damaged",
+        "emptied",
+        "missing",
+        "no folder",
+        "no file",
+        "file damaged",
+        "signature",
+        "no plan",
+        "part",
+        "both",
+    ],
+)
+def test_what_is_missing_or_damaged_is_redone(
+    whole: Path, copied: Path, spoil: Callable[[Path, Path], Any], num_made: int
+) -> None:
+    spoil(copied, shards_folder(copied))
+    done = run(copied)
+    assert (done.num_made, done.num_kept) == (num_made, TOTAL - num_made)
+    assert content(copied) == content(whole)
+    assert sorted(path.name for path in copied.parent.iterdir()) == ["data.h5", "data.shards"]
+
+
+def test_killed_and_started_again_it_equals_an_uninterrupted_run(whole: Path, tmp_path: Path) -> None:
+    """SIGKILL at whatever it is doing, once after the first sample and once later, in a process of its own."""
+    path = tmp_path / "data.h5"
+    for wanted in (1, 2):
+        with subprocess.Popen(
+            [sys.executable, "-c", GENERATE.format(path=path, then="tell")], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if int(line) == wanted:
+                    process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert not path.exists()
+        with pytest.raises(DatasetError, match="is unfinished: run the same"):
+            Dataset.open(path)
+    done = run(path)
+    assert done.num_kept >= 3
+    assert content(path) == content(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 7}, "was begun with --seed 42, you asked for --seed 7: choose another -o, or delete"),
+        ({"train": 4}, "was begun with --train 3, you asked for --train 4"),
+        ({"test": 0}, "was begun with --test 2, you asked for --test 0"),
+        ({"fields": False}, "was begun with fields in the zone, you asked for one with --no-fields"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_arguments_are_refused(copied: Path, arguments: dict[str, Any], message: str, finished: bool) -> None:
+    if not finished:
+        copied.unlink()
+    with pytest.raises(DatasetError, match=message):
+        run(copied, **arguments)
+
+
+def test_another_case_is_refused_but_other_training_is_not(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = toy_case().to_json()
+    with pytest.raises(DatasetError, match=r"was begun from a case with medium\.speed = 1\.0, yours has 0\.5"):
+        generate(Case.from_json(text.replace('"speed":1.0', '"speed":0.5')), copied, comm=ALONE)
+    retrained = Case.from_json(text.replace('"batch_norm":true', '"batch_norm":false'))
+    assert retrained != toy_case()
+    assert generate(retrained, copied, comm=ALONE).num_made == 0
+    monkeypatch.setattr("submodel.plan.__version__", "9.0")
+    with pytest.raises(DatasetError, match=r"was begun by submodel 0\.1\.0, this is 9\.0"):
+        run(copied)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"train": -1}, "--train is -1: give a number of samples, 0 or more"),
+        ({"train": 0, "test": 0}, "--train and --test are both 0: ask for one sample at least"),
+        ({"seed": -1}, "--seed is -1: give a whole number, 0 or more"),
+        ({"ranks_per_sample": 2}, "--ranks-per-sample 2 does not divide the 1 ranks: start mpirun -n with a multiple"),
+        ({"ranks_per_sample": 0}, "--ranks-per-sample 0 does not divide"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "data.h5", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_taken_is_refused(tmp_path: Path, copied: Path) -> None:
+    with pytest.raises(DatasetError, match=r"there is no folder .*nowhere: create it"):
+        run(tmp_path / "nowhere" / "data.h5")
+    with pytest.raises(DatasetError, match=r"would be taken for the folder of its samples"):
+        run(tmp_path / "odd.shards")
+    with pytest.raises(DatasetError, match="is a folder: name a file"):
+        run(tmp_path)
+    (tmp_path / "text.h5").write_text("mine")
+    with pytest.raises(DatasetError, match=r"text\.h5 exists and is in the way: .*; or choose another -o"):
+        run(tmp_path / "text.h5")
+    assert (tmp_path / "text.h5").read_text() == "mine"
+    shards_folder(tmp_path / "a.h5").mkdir()
+    (shards_folder(tmp_path / "a.h5") / "mine").write_text("mine")
+    with pytest.raises(DatasetError, match="exists and holds no plan of a dataset"):
+        run(tmp_path / "a.h5")
+    (shards_folder(copied) / PLAN_FILE).write_text("{}")
+    with pytest.raises(DatasetError, match=r"plan\.json is damaged .*: delete it if"):
+        run(copied)
+    shards_folder(tmp_path / "b.h5").write_text("a file")
+    with pytest.raises(DatasetError, match=r"cannot write .*b\.shards .*: choose another -o"):
+        run(tmp_path / "b.h5")
+
+
+def test_two_generations_at_one_place_are_refused(tmp_path: Path) -> None:
+    refused = []
+
+    def second(done: int, total: int) -> None:
+        if done == 1:
+            with pytest.raises(DatasetError, match="another generation is at work in") as refusal:
+                run(tmp_path / "data.h5")
+            refused.append(refusal)
+
+    run(tmp_path / "data.h5", progress=second)
+    assert refused
+    assert run(tmp_path / "data.h5").num_kept == TOTAL  # the claim ends with the run
+
+
+def test_a_disk_that_is_too_small_is_refused_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
+    with pytest.raises(DatasetError, match=r"5 samples need 0\.0 GB in .*, which has 0\.0 GB left: make room"):
+        run(tmp_path / "data.h5")
+    assert not list(tmp_path.rglob("train*"))
+
+
+def test_a_disk_that_fills_up_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    """A limit on the size of a file stands for a full disk: both are an OSError in the middle of writing."""
+    path = tmp_path / "data.h5"
+    told = subprocess.run(
+        [sys.executable, "-c", GENERATE.format(path=path, then="fill")], capture_output=True, text=True
+    )
+    assert "GenerationError: train-0002 (omega " in told.stderr
+    assert "the samples made so far are kept, and the same command goes on from them" in told.stderr
+    assert not path.exists()
+    assert run(path).num_kept == 2
+    assert content(path) == content(whole)
+
+
+def test_progress_counts_what_is_to_do(copied: Path) -> None:
+    told: list[tuple[int, int]] = []
+    (shards_folder(copied) / "train-0001.h5").unlink()
+    (shards_folder(copied) / "test-0001.h5").unlink()
+    run(copied, progress=lambda *counts: told.append(counts))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+class Broken:
+    """A full model whose runs end as they are told to; the rest is the real one's."""
+
+    def __init__(self, model: Any, end: Callable[[Any], Any]) -> None:
+        self.interface, self.zone_points = model.interface, model.zone_points
+        self._model, self._end = model, end
+
+    def run(self, source: Any, *, fields: bool) -> Any:
+        self._end(source)
+        return self._model.run(source, fields=fields)
+
+
+def test_levels_of_another_case_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = build.time_grid(toy_case())
+    model = build.full_model(toy_case(), ALONE)
+    monkeypatch.setattr(module.build, "full_model", lambda case, comm: model)
+    monkeypatch.setattr(module.build, "time_grid", lambda case: grid.divided(2))
+    with pytest.raises(GenerationError, match="the levels of the run are not those of the case"):
+        run(tmp_path / "data.h5")
+
+
+# Under mpirun: on any number of ranks.
+
+
+@pytest.mark.mpi
+def test_the_bytes_do_not_depend_on_the_ranks(comm: MPI.Comm, shared_path: Path) -> None:
+    together, alone = shared_path / "together", shared_path / "alone"
+    if comm.rank == 0:
+        together.mkdir()
+        alone.mkdir()
+    comm.barrier()
+    done = generate(toy_case(), together / "data.h5", comm=comm)
+    assert (done.num_made, done.num_kept) == (TOTAL, 0)
+    assert generate(toy_case(), together / "data.h5", comm=comm).num_kept == TOTAL
+    if comm.rank == 0:
+        run(alone / "data.h5")
+        assert content(together / "data.h5") == content(alone / "data.h5")
+    comm.barrier()
+
+
+@pytest.mark.mpi
+def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None:
+    path = shared_path / "data.h5"
+    told: list[int] = []
+    case = toy_case()
+    generate(case, path, train=2, test=1, ranks_per_sample=comm.size, comm=comm, progress=lambda n, _: told.append(n))
+    assert told == ([0, 1, 2, 3] if comm.rank == 0 else [])
+    model = build.full_model(case, ALONE)
+    with Dataset.open(path) as dataset:
+        full = model.run(build.point_source(case, *dataset.parameters("train")[1]))
+        assert full is not None
+        read, scale = dataset.trace("train", 1)["displacement"], abs(full.trace.displacement).max()
+        assert abs(read - full.trace.displacement).max() < 1e-6 * scale  # float32
+    comm.barrier()
+    if comm.size > 1:
+        with pytest.raises(DatasetError, match=f"was begun with --ranks-per-sample {comm.size}, you asked for .* 1"):
+            generate(case, path, train=2, test=1, comm=comm)
+        with pytest.raises(ValueError, match="--ranks-per-sample 5 does not divide"):
+            generate(case, path, ranks_per_sample=5, comm=comm)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("sample", ["train-0000", "train-0001", "test-0001"])
+def test_a_run_that_fails_on_one_rank_is_told_to_all(
+    comm: MPI.Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, sample: str
+) -> None:
+    path = shared_path / "data.h5"
+    split, index = sample.split("-")
+    place = module.Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
+    bad = tuple(place.parameters[split][int(index)][1:])
+
+    def diverge(source: Any) -> None:
+        if source.position == bad:
+            raise FloatingPointError("it diverged")
+
+    real = build.full_model
+    monkeypatch.setattr(module.build, "full_model", lambda case, comm: Broken(real(case, comm), diverge))
+    with pytest.raises(GenerationError, match=f"{sample} .* could not be made: it diverged; the samples made so far"):
+        generate(toy_case(), path, comm=comm)
+    monkeypatch.setattr(module.build, "full_model", real)
+    assert not path.exists()
+    done = generate(toy_case(), path, comm=comm)
+    assert done.num_made >= 1
+    assert done.num_made + done.num_kept == TOTAL
+
+
+@pytest.mark.mpi
+def test_a_model_that_one_rank_cannot_build_is_told_to_all(
+    comm: MPI.Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = build.full_model
+
+    def full_model(case: Case, group: MPI.Comm) -> Any:
+        if comm.rank == comm.size - 1:
+            raise ValueError("the time step is too large")
+        return real(case, group)
+
+    monkeypatch.setattr(module.build, "full_model", full_model)
+    with pytest.raises(ValueError, match="the time step is too large"):
+        generate(toy_case(), shared_path / "data.h5", comm=comm)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("num", [0, 1, 2, 3, 7, 40])
+def test_every_piece_is_done_once(comm: MPI.Comm, num: int) -> None:
+    mine: list[int] = []
+    told: list[None] = []
+    group = comm.Split(comm.rank, 0)
+    failure = farm.farm(num, mine.append, comm, group, lambda: told.append(None))
+    assert failure is None
+    everyone = comm.allgather(mine)
+    assert sorted(item for part in everyone for item in part) == list(range(num))
+    assert len(told) == (num if comm.rank == 0 else 0)
+    group.Free()
+
+
+@pytest.mark.mpi
+def test_a_slow_rank_gets_fewer_pieces(comm: MPI.Comm) -> None:
+    mine: list[int] = []
+    group = comm.Split(comm.rank, 0)
+
+    def work(item: int) -> None:
+        time.sleep(0.05 if comm.rank == 0 else 0.005)
+        mine.append(item)
+
+    farm.farm(30, work, comm, group, lambda: None)
+    nums = comm.allgather(len(mine))
+    assert sum(nums) == 30
+    assert comm.size == 1 or nums[0] == min(nums)
+    group.Free()
+
+
+@pytest.mark.mpi
+def test_the_root_tells_its_error_to_all(comm: MPI.Comm) -> None:
+    def refuse() -> None:
+        raise DatasetError("no")
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DatasetError, match="no"):
+        farm.on_root(comm, refuse)
+    with pytest.raises(OSError if comm.rank == 0 else RuntimeError, match="No space left"):
+        farm.on_root(comm, fail)
+    assert farm.on_root(comm, os.getpid) == comm.bcast(os.getpid())
