@@ -18,6 +18,10 @@ from click import Choice
 from submodel.case import Case, CaseError
 from submodel.sampling import SPLITS, Split
 
+# read by the OpenMP runtime when torch is imported: threads that spin while they wait slow a training tenfold as soon
+# as a core is shared
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 if TYPE_CHECKING:
     from mpi4py import MPI
 
@@ -59,7 +63,7 @@ SplitOption = Annotated[Split, typer.Option(click_type=Choice(SPLITS), help="Spl
 )
 def generate(
     case: CaseArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DATASET", help="Dataset to write (.h5).")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DATASET", help="Dataset to write (.h5).", show_default=False)],
     train: Annotated[int | None, typer.Option(help="Training samples; the case's by default.")] = None,
     test: Annotated[int | None, typer.Option(help="Test samples; the case's by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the samples; the case's by default.")] = None,

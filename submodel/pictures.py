@@ -19,7 +19,7 @@ from PIL import Image
 
 from submodel import drawing
 from submodel.metrics import QUIET_FRACTION
-from submodel.scene import Scene
+from submodel.scene import Integers, Scene
 
 Array = npt.NDArray[np.floating]
 Progress = Callable[[int, int], None]
@@ -157,6 +157,7 @@ def hero(
     *,
     time: float,
     source: tuple[float, float],
+    triangles: Integers | None = None,
 ) -> Figure:
     """The idea in one picture: Ω with the zone outlined, the zoomed run of the zone, its error.
 
@@ -168,6 +169,7 @@ def hero(
         zoomed: Displacement of the zone run, shape (N_z,).
         time: Time of all of them.
         source: Place of the source.
+        triangles: Triangles of the nodes of Ω, shape (T, 3); None triangulates them.
     """
     difference = zoomed - full
     scale = drawing.symmetric_scale(full)
@@ -175,13 +177,14 @@ def hero(
     with mpl.rc_context(drawing.STYLE):
         figure = drawing.new_figure(12.0, 3.9, layout="compressed")
         left, middle, right = figure.subplots(1, 3)
-        drawing.draw_field(left, Triangulation(*np.asarray(domain_points).T), domain_values, scale)
+        x, y = np.asarray(domain_points).T
+        drawing.draw_field(left, Triangulation(x, y, triangles), domain_values, scale)
         drawing.draw_outlines(left, scene, domain=True)
         drawing.draw_source(left, source)
         drawing.halo(left.annotate("source", source, xytext=(0, 9), textcoords="offset points", ha="center"))
-        triangles = drawing.triangulate(scene)
-        drawing.draw_field(middle, triangles, zoomed, scale)
-        drawing.draw_field(right, triangles, factor * difference, scale)
+        zone = drawing.triangulate(scene)
+        drawing.draw_field(middle, zone, zoomed, scale)
+        drawing.draw_field(right, zone, factor * difference, scale)
         for axes, title in (
             (left, "full FE in Ω"),
             (middle, "zoomed run in Ω′"),

@@ -53,6 +53,19 @@ def draw_pictures(result: ValidationResult, *, progress: Progress | None = None)
     }
     if best.index == worst.index:
         del drawings["best-snapshots"]
+    overview = result.overview
+    if overview is not None:
+        _, x, y = result.sample(worst.index).parameters
+        drawings["overview"] = lambda: pictures.hero(
+            result.scene,
+            overview.points,
+            overview.values,
+            worst.full[overview.level],
+            worst.zoomed[overview.level],
+            time=result.times[overview.level],
+            source=(x, y),
+            triangles=overview.triangles,
+        )
     if generator is not None and generator.history is not None:
         history = generator.history
         drawings["training"] = lambda: charts.training_curve(history)

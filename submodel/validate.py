@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import NDArray
 
 from solvers.compat import release
 from solvers.trace import Trace
@@ -23,6 +25,7 @@ from submodel.train import require_same_case
 from submodel.validation import (
     GeneratorInfo,
     Motion,
+    Overview,
     Setting,
     TrainingHistory,
     ValidationAccumulator,
@@ -100,8 +103,6 @@ def validate(
         )
         if progress is not None:
             progress(index + 1, len(parameters))
-    if comm.rank != 0:
-        return None
     setting = Setting(
         case=case,
         dataset=dataset.path.name,
@@ -116,7 +117,18 @@ def validate(
         elapsed=clock.seconds,
     )
     scene = Scene.of_case(case, curve(dataset.interface), dataset.zone_points)
-    return errors.result(setting, scene, dataset.times)
+    result = errors.result(setting, scene, dataset.times) if comm.rank == 0 else None
+    worst = comm.bcast(result.worst.index if result is not None else None)
+    overview = _overview(case, parameters[worst], comm)
+    return None if result is None else replace(result, overview=overview)
+
+
+def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Overview | None:
+    """The full run of one sample at the last level, for the picture of the whole. Collective on comm."""
+    omega, x, y = map(float, parameters)
+    level = case.time.levels - 1
+    snapshot = build.full_model(case, comm).snapshot(build.point_source(case, omega, x, y), level)
+    return None if snapshot is None else Overview(level, snapshot.points, snapshot.values, snapshot.triangles)
 
 
 def generator_info(generated: Generated) -> GeneratorInfo:

@@ -83,6 +83,23 @@ class SampleFields:
 
 
 @dataclass(frozen=True)
+class Overview:
+    """Displacement of the full run of the worst sample in all of Ω at one level.
+
+    Attributes:
+        level: The level.
+        points: Nodes of Ω, shape (N, 2).
+        values: Displacement there, shape (N,).
+        triangles: Triangles of the nodes, shape (T, 3); None triangulates the nodes.
+    """
+
+    level: int
+    points: Array
+    values: Array
+    triangles: npt.NDArray[np.integer] | None = None
+
+
+@dataclass(frozen=True)
 class Scores:
     """One field at one stage over all samples, as fractions."""
 
@@ -187,6 +204,7 @@ class ValidationResult:
         samples: Errors sample by sample, in the order of their numbers.
         best: Fields of the sample of the smallest error.
         worst: Fields of the sample of the largest error.
+        overview: The worst sample in all of Ω, if it was run again for the picture.
     """
 
     setting: Setting
@@ -195,6 +213,7 @@ class ValidationResult:
     samples: tuple[SampleErrors, ...]
     best: SampleFields
     worst: SampleFields
+    overview: Overview | None = None
 
     @property
     def num_left_out(self) -> int:
