@@ -63,14 +63,16 @@ SplitOption = Annotated[Split, typer.Option(click_type=Choice(SPLITS), help="Spl
 )
 def generate(
     case: CaseArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DATASET", help="Dataset to write (.h5).", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DATASET", help="Dataset to write (.h5).", show_default=False)
+    ],
     train: Annotated[int | None, typer.Option(help="Training samples; the case's by default.")] = None,
     test: Annotated[int | None, typer.Option(help="Test samples; the case's by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the samples; the case's by default.")] = None,
     ranks_per_sample: Annotated[int, typer.Option(help="MPI ranks that share one run.")] = 1,
     fields: Annotated[bool, typer.Option(help="Store the fields in the zone, the truth of a validation.")] = True,
 ) -> None:
-    """Run the full model for the samples of a case, in parallel under mpirun, and record what crosses the zone's boundary."""
+    """Run the full model for the samples of a case (in parallel under mpirun) and record the trace on the zone's boundary."""
     from submodel.generate import generate as generate_dataset
     from submodel.progress import count_progress
 
