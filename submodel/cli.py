@@ -72,7 +72,7 @@ def generate(
     ranks_per_sample: Annotated[int, typer.Option(help="MPI ranks that share one run.")] = 1,
     fields: Annotated[bool, typer.Option(help="Store the fields in the zone, the truth of a validation.")] = True,
 ) -> None:
-    """Run the full model for the samples of a case (in parallel under mpirun) and record the trace on the zone's boundary."""
+    """Run the full model for the samples of a case, in parallel under mpirun, and record the zone's traces."""
     from submodel.generate import generate as generate_dataset
     from submodel.progress import count_progress
 
