@@ -334,7 +334,12 @@ class Dataset:
     def _joined(self, split: Split, name: str, start: int, stop: int) -> NDArray[np.float32]:
         for index in range(start, stop):
             self._require_whole(SampleId(split, index))
-        array: NDArray[np.float32] = self._file[f"{split}/{name}"][start:stop]
+        try:
+            array: NDArray[np.float32] = self._file[f"{split}/{name}"][start:stop]
+        except OSError as error:
+            raise DatasetError(
+                f"{self.path}: {split}/{name} cannot be read ({error}): delete it with {self.folder} and generate anew"
+            ) from error
         return array
 
     def _require_whole(self, sample: SampleId) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from solvers.full import FullModel
+from solvers.stability import ResolutionWarning
 from submodel import build
 from submodel.case import Case
 from submodel.claim import claim
@@ -84,6 +86,9 @@ def generate(
     start = time.perf_counter()
     path = Path(path)
     with ExitStack() as held:
+        held.enter_context(warnings.catch_warnings())
+        if comm.rank > 0:  # every group has a root, which warns for itself
+            warnings.simplefilter("ignore", ResolutionWarning)
 
         def prepare() -> tuple[Plan, bool]:
             if ranks_per_sample < 1 or comm.size % ranks_per_sample:

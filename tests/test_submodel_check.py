@@ -1,0 +1,137 @@
+"""check finds what is missing, damaged, repeated or impossible, and passes what is whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, write_dataset
+
+from submodel.check import CheckReport, check
+from submodel.dataset import Geometry, InterfaceArrays, ShardWriter, write_master
+from submodel.plan import PLAN_FILE, Plan, shards_folder
+from submodel.seal import dataset_name, seal, shard_name
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data.h5")
+    return tmp_path / "data.h5"
+
+
+def kinds(report: CheckReport) -> dict[str, str]:
+    return {finding.where: finding.kind for finding in report.findings}
+
+
+def rewrite(path: Path, **arguments: object) -> None:
+    """Write a dataset whose plan or geometry is not what a generation would make."""
+    plan = Plan.draw(toy_case(), train=NUM["train"], test=NUM["test"], seed=None, fields=True, ranks_per_sample=1)
+    if "parameters" in arguments:
+        plan = Plan.from_json(json.dumps(json.loads(plan.to_json()) | arguments))
+    geometry = arguments.get("geometry", toy_geometry())
+    assert isinstance(geometry, Geometry)
+    writer = ShardWriter(shards_folder(path), plan, geometry.shapes(True))
+    for sample in plan.samples:
+        writer.write(sample, values(sample, geometry.shapes(True)))
+    write_master(path, plan, geometry)
+
+
+def test_a_whole_dataset_passes(path: Path) -> None:
+    report = check(path)
+    assert report.ok
+    assert report.to_json() == {"ok": True, "path": str(path), "num_samples": NUM, "findings": ()}
+    assert list(report.lines()) == [f"{path}: 3 train, 2 test samples, all whole, finite and different"]
+
+
+def test_missing_and_damaged_samples_are_found(path: Path) -> None:
+    flip(shards_folder(path) / "train-0001.h5", 5000)
+    (shards_folder(path) / "test-0000.h5").unlink()
+    report = check(path)
+    assert not report.ok
+    assert kinds(report) == {"test-0000": "missing", "train-0001": "damaged"}
+    *_, faults, remedy = report.lines()
+    assert faults == f"{path}: 2 faults in 3 train, 2 test samples"
+    assert remedy == "run the same `submodel generate` again: it redoes what is missing or damaged"
+    assert json.loads(json.dumps(report.to_json()))["findings"][0]["kind"] == "missing"
+
+
+def test_an_unfinished_generation_is_found(path: Path) -> None:
+    plan = Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
+    (shards_folder(path) / PLAN_FILE).write_text(plan.to_json())
+    path.unlink()
+    (shards_folder(path) / "test-0001.h5").unlink()
+    report = check(path)
+    assert kinds(report) == {str(path): "missing", "test-0001": "missing"}
+    assert "the generation is unfinished" in next(report.lines())
+
+
+def test_what_is_no_dataset_is_a_finding(tmp_path: Path, path: Path) -> None:
+    assert kinds(check(tmp_path / "none.h5")) == {str(tmp_path / "none.h5"): "file"}
+    flip(path, 5000)
+    report = check(path)
+    assert kinds(report) == {str(path): "file"}
+    assert "does not match its checksum" in next(report.lines())
+    assert list(report.lines())[1] == f"{path}: 1 faults in no samples"
+
+
+def test_repeated_and_impossible_parameters_are_found(path: Path) -> None:
+    same, other, third = [4.0, 0.5, 0.5], [4.0, 0.5, 0.6], [4.0, 0.6, 0.6]
+    rewrite(path, parameters={"train": [same, other, same], "test": [other, [4.0, 0.0, 0.0]]})
+    report = check(path)
+    assert kinds(report) == {"train-0002": "duplicate", "test-0000": "duplicate", "test-0001": "parameters"}
+    assert "train-0002: has the same parameters as train-0000" in report.lines()
+    assert "test-0000: has the same parameters as train-0001" in report.lines()
+    rewrite(path, parameters={"train": [same, other, third], "test": [[5.0, 0.5, 0.5], [6.0, 0.5, 0.5]]})
+    assert check(path).ok
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"times": np.linspace(0.0, 1.0, 11)}, "time has not the 12 rising levels of the case"),
+        ({"times": np.zeros(12)}, "time has not the 12 rising levels of the case"),
+        ({"arc": np.zeros(6)}, "interface is not in order of loop and arc length"),
+        ({"loop": np.array([0, 0, 1, 1, 0, 0])}, "interface is not in order of loop and arc length"),
+        ({"weights": np.zeros(5)}, "the arrays under interface differ in length"),
+    ],
+)
+def test_a_geometry_that_cannot_be_is_found(path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    whole = toy_geometry()
+    shared = {"times": whole.times, **vars(whole.interface)} | arrays
+    times = shared.pop("times")
+    rewrite(path, geometry=Geometry(times, InterfaceArrays(**shared), whole.zone_points))
+    assert message in [finding.message for finding in check(path).findings]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((12, 6), np.nan, np.float32), "load has values that are not finite"),
+        (np.zeros((12, 5), np.float32), "train/load cannot be read .*: delete it with .* and generate anew"),
+    ],
+)
+def test_a_sealed_sample_may_still_be_wrong(path: Path, array: np.ndarray, message: str) -> None:
+    plan = Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
+    shard = shards_folder(path) / "train-0000.h5"
+    with h5py.File(shard, "a") as file:
+        del file["load"]
+        file["load"] = array
+    content = np.fromfile(shard, np.uint8)
+    with open(shard, "r+b") as file:
+        seal(file, content, shard_name(plan.key, plan.samples[0]))
+    (finding,) = check(path).findings
+    assert re.search(message, finding.message)
+
+
+def test_a_joined_array_of_another_shape_is_found(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["test/load"]
+        file["test/load"] = np.zeros((2, 12, 5), np.float32)
+    content = np.fromfile(path, np.uint8)
+    with open(path, "r+b") as file:
+        seal(file, content, dataset_name())
+    assert {finding.message for finding in check(path).findings} == {"load is float32 (12, 5), not float32 (12, 6)"}
