@@ -20,7 +20,7 @@ def square(num_on_side: int, *, side: float = 0.5) -> Interface:
     points = np.vstack([a + share * (b - a) for a, b in zip(corners[:-1], corners[1:], strict=True)])
     step = side / num_on_side
     num_nodes = len(points)
-    arc = np.linspace(0.0, 4.0 * side, num_nodes, endpoint=False)
+    arc = np.asarray(step * np.arange(num_nodes), dtype=np.float64)
     return Interface(points, arc, np.zeros(num_nodes, int), np.full(num_nodes, step))
 
 
