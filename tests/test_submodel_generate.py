@@ -26,7 +26,7 @@ from submodel.plan import PLAN_FILE, shards_folder
 
 ALONE = MPI.COMM_SELF
 GENERATE = f"""
-import resource, signal, sys
+import os, resource, signal, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mpi4py import MPI
 from test_submodel_dataset import toy_case
@@ -34,6 +34,18 @@ from submodel.generate import generate
 
 def tell(done, total):
     print(done, flush=True)
+    time.sleep(0.2 * (done > 0))  # for the kill to come before the end
+
+def die(done, total):
+    if done == 0:
+        rename, count = os.replace, iter(range(1, 100))
+
+        def replace(*names):
+            if next(count) == {{last}}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(*names)
+
+        os.replace = replace
 
 def fill(done, total):
     if done == 2:
@@ -145,7 +157,7 @@ def test_killed_and_started_again_it_equals_an_uninterrupted_run(whole: Path, tm
     path = tmp_path / "data.h5"
     for wanted in (1, 2):
         with subprocess.Popen(
-            [sys.executable, "-c", GENERATE.format(path=path, then="tell")], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", GENERATE.format(path=path, then="tell", last=0)], stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -157,6 +169,17 @@ def test_killed_and_started_again_it_equals_an_uninterrupted_run(whole: Path, tm
             Dataset.open(path)
     done = run(path)
     assert done.num_kept >= 3
+    assert content(path) == content(whole)
+
+
+@pytest.mark.parametrize("last", [1, 3, TOTAL + 1])
+def test_killed_with_a_file_written_but_not_named(whole: Path, tmp_path: Path, last: int) -> None:
+    """SIGKILL just before a rename: that of the first sample, of the third, of the joining file."""
+    path = tmp_path / "data.h5"
+    code = GENERATE.format(path=path, then="die", last=last)
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.rglob("*.part"))) == 1
+    assert run(path).num_kept == last - 1
     assert content(path) == content(whole)
 
 
@@ -253,7 +276,7 @@ def test_a_disk_that_fills_up_loses_nothing(whole: Path, tmp_path: Path) -> None
     """A limit on the size of a file stands for a full disk: both are an OSError in the middle of writing."""
     path = tmp_path / "data.h5"
     told = subprocess.run(
-        [sys.executable, "-c", GENERATE.format(path=path, then="fill")], capture_output=True, text=True
+        [sys.executable, "-c", GENERATE.format(path=path, then="fill", last=0)], capture_output=True, text=True
     )
     assert "GenerationError: train-0002 (omega " in told.stderr
     assert "the samples made so far are kept, and the same command goes on from them" in told.stderr
