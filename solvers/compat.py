@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dolfinx
+import gmsh
 import numpy as np
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
@@ -45,47 +46,55 @@ def create_submesh(mesh: dmesh.Mesh, cells: NDArray[np.int32]) -> tuple[dmesh.Me
     submesh, entity_map = created[0], created[1]
     if isinstance(entity_map, np.ndarray):  # DOLFINx 0.9
         return submesh, entity_map.astype(np.int32)
-    topology = submesh.topology
-    num_cells = _num_cells(submesh)
-    return submesh, np.asarray(
-        entity_map.sub_topology_to_topology(np.arange(num_cells, dtype=np.int32), False), dtype=np.int32
-    ) if topology.dim else np.empty(0, dtype=np.int32)
+    cells = np.arange(_num_cells(submesh), dtype=np.int32)
+    return submesh, np.asarray(entity_map.sub_topology_to_topology(cells, False), dtype=np.int32)
 
 
 def refine_uniformly(mesh: dmesh.Mesh) -> tuple[dmesh.Mesh, NDArray[np.int32]]:
     """Halve every edge of a triangle mesh; each new local cell's parent. Collective on the mesh's comm."""
     mesh.topology.create_entities(1)
-    refined, parent, _ = dmesh.refine(
-        mesh, None, partitioner=None, option=dmesh.RefinementOption.parent_cell
-    )
-    return refined, np.asarray(parent, dtype=np.int32)
+    refined, parent, _ = dmesh.refine(mesh, None, partitioner=None, option=dmesh.RefinementOption.parent_cell)
+    # parents are given in the order in which the cells were made, and those were renumbered; none left its rank
+    made_before = mesh.comm.scan(len(parent)) - len(parent)
+    return refined, np.asarray(parent[refined.topology.original_cell_index - made_before], dtype=np.int32)
+
+
+def geometry_dofs(mesh: dmesh.Mesh) -> NDArray[np.int32]:
+    """Nodes of each local cell, shape ``(num_cells_local, num_nodes)``. Local."""
+    geometry = mesh.geometry
+    return np.asarray(geometry.dofmaps[0] if hasattr(geometry, "dofmaps") else geometry.dofmap)
 
 
 def read_gmsh(path: Path, comm: MPI.Comm) -> GmshMesh:
-    """Read a planar gmsh mesh with its named groups. Collective on comm: rank 0 reads, all receive."""
-    data = _gmsh_reader.read_from_msh(str(path), comm, 0, gdim=2)
+    """Read a planar gmsh mesh with its named groups. Collective on comm: rank 0 reads, all receive.
+
+    Raises:
+        ValueError: On every rank, if gmsh cannot read the file.
+    """
+    names: dict[tuple[int, str], int] = {}
+    fault: str | None = None
+    if comm.rank == 0:
+        gmsh.initialize(["gmsh"], readConfigFiles=False, interruptible=False)
+        gmsh.option.setNumber("General.Terminal", 0)
+        try:
+            gmsh.merge(str(path))
+            for dimension, tag in gmsh.model.getPhysicalGroups():
+                names[dimension, gmsh.model.getPhysicalName(dimension, tag)] = tag
+        except Exception as error:  # gmsh raises nothing narrower
+            gmsh.finalize()
+            fault = str(error)
+    fault = comm.bcast(fault, root=0)
+    if fault is not None:
+        raise ValueError(f"gmsh cannot read {path} ({fault}): make it again, see meshes/README.md")
+    data = _gmsh_reader.model_to_mesh(gmsh.model, comm, 0, gdim=2)
+    if comm.rank == 0:
+        gmsh.finalize()
     mesh, cells, facets = data[0], data[1], data[2]
     tags = np.zeros(_num_cells(mesh), dtype=np.int32)
     tags[cells.indices] = cells.values
-    return GmshMesh(mesh, tags, facets, _gmsh_group_names(path, comm))
+    return GmshMesh(mesh, tags, facets, comm.bcast(names, root=0))
 
 
 def _num_cells(mesh: dmesh.Mesh) -> int:
     index_map = mesh.topology.index_map(mesh.topology.dim)
     return int(index_map.size_local + index_map.num_ghosts)
-
-
-def _gmsh_group_names(path: Path, comm: MPI.Comm) -> dict[tuple[int, str], int]:
-    """The $PhysicalNames section; the reader of DOLFINx 0.9 drops it. Collective on comm."""
-    names: dict[tuple[int, str], int] | None = None
-    if comm.rank == 0:
-        names = {}
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.strip() == "$PhysicalNames":
-                    for _ in range(int(next(lines))):
-                        dimension, tag, name = next(lines).split(maxsplit=2)
-                        names[int(dimension), name.strip().strip('"')] = int(tag)
-                    break
-    names = comm.bcast(names, root=0)
-    return names if names is not None else {}

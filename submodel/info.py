@@ -39,11 +39,12 @@ def of_case(case: Case) -> dict[str, Any]:
             f"{list(domain.lower)} to {list(domain.upper)} {length}, {domain.cells[0]} x {domain.cells[1]} cells"
         )
     else:
-        facts["domain"] = f"{domain.file}, zone {domain.zone}, boundary {domain.outer}"
+        zone = " + ".join([domain.zone] if isinstance(domain.zone, str) else domain.zone)
+        facts["domain"] = f"{domain.file}, boundary {domain.outer}, zone {zone}"
     if case.zone is not None:
         facts["zone"] = f"{list(case.zone.lower)} to {list(case.zone.upper)} {length}"
     return facts | {
-        "speed": f"{case.medium.speed} {length}/{second}",
+        "speed": f"{_speeds(case)} {length}/{second}",
         "time": f"{case.time.final:g} {second} in {case.time.levels} levels, dt = {case.time.dt:.6g} {second}",
         "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
         "interface": case.interface.kind,
@@ -52,6 +53,11 @@ def of_case(case: Case) -> dict[str, Any]:
         "samples": f"{said.train} training, {said.test} test, seed {said.seed}",
         "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
     }
+
+
+def _speeds(case: Case) -> str:
+    speed = case.medium.speed
+    return f"{speed:g}" if isinstance(speed, float) else ", ".join(f"{name} {c:g}" for name, c in speed.items())
 
 
 def _of_dataset(path: Path) -> dict[str, Any]:

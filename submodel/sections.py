@@ -49,8 +49,12 @@ class GmshDomain(Section):
 
     kind: Literal["gmsh"]
     file: str = Field(min_length=1, description="mesh, relative to the case file", examples=["../meshes/a.msh"])
-    outer: str = Field(default="outer", description="physical group of the cells outside the zone", examples=["outer"])
-    zone: str = Field(default="zone", description="physical group of the zone's cells", examples=["zone"])
+    outer: str = Field(
+        default="outer", description="physical group of the domain's boundary, all of it", examples=["outer"]
+    )
+    zone: str | tuple[str, ...] = Field(
+        default="zone", description="physical group, or groups, of the zone's cells", examples=["zone"]
+    )
     sha256: str | None = Field(
         default=None, description="checksum of the mesh file, filled in when read", examples=["9f86"]
     )

@@ -1,0 +1,41 @@
+"""The demo at toy size: every step as its own process, generation on two ranks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from roof_problems import done, submodel, toy
+
+import submodel.demo as demo
+from submodel.case import Case
+
+
+def test_the_demo_leaves_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = toy(tmp_path)
+    monkeypatch.setattr(demo, "case_file", lambda: case)
+    out = tmp_path / "demo-output"
+    text = done("demo", "-o", out)
+    names = ("dataset.h5", "generator.safetensors", "validation.json", "report.html")
+    assert all((out / name).is_file() for name in names) and list((out / "pictures").glob("*.png"))
+    assert json.loads((out / "validation.json").read_text())["samples"] == 2
+    assert text.rstrip().endswith(f"The report: {out / 'report.html'}")
+    assert "[4/4]" in text and "mpirun -n 2 submodel generate" in text
+
+
+def test_a_failing_step_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = toy(tmp_path, levels="levels = 5")
+    monkeypatch.setattr(demo, "case_file", lambda: case)
+    said = submodel("demo", "-o", tmp_path / "out")
+    assert said.status == 2 and "step 1 failed" in said.text and "[2/4]" not in said.text
+
+
+def test_the_demo_case_is_the_one_that_was_promised() -> None:
+    case = Case.load(demo.case_file())
+    reference = Case.load(demo.case_file().with_name("paper2d.toml"))
+    said = case.parameters
+    assert (
+        (said.train, said.test) == (40, 8) and said.source_lower == (0.45, 0.45) and said.source_upper == (0.85, 0.85)
+    )
+    assert {key.split(".")[0] for key, _, _ in case.differences(reference)} == {"parameters"}
