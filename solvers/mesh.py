@@ -207,7 +207,7 @@ def with_defect(zone: Domain, defect: Defect) -> Domain:
 
 def cell_midpoints(mesh: dmesh.Mesh) -> NDArray[np.float64]:
     """Midpoints of the local cells, ghosts included, shape ``(num_cells_local, 2)``. Local."""
-    return np.asarray(mesh.geometry.x[mesh.geometry.dofmap].mean(axis=1)[:, :2])
+    return np.asarray(mesh.geometry.x[compat.geometry_dofs(mesh)].mean(axis=1)[:, :2])
 
 
 def exterior_facets(mesh: dmesh.Mesh) -> NDArray[np.int32]:

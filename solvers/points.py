@@ -8,6 +8,8 @@ from dolfinx import fem, geometry
 from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 
+from solvers.compat import geometry_dofs
+
 
 class PointEvaluator:
     """Basis functions of a scalar space at points; the search tree is built once. Collective on the space's comm.
@@ -101,10 +103,10 @@ class PointEvaluator:
         num_basis = self._V.dofmap.dof_layout.num_dofs
         if not len(cells):
             return np.empty((0, num_basis), np.int32), np.empty((0, num_basis))
-        geometry_dofs, coordinates = self._mesh.geometry.dofmap, self._mesh.geometry.x[:, :2]
+        nodes, coordinates = geometry_dofs(self._mesh), self._mesh.geometry.x[:, :2]
         cmap = self._mesh.geometry.cmap
         reference = np.vstack(
-            [cmap.pull_back(xyz[i : i + 1, :2].copy(), coordinates[geometry_dofs[c]]) for i, c in enumerate(cells)]
+            [cmap.pull_back(xyz[i : i + 1, :2].copy(), coordinates[nodes[c]]) for i, c in enumerate(cells)]
         )
         table = self._V.element.basix_element.tabulate(0, reference)
         return self._V.dofmap.list[cells], np.asarray(table[0, :, :, 0])

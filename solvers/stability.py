@@ -8,6 +8,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from scipy.linalg import eigvalsh_tridiagonal
 
+from solvers.compat import geometry_dofs
 from solvers.mesh import Domain
 from solvers.operators import Operators, petsc_matrix
 
@@ -85,6 +86,6 @@ def points_per_wavelength(domain: Domain, degree: int, omega: float) -> float:
 
 def node_spacing(mesh: dmesh.Mesh) -> NDArray[np.float64]:
     """Spacing of the vertices in each local cell: the side of the square of which it is all or half. Local."""
-    corners = mesh.geometry.x[mesh.geometry.dofmap][:, :, :2]
+    corners = mesh.geometry.x[geometry_dofs(mesh)][:, :, :2]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     return np.asarray(np.sqrt(np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])))
