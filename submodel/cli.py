@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from submodel.boundary import Generated
 
 app = typer.Typer(
-    help="Zoomed wave simulations: finite elements inside a zone of interest, a compact network on its boundary.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,6 +56,12 @@ BoundaryOption = Annotated[
     typer.Option(click_type=Choice(get_args(BoundaryKind)), help="Predicted or recorded boundary data."),
 ]
 SplitOption = Annotated[Split, typer.Option(click_type=Choice(SPLITS), help="Split of the dataset.")]
+
+
+@app.callback()
+def _prepare() -> None:
+    """Zoomed wave simulations: finite elements inside a zone of interest, a compact network on its boundary."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
 @app.command(
