@@ -146,7 +146,9 @@ class Case(Section):
             raise CaseError('domain.kind is "box": only a gmsh domain has a mesh file')
         path = self._directory / self.domain.file
         if not path.is_file():
-            raise CaseError(f"domain.file: there is no file {path}; make the mesh (meshes/README.md), or correct the path")
+            raise CaseError(
+                f'domain.file = "{self.domain.file}": there is no file {path}; make the mesh, or correct the path'
+            )
         return path
 
     def check_parameters(self, omega: float, x: float, y: float) -> None:
