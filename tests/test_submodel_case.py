@@ -196,7 +196,7 @@ def test_a_mesh_is_known_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_mesh_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match=r"domain\.file = \"a\.msh\": there is no file .*; correct the path"):
+    with pytest.raises(CaseError, match=r"domain\.file = \"a\.msh\": there is no file .*; make the mesh, or correct the path"):
         Case.from_dict(gmsh_case(), directory=tmp_path)
     with pytest.raises(CaseError, match="only a gmsh domain has a mesh file"):
         Case.from_dict(reference()).mesh_file()
