@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dolfinx
 import gmsh
@@ -63,6 +64,12 @@ def geometry_dofs(mesh: dmesh.Mesh) -> NDArray[np.int32]:
     """Nodes of each local cell, shape ``(num_cells_local, num_nodes)``. Local."""
     geometry = mesh.geometry
     return np.asarray(geometry.dofmaps[0] if hasattr(geometry, "dofmaps") else geometry.dofmap)
+
+
+def coordinate_map(mesh: dmesh.Mesh) -> Any:
+    """The map from the reference cell, with its ``pull_back``. Local."""
+    geometry = mesh.geometry
+    return geometry.cmaps[0] if hasattr(geometry, "cmaps") else geometry.cmap
 
 
 def read_gmsh(path: Path, comm: MPI.Comm) -> GmshMesh:

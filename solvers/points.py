@@ -8,7 +8,7 @@ from dolfinx import fem, geometry
 from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 
-from solvers.compat import geometry_dofs
+from solvers.compat import coordinate_map, geometry_dofs
 
 
 class PointEvaluator:
@@ -104,7 +104,7 @@ class PointEvaluator:
         if not len(cells):
             return np.empty((0, num_basis), np.int32), np.empty((0, num_basis))
         nodes, coordinates = geometry_dofs(self._mesh), self._mesh.geometry.x[:, :2]
-        cmap = self._mesh.geometry.cmap
+        cmap = coordinate_map(self._mesh)
         reference = np.vstack(
             [cmap.pull_back(xyz[i : i + 1, :2].copy(), coordinates[nodes[c]]) for i, c in enumerate(cells)]
         )

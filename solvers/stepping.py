@@ -131,8 +131,9 @@ class _Watch:
         self._before = self._stepper.state().copy()
 
     def after(self, level: int) -> None:
-        rate = (self._stepper.state() - self._before) / self._stepper.dt
-        norm = float(np.sqrt(self._comm.allreduce(float(self._mass @ rate**2))))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported below
+            rate = (self._stepper.state() - self._before) / self._stepper.dt
+            norm = float(np.sqrt(self._comm.allreduce(float(self._mass @ rate**2))))
         if not np.isfinite(norm) or norm > self._limit:
             raise DivergenceError(level, level * self._stepper.dt, norm)
 

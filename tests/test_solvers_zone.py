@@ -123,7 +123,7 @@ def test_a_refined_box_stays_close_to_the_full_run(method: str, condition: str) 
 @pytest.mark.mpi
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_refined_unstructured_zone_stays_close(condition: str, comm: MPI.Comm, shared_path: Path) -> None:
-    """Edges halved twice by DOLFINx's refinement, sub-steps of the zone, in parallel; errors of a coarse plate: per cents."""
+    """Edges halved twice, steps divided, in parallel; the error is that of the coarse plate, some per cent."""
     domain = plate(comm, generate_plate(comm, shared_path, size=0.06, quads=False))
     model = FullModel(domain, P1, TimeGrid(1.2, 97))
     trace, truth = run_full(model, PointSource((0.413, 0.321), Sine(4.0)))
