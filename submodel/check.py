@@ -15,6 +15,8 @@ from submodel.plan import PLAN_FILE, Plan, SampleId, shards_folder
 from submodel.sampling import SPLITS
 from submodel.seal import MISSING, shard_fault
 
+MOST_LINES = 10  # of a report for a reader; the JSON holds all
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -60,8 +62,10 @@ class CheckReport:
         if self.ok:
             yield f"{self.path}: {counted} samples, all whole, finite and different"
             return
-        for finding in self.findings:
+        for finding in self.findings[:MOST_LINES]:
             yield f"{finding.where}: {finding.message}"
+        if len(self.findings) > MOST_LINES:
+            yield f"... and {len(self.findings) - MOST_LINES} more"
         yield f"{self.path}: {len(self.findings)} faults in {counted or 'no'} samples"
         if any(finding.kind in ("missing", "damaged") for finding in self.findings):
             yield "run the same `submodel generate` again: it redoes what is missing or damaged"

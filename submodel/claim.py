@@ -1,24 +1,25 @@
-"""Claiming a dataset's place: what lies there, which plan it follows, and that nobody else is at work."""
+"""Claiming a dataset's place: what lies there, and which plan it follows.
+
+There is no lock: ranks that outlive a killed mpirun would hold it. Two generations of one plan write the same bytes,
+each under names of its own until they are whole; one of another plan is refused.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import glob
 import os
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
-from submodel.dataset import UNFINISHED, Dataset, DatasetError
+from submodel.dataset import UNFINISHED, Dataset, DatasetError, unfinished_name
 from submodel.plan import PLAN_FILE, Plan, shards_folder
 
 
-def claim(path: Path, asked: Plan, held: ExitStack) -> tuple[Plan, bool]:
+def claim(path: Path, asked: Plan) -> tuple[Plan, bool]:
     """Claim the dataset's place, and find or write its plan. Local.
 
     Args:
         path: the dataset.
         asked: what it is to hold.
-        held: keeps the place claimed until it is closed.
 
     Returns:
         The plan, that which was begun if there is one, and whether the joining file is there and whole.
@@ -39,13 +40,13 @@ def claim(path: Path, asked: Plan, held: ExitStack) -> tuple[Plan, bool]:
             raise DatasetError(f"{path} {difference}: choose another -o, or delete {path} and {folder}")
     try:
         folder.mkdir(exist_ok=True)
-        held.enter_context(_lock(folder))
-        for left in (*folder.glob("*" + UNFINISHED), path.with_name(path.name + UNFINISHED)):
-            left.unlink(missing_ok=True)
-        plan = begun[0] if begun else asked
-        _write_text(folder / PLAN_FILE, plan.to_json())
+        _clear(folder)
+        _clear(path.parent, path.name + ".")
+        if not (folder / PLAN_FILE).exists():
+            _write_plan(folder / PLAN_FILE, begun[0] if begun else asked)
     except OSError as error:
         raise DatasetError(f"cannot write {error.filename or folder} ({error.strerror}): choose another -o") from error
+    plan = begun[0] if begun else asked
     return plan, _is_whole(path, plan)
 
 
@@ -82,22 +83,34 @@ def _is_whole(path: Path, plan: Plan) -> bool:
         return False
 
 
-def _lock(folder: Path) -> AbstractContextManager[Any]:
-    """Hold the folder for this process alone; the lock goes when the process does."""
-    stack = ExitStack()
-    handle = os.open(folder, os.O_RDONLY)
-    stack.callback(os.close, handle)
+def _write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan, whole, unless another generation has written one in the meantime."""
+    unfinished = unfinished_name(path)
+    unfinished.write_text(plan.to_json())
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stack.close()
-        raise DatasetError(f"another generation is at work in {folder}: wait for it, or choose another -o") from error
-    except OSError:  # a file system without locks
+        os.link(unfinished, path)
+    except FileExistsError as error:
+        raise DatasetError(f"another generation has just begun in {path.parent}: start this one again") from error
+    except OSError:  # a file system without links
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _clear(folder: Path, prefix: str = "") -> None:
+    """Remove what processes that are no more have left unfinished."""
+    for left in folder.glob(f"{glob.escape(prefix)}*{UNFINISHED}"):
+        number = left.name.removesuffix(UNFINISHED).rpartition(".")[2]
+        if not (number.isdigit() and _runs(int(number))):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
         pass
-    return stack
-
-
-def _write_text(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + UNFINISHED)
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    return True

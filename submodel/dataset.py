@@ -41,9 +41,14 @@ __all__ = [
 ]
 
 REDO = "run the same `submodel generate` again, which redoes what is missing or damaged"
-UNFINISHED = ".part"  # what a file is called until it is whole
+UNFINISHED = ".part"
 
 Floats = NDArray[np.floating[Any]]
+
+
+def unfinished_name(path: Path) -> Path:
+    """What a file is called until it is whole; no other process calls it so."""
+    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
 class ShardWriter:
@@ -79,7 +84,7 @@ class ShardWriter:
             if not np.isfinite(stored).all():
                 raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
         path = self._folder / f"{sample}.h5"
-        unfinished = path.with_name(path.name + UNFINISHED)
+        unfinished = unfinished_name(path)
         places = self._store(unfinished, sample)
         with open(unfinished, "r+b") as file:
             self._read_back(file, places)
@@ -114,7 +119,7 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished = unfinished_name(path)
     with h5py.File(unfinished, "w", userblock_size=SEAL_SIZE) as file:
         for key, value in master_attributes(plan).items():
             file.attrs[key] = value

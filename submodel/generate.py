@@ -7,7 +7,6 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +84,7 @@ def generate(
     """
     start = time.perf_counter()
     path = Path(path)
-    with ExitStack() as held:
-        held.enter_context(warnings.catch_warnings())
+    with warnings.catch_warnings():
         if comm.rank > 0:  # every group has a root, which warns for itself
             warnings.simplefilter("ignore", ResolutionWarning)
 
@@ -97,7 +95,7 @@ def generate(
                     f"start mpirun -n with a multiple of it"
                 )
             asked = Plan.draw(case, train=train, test=test, seed=seed, fields=fields, ranks_per_sample=ranks_per_sample)
-            return claim(path, asked, held)
+            return claim(path, asked)
 
         plan, finished = on_root(comm, prepare)
         todo = _faulty(plan, shards_folder(path), comm)

@@ -59,6 +59,15 @@ def test_missing_and_damaged_samples_are_found(path: Path) -> None:
     assert json.loads(json.dumps(report.to_json()))["findings"][0]["kind"] == "missing"
 
 
+def test_a_reader_is_not_flooded(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "many.h5", train=20)
+    for shard in shards_folder(tmp_path / "many.h5").glob("train*"):
+        shard.unlink()
+    report = check(tmp_path / "many.h5")
+    assert len(report.findings) == 20
+    assert list(report.lines())[9:11] == ["train-0009: is missing", "... and 10 more"]
+
+
 def test_an_unfinished_generation_is_found(path: Path) -> None:
     plan = Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
     (shards_folder(path) / PLAN_FILE).write_text(plan.to_json())

@@ -126,8 +126,8 @@ def test_a_finished_dataset_is_left_alone(copied: Path) -> None:
         (lambda path, folder: path.write_bytes(b""), 0),
         (lambda path, folder: flip(path, 9000), 0),
         (lambda path, folder: (folder / PLAN_FILE).unlink(), 0),
-        (lambda path, folder: (folder / "train-0000.h5.part").write_bytes(b"begun"), 0),
-        (lambda path, folder: path.with_name(path.name + ".part").write_bytes(b"begun"), 0),
+        (lambda path, folder: (folder / "train-0000.h5.4194305.part").write_bytes(b"begun"), 0),
+        (lambda path, folder: path.with_name(path.name + ".4194305.part").write_bytes(b"begun"), 0),
     ],
     ids=[
         "damaged",
@@ -251,18 +251,52 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path, copied: Path) -> None:
         run(tmp_path / "b.h5")
 
 
-def test_two_generations_at_one_place_are_refused(tmp_path: Path) -> None:
-    refused = []
+def test_two_generations_at_one_place_do_no_harm(whole: Path, tmp_path: Path) -> None:
+    """As when ranks outlive their mpirun, and the same command is started again."""
+    path = tmp_path / "data.h5"
+    with subprocess.Popen(
+        [sys.executable, "-c", GENERATE.format(path=path, then="tell", last=0)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert run(path).num_made >= 1
+        process.communicate()
+    assert process.returncode == 0
+    assert content(path) == content(whole)
 
-    def second(done: int, total: int) -> None:
-        if done == 1:
-            with pytest.raises(DatasetError, match="another generation is at work in") as refusal:
-                run(tmp_path / "data.h5")
-            refused.append(refusal)
 
-    run(tmp_path / "data.h5", progress=second)
-    assert refused
-    assert run(tmp_path / "data.h5").num_kept == TOTAL  # the claim ends with the run
+def test_two_plans_at_one_place_are_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied.unlink()
+    plan = shards_folder(copied) / PLAN_FILE
+    aside = plan.rename(copied.parent / "plan")
+    real_link = os.link
+    for sample in shards_folder(copied).iterdir():
+        sample.unlink()
+    monkeypatch.setattr(os, "link", lambda source, target: (shutil.copy(aside, plan), real_link(source, target)))
+    with pytest.raises(DatasetError, match="another generation has just begun in .*: start this one again"):
+        run(copied, seed=7)
+    assert plan.read_text() == aside.read_text()
+    assert not list(copied.parent.rglob("*.part"))
+
+
+def test_a_plan_is_written_where_there_are_no_links(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    run(tmp_path / "data.h5")
+    assert content(tmp_path / "data.h5") == content(whole)
+
+
+def test_only_the_dead_are_cleared_away(copied: Path) -> None:
+    mine, dead = (shards_folder(copied) / f"train-0000.h5.{number}.part" for number in (os.getpid(), 2**22 + 1))
+    for part in (mine, dead):
+        part.write_bytes(b"begun")
+    run(copied)
+    assert mine.exists()
+    assert not dead.exists()
 
 
 def test_a_disk_that_is_too_small_is_refused_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
