@@ -1,9 +1,10 @@
 """Fit a generator to samples: Adam with decay, best weights by validation error, resumable to the bit."""
 
+import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,25 @@ def train(
         raise ValueError("resume needs the checkpoint to continue from")
     if resume and path is not None and path.exists():
         run.restore(path)
-    while not run.finished():
-        run.epoch()
-        if path is not None and (run.finished() or len(run.history) % plan.checkpoint_every == 0):
-            run.store(path)
-        if progress is not None:
-            progress(run.progress())
+    with _threads(plan.threads):
+        while not run.finished():
+            run.epoch()
+            if path is not None and (run.finished() or len(run.history) % plan.checkpoint_every == 0):
+                run.store(path)
+            if progress is not None:
+                progress(run.progress())
     return run.result(), tuple(run.history)
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Change torch's number of threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Run:
@@ -187,7 +200,7 @@ class _Run:
     def identity(self) -> dict[str, Any]:
         """What must agree for a training to be continued."""
         plan = dataclasses.asdict(self.plan)
-        del plan["device"], plan["checkpoint_every"]  # these change no number that matters
+        del plan["device"], plan["threads"], plan["checkpoint_every"]  # these change no number that matters
         return {"spec": self.spec.to_dict(), "plan": plan, "data": {"samples": self.digest}}
 
     def store(self, path: Path) -> None:

@@ -19,7 +19,7 @@ from networks.training import TRAINING, TrainingError, split_samples, train
 
 SMALL: dict[str, Any] = {"coarse": (4, 4), "widths": (16, 12), "stem": 16, "depth": 1}
 SPEC = GeneratorSpec.named("conv1.5d-boundary", num_levels=24, num_arc=16, **SMALL)
-PLAN = TrainingPlan(epochs=6, batch_size=3, device="cpu", seed=5, checkpoint_every=2)
+PLAN = TrainingPlan(epochs=6, batch_size=3, device="cpu", threads=1, seed=5, checkpoint_every=2)
 
 
 def waves(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ class KilledError(Exception):
 
 def test_overfits_one_batch() -> None:
     p, u = waves(4)
-    plan = TrainingPlan(epochs=200, batch_size=4, validation=0, device="cpu", learning_rate=5e-3)
+    plan = TrainingPlan(epochs=200, batch_size=4, validation=0, device="cpu", threads=1, learning_rate=5e-3)
     generator, history = train(SPEC, p, u, plan)
     error = np.linalg.norm(predict(generator, p) - u) / np.linalg.norm(u)
     assert error < 0.05, error
@@ -52,7 +52,7 @@ def test_overfits_one_batch() -> None:
 def test_learns_what_it_has_not_seen() -> None:
     p, u = waves(60)
     q, v = waves(20, seed=1)
-    generator, _ = train(SPEC, p, u, TrainingPlan(epochs=30, batch_size=9, learning_rate=1e-2, device="cpu"))
+    generator, _ = train(SPEC, p, u, TrainingPlan(epochs=30, batch_size=9, learning_rate=1e-2, device="cpu", threads=1))
     assert np.linalg.norm(predict(generator, q) - v) / np.linalg.norm(v) < 0.15  # the mean of the samples is off by 0.6
 
 
@@ -125,6 +125,15 @@ def test_statistics_come_from_the_training_split_only() -> None:
     np.testing.assert_allclose(reference.target_scaler.mean.numpy(), u[chosen].mean(0), atol=1e-6)
 
 
+def test_threads_are_given_back() -> None:
+    p, u = waves(6)
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    plan = dataclasses.replace(PLAN, epochs=1, threads=before + 1)
+    train(SPEC, p, u, plan, progress=lambda _: seen.append(torch.get_num_threads()))
+    assert seen == [before + 1] and torch.get_num_threads() == before
+
+
 def test_split_of_the_samples() -> None:
     chosen, held = split_samples(40, 0.1, 0)
     assert len(held) == 4 and sorted([*chosen, *held]) == list(range(40))
@@ -150,7 +159,7 @@ def test_learning_rate_decays_and_progress_is_told() -> None:
 def test_training_by_seconds(tmp_path: Path) -> None:
     p, u = waves(12)
     start = time.monotonic()
-    plan = TrainingPlan(seconds=1.0, device="cpu", checkpoint_every=1)
+    plan = TrainingPlan(seconds=1.0, device="cpu", threads=1, checkpoint_every=1)
     path = tmp_path / "state.safetensors"
     _, history = train(SPEC, p, u, plan, checkpoint=path)
     assert 1.0 <= history[-1].elapsed <= time.monotonic() - start
@@ -167,6 +176,7 @@ def test_training_by_seconds(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs or seconds must be positive, got 0"),
         ({"batch_size": 0}, "batch_size and checkpoint_every must be at least 1, got 0 and 2"),
         ({"final_learning_rate": 1.0}, "learning rates must be positive and not grow, got 0.001 to 1.0"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"validation": 1.0}, r"validation must be a fraction in \[0, 1\), got 1.0"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
         ({"loss": "median"}, "loss must be one of mean_square, mean_absolute, got 'median'"),
