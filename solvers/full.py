@@ -100,6 +100,18 @@ class FullModel:
         gathered = record.gather(history)
         return None if gathered is None else self._finish(gathered, fields)
 
+    def require_sources(self, positions: NDArray[np.float64]) -> None:
+        """See that sources can be placed, before any run. Collective on the domain's comm.
+
+        Args:
+            positions: Shape ``(num_sources, 2)``, the same on every rank.
+
+        Raises:
+            ValueError: If one lies outside Ω or inside the zone; the first is named.
+        """
+        for x, y in positions:
+            self._load((float(x), float(y)))
+
     def snapshot(self, source: PointSource, level: int) -> Snapshot | None:
         """u in all of Ω at one level. Collective; the result on the communicator's rank 0, ``None`` elsewhere.
 

@@ -23,7 +23,9 @@ from submodel.dataset import DatasetError, Geometry, InterfaceArrays, ShardWrite
 from submodel.farm import Failure, agree, farm, on_root
 from submodel.layout import FIELDS
 from submodel.plan import Plan, SampleId, shards_folder
+from submodel.sampling import SPLITS
 from submodel.seal import shard_fault
+from submodel.sections import GmshDomain
 
 
 class GenerationError(RuntimeError):
@@ -104,6 +106,8 @@ def generate(
             return Generated(plan, 0, kept, time.perf_counter() - start, 0.0)
         group = comm.Split(comm.rank // ranks_per_sample, comm.rank)
         model = _build_in_turn(case, comm, group)
+        if isinstance(case.domain, GmshDomain):  # of a box the case itself knows what lies inside
+            model.require_sources(np.concatenate([plan.vectors(split) for split in SPLITS])[:, 1:])
         geometry = _geometry(case, model)
         on_root(comm, lambda: _check_space(path, geometry, plan, len(todo)))
         built = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +63,15 @@ class Said:
 
 def toy(folder: Path, name: str = "toy.toml", **replaced: str) -> Path:
     """The toy case in a folder, lines of it replaced: ``levels="levels = 5"`` replaces the line that begins so."""
-    lines = TOY.splitlines()
+    return written(folder / name, TOY, replaced)
+
+
+def written(path: Path, text: str, replaced: Mapping[str, str]) -> Path:
+    """A case file with the lines of some keys replaced."""
+    lines = text.splitlines()
     for key, line in replaced.items():
         at = next(i for i, old in enumerate(lines) if old.startswith(f"{key} ="))
         lines[at] = line
-    path = folder / name
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

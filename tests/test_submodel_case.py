@@ -149,7 +149,8 @@ def test_the_fingerprint_tells_physics_from_the_rest() -> None:
     for key, value in (("name", "other"), ("parameters.train", 1), ("parameters.seed", 7), ("training.seed", 7)):
         assert Case.from_dict(changed(key, value)).fingerprint() == first, key
     assert Case.from_dict(changed("interface", {"kind": "dirichlet"})).fingerprint() == first
-    for key, value in (("medium.speed", 1.5), ("time.levels", 512), ("parameters.omega", [7.0, 8.0])):
+    physics: dict[str, Any] = {"medium.speed": 1.5, "time.levels": 512, "parameters.omega": [7.0, 8.0]}
+    for key, value in physics.items():
         other = Case.from_dict(changed(key, value))
         assert other.fingerprint() != first, key
         assert next(iter(other.differences(Case.from_dict(reference()))))[0] == key
@@ -196,7 +197,7 @@ def test_a_mesh_is_known_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_mesh_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match=r"domain\.file = \"a\.msh\": there is no file .*; make the mesh, or correct the path"):
+    with pytest.raises(CaseError, match=r"domain\.file = \"a\.msh\": there is no file .*; make the mesh, or"):
         Case.from_dict(gmsh_case(), directory=tmp_path)
     with pytest.raises(CaseError, match="only a gmsh domain has a mesh file"):
         Case.from_dict(reference()).mesh_file()

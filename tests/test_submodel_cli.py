@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from roof_problems import Said, done, errors_of, submodel, toy
+from roof_problems import Said, done, errors_of, submodel, toy, written
 
 from networks import checkpoint, training
 from submodel.boundary import Generated
@@ -163,20 +163,33 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
         assert np.array_equal(*(getattr(one.traces(parameters)[0], field) for one in (first, second)))
 
 
-@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
-def test_a_gmsh_domain_with_a_speed_for_each_group(tmp_path: Path, interface: str) -> None:
+def plate(folder: Path, **replaced: str) -> Path:
+    """The case of the plate on a coarse mesh, few levels and slow waves, lines of it replaced."""
     root = Path(__file__).parents[1]
     mesh = [sys.executable, str(root / "meshes" / "generate.py"), str(root / "meshes" / "plate.geo")]
-    subprocess.run([*mesh, str(tmp_path / "plate.msh"), "--size", "0.1"], check=True, timeout=60)
-    text = (root / "cases" / "plate.toml").read_text().replace("../meshes/plate.msh", "plate.msh")
-    case = tmp_path / "plate.toml"
-    case.write_text(text.replace("levels = 301", "levels = 81"))
+    subprocess.run([*mesh, str(folder / "plate.msh"), "--size", "0.1"], check=True, timeout=60)
+    coarse = {"file": 'file = "plate.msh"', "levels": "levels = 81", "omega": "omega = [2.0, 3.0]"}
+    text = (root / "cases" / "plate.toml").read_text()
+    return written(folder / "plate.toml", text, coarse | replaced)
+
+
+@pytest.mark.filterwarnings("ignore:at omega")  # the mesh is coarse on purpose
+@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
+def test_a_gmsh_domain_with_a_speed_for_each_group(tmp_path: Path, interface: str) -> None:
+    case = plate(tmp_path)
     done("generate", case, "-o", tmp_path / "data.h5", "--train", 0, "--test", 1)
     recorded = ("--boundary", "recorded", "--interface", interface, "--json", tmp_path / "errors.json")
     done("validate", case, "--dataset", tmp_path / "data.h5", *recorded)
     errors: Any = errors_of(tmp_path / "errors.json")
     assert errors["after"]["displacement"]["relative_l2"] < 1e-6  # from float32 values
     assert "zone zone + zone-inclusion" in done("info", case)
+
+
+def test_a_source_in_the_zone_of_a_mesh_is_refused_before_any_run(tmp_path: Path) -> None:
+    case = plate(tmp_path, source_upper="source_upper = [0.2, 0.2]")
+    said = submodel("generate", case, "-o", tmp_path / "data.h5", "--train", 0, "--test", 8)
+    refused(said, "lies inside the zone")
+    assert not list((tmp_path / "data.shards").glob("*.h5"))
 
 
 def test_a_mesh_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
