@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,8 @@ def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Ov
     """The full run of one sample at the last level, for the picture of the whole. Collective on comm."""
     omega, x, y = map(float, parameters)
     level = case.time.levels - 1
-    snapshot = build.full_model(case, comm).snapshot(build.point_source(case, omega, x, y), level)
+    model = build.full_model(case, comm)
+    snapshot = model.snapshot(build.point_source(case, omega, x, y), level)
     return None if snapshot is None else Overview(level, snapshot.points, snapshot.values, snapshot.triangles)
 
 
@@ -152,20 +154,12 @@ class _Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def measure(self, what: str) -> _Lap:
-        return _Lap(self, what)
-
-
-class _Lap:
-    def __init__(self, clock: _Clock, what: str) -> None:
-        self._clock, self._what = clock, what
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        spent = time.perf_counter() - self._start
-        self._clock.seconds[self._what] = self._clock.seconds.get(self._what, 0.0) + spent
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """Count the time spent within."""
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
 
 
 def _training_parameters(dataset: Dataset, generated: Generated | None) -> Any:
