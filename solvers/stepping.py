@@ -158,10 +158,8 @@ class CentralDifference:
         fused = sp.diags(inverse) @ (operators.diagonal(2.0 * mass - operators.robin) - operators.stiffness)
         self._matrix = petsc_matrix(operators, fused.tocsr(), self.order)
         self._weight = inverse[self.order]
-        self._num_held = len(operators.held)
-        self._damped = bool(np.any(operators.damping))
         ratio = ((mass - damping) / (mass + damping))[self.order]
-        self._held_ratio = ratio[len(ratio) - self._num_held :].copy()
+        self._minus_ratio = -ratio if np.any(operators.damping) else None
         self._vectors = _Levels(operators, len(self.order))
 
     def state(self) -> NDArray[np.float64]:
@@ -176,9 +174,10 @@ class CentralDifference:
     def step(self, drive: Drive, n: int) -> None:
         levels = self._vectors
         out = levels.previous
-        np.negative(out, out=out)
-        if self._damped:
-            out[len(out) - self._num_held :] *= self._held_ratio
+        if self._minus_ratio is None:
+            np.negative(out, out=out)
+        else:
+            np.multiply(out, self._minus_ratio, out=out)
         self._matrix.multAdd(levels.current_vec, levels.previous_vec, levels.previous_vec)
         drive.apply(out, n)
         levels.swap()

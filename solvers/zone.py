@@ -23,7 +23,7 @@ from solvers.operators import (
 from solvers.points import PointEvaluator
 from solvers.record import canonical_order, gather_rows, record_of
 from solvers.stability import stable_dt
-from solvers.stepping import Stepper, march
+from solvers.stepping import Drive, Stepper, march
 from solvers.time import TimeGrid
 from solvers.trace import Interface, Trace
 
@@ -144,21 +144,28 @@ class ZoneModel:
             DivergenceError: If the run diverges.
         """
         data = self.boundary_source(source) if isinstance(source, Trace) else source
-        drive = _BoundaryDrive(self.stepper, data, self.condition == "dirichlet", self.time.final)
+        drive = self.drive(data)
         num_levels, parts = self.time.num_levels, self.parts
-        num_steps = (num_levels - 1) * parts + 1
         wanted = np.arange(num_levels) * parts
-        fine = np.unique(np.concatenate([wanted, wanted + 1, wanted[1:] - 1]))
-        row = np.full(num_steps + 1, -1)
-        row[fine] = np.arange(len(fine))
-        history = np.empty((len(fine), len(self.stepper.order)))
-        for n, state in march(self.stepper, drive, num_steps):
-            if row[n] >= 0:
-                history[row[n]] = state
-        position = np.argsort(self.stepper.order)
-        before = np.vstack([np.zeros((1, history.shape[1])), history[row[wanted[1:] - 1]]])
-        velocity = (history[row[wanted + 1]] - before) / (2.0 * self._fine.dt)
-        return ZoneRun(self.time.times, history[row[wanted]][:, position], velocity[:, position])
+        kept = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
+        row = np.full(kept[-1] + 2, -1)  # of level n at n + 1
+        row[kept + 1] = np.arange(len(kept))
+        history = np.empty((len(kept), len(self.stepper.order)))
+        history[0] = 0.0  # level -1: at rest
+        rows, position = row.tolist(), np.argsort(self.stepper.order)
+        for n, state in march(self.stepper, drive, int(kept[-1])):
+            if rows[n + 1] >= 0:
+                np.take(state, position, out=history[rows[n + 1]], mode="clip")
+        if parts == 1:
+            displacement, velocity = history[1:-1], history[2:] - history[:-2]
+        else:
+            displacement, velocity = history[row[wanted + 1]], history[row[wanted + 2]] - history[row[wanted]]
+        velocity *= 0.5 / self._fine.dt
+        return ZoneRun(self.time.times, displacement, velocity)
+
+    def drive(self, source: BoundarySource) -> Drive:
+        """What makes the stepper follow a boundary source. Local."""
+        return _BoundaryDrive(self.stepper, source, self.condition == "dirichlet", self.time.final)
 
     def at(self, values: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64] | None:
         """Values of a run at points of the zone, on the root; ``None`` elsewhere. Collective on the zone's comm.
