@@ -152,7 +152,7 @@ class ZoneModel:
         row[kept + 1] = np.arange(len(kept))
         history = np.empty((len(kept), len(self.stepper.order)))
         history[0] = 0.0  # level -1: at rest
-        rows, position = row.tolist(), np.argsort(self.stepper.order)
+        rows, position = [int(k) for k in row], np.argsort(self.stepper.order)
         for n, state in march(self.stepper, drive, int(kept[-1])):
             if rows[n + 1] >= 0:
                 np.take(state, position, out=history[rows[n + 1]], mode="clip")

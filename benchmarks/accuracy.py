@@ -1,0 +1,87 @@
+"""How accurate the solvers are: exact replay, observed orders, and a point source in a square against its images.
+
+The oracles are those of the tests (tests/test_solvers_wave.py, tests/solver_problems.py); here they print what they
+measure, on the reference grid. Serial:
+
+    ./run python3 benchmarks/accuracy.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import solver_problems as toys
+import test_solvers_wave as wave
+
+from solvers.full import FullModel
+from solvers.mesh import zone_submesh
+from solvers.operators import Discretization
+from solvers.source import PointSource, Sine
+from solvers.time import TimeGrid
+from solvers.zone import ZoneModel
+
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+
+
+def replay() -> dict[str, float]:
+    """Relative L2 error of displacement (and velocity) in the zone, fed with the recorded float64 trace."""
+    errors = {}
+    for name, how in toys.METHODS.items():
+        num_cells, num_levels = (128, 256) if how.degree == 1 else (128 // how.degree // 8 * 8, 1025)
+        model = FullModel(toys.box(MPI.COMM_SELF, how, num_cells), how, TimeGrid(2.0, num_levels))
+        trace, truth = toys.run_full(model, PointSource((0.513, 0.621), Sine(4.0 * np.pi)))
+        for condition in ("dirichlet", "impedance"):
+            zone = ZoneModel(zone_submesh(model.domain), how, model.time, interface=condition)
+            u, v = toys.zone_errors(zone, trace, model.zone_points, truth)
+            errors[f"{name}, {condition}, displacement"] = u
+            errors[f"{name}, {condition}, velocity"] = v
+    return errors
+
+
+def orders() -> dict[str, float]:
+    """Observed orders of the L2 error of a standing wave."""
+    found = {}
+    for how, cells in wave.SPACE_CASES:
+        errors = [wave.standing_wave_error(how, n, wave.steps_for(how, n, cells[0])) for n in cells]
+        found[f"space, {how.element} degree {how.degree}, {how.stepper}"] = wave.observed_order(
+            1.0 / np.array(cells), errors
+        )
+    for stepper, steps in wave.TIME_CASES.items():
+        how = Discretization("gll", 7, stepper)
+        errors = [wave.standing_wave_error(how, 3, k) for k in steps]
+        found[f"time, {stepper}"] = wave.observed_order(1.0 / np.array(steps), errors)
+    return found
+
+
+def images() -> dict[str, float]:
+    """Relative L2 error of P1 runs in the zone, for three grids and frequencies."""
+    return {
+        f"omega = {omega:g} pi, {n + 1} x {n + 1}": wave.image_error(n, levels, omega * np.pi)
+        for omega in (2.0, 4.0, 6.0)
+        for n, levels in ((64, 128), (128, 256), (256, 511))
+    }
+
+
+def main() -> None:
+    """Command line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # coarse grids are meant
+        results = {"replay": replay(), "orders": orders(), "images": images()}
+    for name, figures in results.items():
+        print(name)
+        for what, value in figures.items():
+            print(f"    {what:42s} {value:.3g}")
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
