@@ -23,7 +23,7 @@ class TrainingPlan:
         device: auto, cpu or cuda.
         threads: CPU threads while training; None leaves torch's own number. The steps of a small generator are too
             short to share: one thread was as fast as two on two free cores, and ten times faster on busy ones.
-        checkpoint_every: epochs between two savings of the state of training.
+        checkpoint_every: seconds between two savings of the state of training; 0 saves after every epoch.
     """
 
     epochs: int | None = None
@@ -37,7 +37,7 @@ class TrainingPlan:
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
-    checkpoint_every: int = 50
+    checkpoint_every: float = 10.0
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.seconds is None):
@@ -45,10 +45,10 @@ class TrainingPlan:
         amount = self.epochs if self.epochs is not None else self.seconds
         if amount is not None and not amount > 0:
             raise ValueError(f"epochs or seconds must be positive, got {amount}")
-        if self.batch_size < 1 or self.checkpoint_every < 1:
-            raise ValueError(
-                f"batch_size and checkpoint_every must be at least 1, got {self.batch_size} and {self.checkpoint_every}"
-            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not self.checkpoint_every >= 0:
+            raise ValueError(f"checkpoint_every must not be negative, got {self.checkpoint_every}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {self.threads}")
         if not 0 < self.final_learning_rate <= self.learning_rate:

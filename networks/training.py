@@ -58,7 +58,7 @@ def train(
         parameters: (sample, parameter), physical.
         targets: (sample, field, time, arc), physical, float32.
         plan: how to train.
-        checkpoint: file that holds the state of training, written every `plan.checkpoint_every` epochs and at
+        checkpoint: file that holds the state of training, written every `plan.checkpoint_every` seconds and at
             the end.
         resume: continue from `checkpoint` where it exists; on a CPU, with epochs given, the result is the
             same to the bit as without the interruption.
@@ -78,11 +78,13 @@ def train(
         raise ValueError("resume needs the checkpoint to continue from")
     if resume and path is not None and path.exists():
         run.restore(path)
+    stored = run.elapsed
     with _threads(plan.threads):
         while not run.finished():
             run.epoch()
-            if path is not None and (run.finished() or len(run.history) % plan.checkpoint_every == 0):
+            if path is not None and (run.finished() or run.elapsed - stored >= plan.checkpoint_every):
                 run.store(path)
+                stored = run.elapsed
             if progress is not None:
                 progress(run.progress())
     return run.result(), tuple(run.history)

@@ -19,9 +19,10 @@ from click import Choice
 from submodel.case import Case, CaseError
 from submodel.sampling import SPLITS, Split
 
-# read by the OpenMP runtime when torch is imported: threads that spin while they wait slow a training tenfold as soon
-# as a core is shared
+# read when NumPy and torch are imported: threads that spin while they wait, and two pools of them, slow a training
+# tenfold as soon as a core is shared
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -122,6 +123,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training samples; the case's by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the training; the case's by default.")] = None,
     device: DeviceOption = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; a generator's steps are too small to gain from many.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; the case's by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
 ) -> None:
@@ -139,6 +141,7 @@ def train(
             epochs=epochs,
             seconds=seconds,
             device=device,
+            threads=threads,
             seed=seed,
             resume=resume,
             progress=lambda now: advance(

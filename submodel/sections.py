@@ -195,12 +195,12 @@ class Training(Section):
         examples=[["displacement"]],
     )
     shared: bool = Field(default=True, description="one trunk for all fields", examples=[True])
-    batch_norm: bool = Field(default=True, description="batch normalisation", examples=[True])
+    batch_norm: bool = Field(default=False, description="batch normalisation", examples=[False])
     epochs: PositiveInt | None = Field(default=None, description="length of the training", examples=[500])
     seconds: PositiveFloat | None = Field(
         default=None, description="length of the training in wall time", examples=[120.0]
     )
-    batch_size: PositiveInt = Field(default=8, description="samples a step", examples=[8])
+    batch_size: PositiveInt = Field(default=4, description="samples a step", examples=[4])
     validation: float = Field(
         default=0.1, ge=0, lt=1, description="share of the training samples held out", examples=[0.1]
     )

@@ -45,6 +45,7 @@ def train_generator(
     epochs: int | None = None,
     seconds: float | None = None,
     device: str = "auto",
+    threads: int = 1,
     seed: int | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -58,6 +59,7 @@ def train_generator(
         epochs: Instead of the case's.
         seconds: Instead of the case's.
         device: auto, cpu or cuda.
+        threads: CPU threads; the steps of a generator are too small to gain from more than one.
         seed: Instead of the case's.
         resume: Continue an unfinished training.
         progress: Called after every epoch.
@@ -69,7 +71,7 @@ def train_generator(
         TrainingError: The loss is not finite.
         ValueError: The device is not there, or numbers are out of range.
     """
-    plan = _plan(case, epochs=epochs, seconds=seconds, device=device, seed=seed)
+    plan = _plan(case, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
     unfinished = output.with_name(f"{output.stem}.unfinished.safetensors")
     if resume and not unfinished.exists():
         raise CaseError(f"there is no unfinished training {unfinished} to resume: leave out --resume")
@@ -124,7 +126,9 @@ def require_same_case(dataset: Dataset, case: Case) -> None:
         )
 
 
-def _plan(case: Case, *, epochs: int | None, seconds: float | None, device: str, seed: int | None) -> TrainingPlan:
+def _plan(
+    case: Case, *, epochs: int | None, seconds: float | None, device: str, threads: int, seed: int | None
+) -> TrainingPlan:
     said = case.training
     if epochs is None and seconds is None:
         epochs, seconds = said.epochs, said.seconds
@@ -137,6 +141,7 @@ def _plan(case: Case, *, epochs: int | None, seconds: float | None, device: str,
         validation=said.validation,
         seed=said.seed if seed is None else seed,
         device=device,
+        threads=threads,
     )
 
 

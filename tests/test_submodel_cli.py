@@ -14,6 +14,7 @@ import pytest
 from roof_problems import Said, done, errors_of, submodel, toy, written
 
 from networks import checkpoint, training
+from networks.plan import TrainingPlan
 from submodel.boundary import Generated
 from submodel.case import Case
 from submodel.cli import app
@@ -153,6 +154,7 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
             raise KeyboardInterrupt
         epoch(run)
 
+    monkeypatch.setattr(TrainingPlan, "__post_init__", lambda plan: object.__setattr__(plan, "checkpoint_every", 0.0))
     monkeypatch.setattr(training._Run, "epoch", stop)
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
     monkeypatch.undo()
