@@ -27,7 +27,7 @@ from solver_problems import (
 )
 
 from solvers.full import FullModel, FullRun
-from solvers.mesh import Domain, refined_zone_box, zone_submesh
+from solvers.mesh import Domain, cell_midpoints, refined_zone_box, zone_submesh
 from solvers.source import PointSource, Ricker, Sine
 from solvers.time import TimeGrid
 from solvers.trace import Trace
@@ -113,6 +113,22 @@ def test_replay_with_the_source_in_a_cell_at_the_interface(
     model = FullModel(box(comm, how), how, time_grid(how))
     trace, truth = run_full(model, PointSource((0.26, 0.04), Sine(5.0)))  # a tenth of a cell outside
     zone = ZoneModel(zone_submesh(model.domain), how, model.time, interface=condition)
+    assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("shape", ["ring", "corner"])
+def test_replay_of_a_zone_with_a_hole_or_at_the_boundary(shape: str, condition: str, comm: MPI.Comm) -> None:
+    """Γ in two loops; and a Γ that runs along ∂Ω, where u = 0 is part of the data."""
+    domain = box(comm, P1)
+    middle = cell_midpoints(domain.mesh)
+    distance = np.abs(middle).max(axis=1)
+    inside = (distance > 0.25) & (distance < 0.5) if shape == "ring" else np.all(middle < -0.5, axis=1)
+    domain = replace(domain, zone_cells=np.flatnonzero(inside).astype(np.int32))
+    model = FullModel(domain, P1, time_grid(P1, final=1.6))
+    trace, truth = run_full(model, PointSource((-0.1, -0.1), Sine(5.0)))
+    zone = ZoneModel(zone_submesh(domain), P1, model.time, interface=condition)
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
