@@ -204,7 +204,7 @@ def test_another_case_is_refused_but_other_training_is_not(copied: Path, monkeyp
     text = toy_case().to_json()
     with pytest.raises(DatasetError, match=r"was begun from a case with medium\.speed = 1\.0, yours has 0\.5"):
         generate(Case.from_json(text.replace('"speed":1.0', '"speed":0.5')), copied, comm=ALONE)
-    retrained = Case.from_json(text.replace('"batch_norm":true', '"batch_norm":false'))
+    retrained = Case.from_json(text.replace('"batch_norm":false', '"batch_norm":true'))
     assert retrained != toy_case()
     assert generate(retrained, copied, comm=ALONE).num_made == 0
     monkeypatch.setattr("submodel.plan.__version__", "9.0")
