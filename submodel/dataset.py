@@ -42,6 +42,7 @@ __all__ = [
 
 REDO = "run the same `submodel generate` again, which redoes what is missing or damaged"
 UNFINISHED = ".part"
+METADATA_SIZE = 2**16  # bytes, generously, of what HDF5 writes beside the arrays of a shard
 
 Floats = NDArray[np.floating[Any]]
 
@@ -94,6 +95,7 @@ class ShardWriter:
     def _store(self, path: Path, sample: SampleId) -> dict[str, int]:
         """Write the file and return at which byte each array begins."""
         places = {}
+        _require_space(path, sum(array.nbytes for array in self._arrays.values()) + METADATA_SIZE)
         with h5py.File(path, "w", userblock_size=SEAL_SIZE) as file:
             for key, value in shard_attributes(self._key, self._plan, sample).items():
                 file.attrs[key] = value
@@ -111,6 +113,16 @@ class ShardWriter:
             read = self._content[places[name] : places[name] + written.size]
             if num_read != size or not np.array_equal(read, written):
                 raise DatasetError(f"{file.name}: what was read back is not what was written: check the disk")
+
+
+def _require_space(path: Path, num_bytes: int) -> None:
+    """See that a file of this size can be written, by writing it: on a full disk HDF5 2 crashes instead of failing.
+
+    Raises:
+        OSError: the disk is full, or the file would be larger than allowed.
+    """
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, num_bytes)
 
 
 def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
@@ -351,10 +363,20 @@ class Dataset:
         """Compare a sample's file with its seal, once, before HDF5 reads it."""
         if sample in self._whole:
             return
-        fault = shard_fault(self.folder, self.plan, sample)
+        fault = shard_fault(self.folder, self.plan, sample) or self._shape_fault(sample)
         if fault:
             raise DatasetError(f"{self.path}: {sample} {fault}; {REDO}")
         self._whole.add(sample)
+
+    def _shape_fault(self, sample: SampleId) -> str | None:
+        """Whether the arrays of a shard are those that are joined here: HDF5 2 aborts where a joined one is smaller."""
+        shapes = self.geometry.shapes(self.plan.fields)
+        with h5py.File(self.folder / f"{sample}.h5", "r") as shard:
+            for name, shape in shapes.items():
+                stored = shard[name].shape if name in shard else None
+                if stored != shape:
+                    return f"is damaged: its {name} has the shape {stored}, not {shape}"
+        return None
 
 
 def _require_seal(path: Path) -> None:
