@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -17,6 +13,7 @@ import typer
 from click import Choice
 
 from submodel.case import Case, CaseError
+from submodel.refusals import parallel, refusals
 from submodel.sampling import SPLITS, Split
 
 # read when NumPy and torch are imported: threads that spin while they wait, and two pools of them, slow a training
@@ -25,8 +22,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
-
     from submodel.boundary import Generated
 
 app = typer.Typer(
@@ -83,7 +78,7 @@ def generate(
     from submodel.generate import generate as generate_dataset
     from submodel.progress import count_progress
 
-    with _parallel() as comm, count_progress("generate", "samples", shown=comm.rank == 0) as progress:
+    with parallel() as comm, count_progress("generate", "samples", shown=comm.rank == 0) as progress:
         done = generate_dataset(
             Case.load(case),
             output,
@@ -109,7 +104,7 @@ def check(
     """Verify checksums, shapes, finiteness and duplicates of a dataset."""
     from submodel.check import check as check_dataset
 
-    with _refusals():
+    with refusals():
         report = check_dataset(dataset)
     typer.echo(json.dumps(report.to_json(), indent=2) if as_json else "\n".join(report.lines()))
     raise typer.Exit(0 if report.ok else 1)
@@ -131,7 +126,7 @@ def train(
     from submodel.progress import show_progress
     from submodel.train import train_generator
 
-    with _refusals(), show_progress("train", 100.0, "%") as advance:
+    with refusals(), show_progress("train", 100.0, "%") as advance:
         if epochs is not None and seconds is not None:
             raise CaseError("--epochs and --seconds exclude each other: give one of them")
         trained = train_generator(
@@ -183,7 +178,7 @@ def zoom(
     from submodel.progress import count_progress
     from submodel.zoom import zoom as zoom_in
 
-    with _parallel() as comm:
+    with parallel() as comm:
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
         if boundary == "recorded":
@@ -234,8 +229,9 @@ def validate(
     from submodel.progress import count_progress
     from submodel.report import write_report
     from submodel.validate import validate as validate_samples
+    from submodel.wording import error_table
 
-    with _parallel() as comm:
+    with parallel() as comm:
         read = Case.load(case)
         if (boundary == "recorded") == (generator is not None):
             raise CaseError(
@@ -256,7 +252,7 @@ def validate(
             )
     if result is None:
         return
-    typer.echo("\n".join(_error_table(result.to_json())))
+    typer.echo("\n".join(error_table(result)))
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -275,7 +271,7 @@ def info(
     """Describe a case (.toml), a dataset (.h5) or a generator (.safetensors)."""
     from submodel.info import describe
 
-    with _refusals():
+    with refusals():
         facts = describe(file)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -294,7 +290,7 @@ def demo(
     """Generate, train, zoom and validate on a small problem; ends with a report."""
     from submodel.demo import run
 
-    with _refusals():
+    with refusals():
         result = run(output, typer.echo)
     typer.echo(
         f"\nDone in {result['seconds']:.0f} s. Zoomed runs for unseen parameters are within epsilon = "
@@ -375,75 +371,3 @@ def _commands(
     if split != "test":
         last += ["--split", split]
     return tuple("./run " + shlex.join(command) for command in [*made, last])
-
-
-def _error_table(errors: dict[str, Any]) -> list[str]:
-    lines = [f"{errors['samples']} samples, interface {errors['interface']}, errors in per cent of full FE"]
-    lines.append(f"{'':24}{'epsilon':>10}{'relative L2':>14}")
-    for stage, words in (("before", "on the boundary"), ("after", "in the zone")):
-        for name in ("displacement", "velocity"):
-            row = errors[stage][name]
-            lines.append(f"{name + ' ' + words:<24}{_percent(row['epsilon']):>10}{_percent(row['relative_l2']):>14}")
-    worst = errors["worst"]
-    lines.append(f"worst sample {worst['sample']}: epsilon {_percent(worst['epsilon'])}")
-    lines.append(f"levels left out of epsilon (before the wave arrives): {errors['levels_left_out']}")
-    return lines
-
-
-def _percent(value: float) -> str:
-    return f"{100.0 * value:.3g}"
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn what a user can mend into one line on standard error and exit status 2."""
-    try:
-        yield
-    except Exception as error:
-        if not _is_expected(error):
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-
-
-@contextmanager
-def _parallel() -> Iterator[MPI.Comm]:
-    """The world communicator; a failure is told once, and no rank is left waiting."""
-    from mpi4py import MPI
-
-    comm = MPI.COMM_WORLD
-    try:
-        yield comm
-    except Exception as error:
-        agreed = _all_failed(comm)
-        if not _is_expected(error):
-            if agreed:
-                raise
-            sys.excepthook(type(error), error, error.__traceback__)
-        elif comm.rank == 0 or not agreed:
-            typer.echo(f"error: {error}", err=True)
-        if not agreed:
-            sys.stderr.flush()
-            comm.Abort(2)
-        raise typer.Exit(2) from error
-
-
-def _all_failed(comm: MPI.Comm, patience: float = 5.0) -> bool:
-    """Whether every rank comes here within a while. Collective only where all ranks fail."""
-    if comm.size == 1:
-        return True
-    request = comm.Ibarrier()
-    deadline = time.monotonic() + patience
-    while not request.Test():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def _is_expected(error: Exception) -> bool:
-    """Errors whose message tells a user what to do; anything else keeps its traceback."""
-    if os.environ.get("SUBMODEL_TRACEBACK"):
-        return False
-    names = {"CheckpointError", "DatasetError", "DemoError", "DivergenceError", "GenerationError", "TrainingError"}
-    return isinstance(error, ValueError) or bool(names & {kind.__name__ for kind in type(error).__mro__})

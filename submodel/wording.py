@@ -1,4 +1,4 @@
-"""Numbers and facts of a validation in words, for the report."""
+"""Numbers and facts of a validation in words, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from submodel.case import Case
-from submodel.validation import ValidationResult
+from submodel.validation import FIELDS, STAGES, ValidationResult
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ELEMENTS = {
@@ -141,3 +141,18 @@ def _range(pair: Sequence[float]) -> str:
 
 def _box(lower: Sequence[float], upper: Sequence[float]) -> str:
     return " × ".join(_range(pair) for pair in zip(lower, upper, strict=True))
+
+
+def error_table(result: ValidationResult) -> list[str]:
+    """The errors as lines for a terminal."""
+    lines = [f"{len(result.samples)} samples, interface {result.setting.interface}, errors relative to full FE"]
+    lines.append(f"{'':24}{'epsilon':>14}{'relative L2':>14}")
+    for stage, words in zip(STAGES, ("on the boundary", "in the zone"), strict=True):
+        for name in FIELDS:
+            scores = result.scores(stage, name)
+            errors = (percent(scores.mean_epsilon), percent(scores.mean_relative_l2))
+            lines.append(f"{name + ' ' + words:<24}" + "".join(f"{error:>14}" for error in errors))
+    worst = result.sample(result.worst.index)
+    lines.append(f"worst sample {worst.index}: epsilon {percent(worst.epsilon)}")
+    lines.append(f"levels left out of epsilon, before the wave arrives: {result.num_left_out}")
+    return lines
