@@ -264,7 +264,7 @@ class PointLoad:
         position = np.empty(len(stepper.order), dtype=np.int64)
         position[stepper.order] = np.arange(len(stepper.order))
         self._at = position[dofs]
-        self._weights = stepper.load_weight()[self._at] * weights
+        self._weights = stepper.load_weight[self._at] * weights
         self._samples = samples
         inverse_mass = 1.0 / stepper.operators.mass_diagonal[dofs]
         self._bound = 100.0 * stepper.dt * np.abs(samples).sum() * float(np.sqrt(np.sum(inverse_mass * weights**2)))

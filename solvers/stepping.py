@@ -10,6 +10,7 @@ rest: u_{-1} = u_0 = 0 unless told otherwise. Source: Newmark 1959; Hughes, The 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -58,28 +59,47 @@ class Drive(Protocol):
         ...
 
 
-class Stepper(Protocol):
-    """One step of a three-level scheme on the dofs that this rank owns, in the stepper's own order."""
+class Stepper(ABC):
+    """One step of a three-level scheme on the dofs that this rank owns.
 
-    operators: Operators
-    dt: float
+    Two levels of the state are kept as NumPy arrays with PETSc vectors on top, and swapped by name.
+
+    Args:
+        operators: The matrices of the equation.
+        dt: Time step.
+
+    Attributes:
+        order: The owned dof at each place of the stepper's arrays: the held ones last, as boundary data arrive.
+        load_weight: What a load is multiplied with before it is added: ``out += load_weight * F``.
+    """
+
     order: NDArray[np.int32]
+    load_weight: NDArray[np.float64]
+
+    def __init__(self, operators: Operators, dt: float) -> None:
+        self.operators, self.dt = operators, dt
+        rest = np.setdiff1d(np.arange(len(operators.damping), dtype=np.int32), operators.held)
+        self.order = np.concatenate([rest, operators.held]).astype(np.int32)
+        self._current, self._previous = np.zeros(len(self.order)), np.zeros(len(self.order))
+        self._current_vec = PETSc.Vec().createWithArray(self._current, comm=operators.comm)
+        self._previous_vec = PETSc.Vec().createWithArray(self._previous, comm=operators.comm)
 
     def state(self) -> NDArray[np.float64]:
         """The current level, a view."""
-        ...
+        return self._current
 
     def reset(self, previous: NDArray[np.float64] | None, current: NDArray[np.float64] | None) -> None:
         """Set the levels -1 and 0, in the space's order of owned dofs; zero where ``None``."""
-        ...
+        self._previous[:] = 0.0 if previous is None else previous[self.order]
+        self._current[:] = 0.0 if current is None else current[self.order]
 
+    @abstractmethod
     def step(self, drive: Drive, n: int) -> None:
         """From level n to n + 1. Collective on the operators' comm."""
-        ...
 
-    def load_weight(self) -> NDArray[np.float64]:
-        """What a load is multiplied with before it is added: ``out += load_weight * F``."""
-        ...
+    def _swap(self) -> None:
+        self._current, self._previous = self._previous, self._current
+        self._current_vec, self._previous_vec = self._previous_vec, self._current_vec
 
 
 def march(
@@ -138,52 +158,39 @@ class _Watch:
             raise DivergenceError(level, level * self._stepper.dt, norm)
 
 
-class CentralDifference:
-    """``u⁺ = A u - d u⁻ + w F``: one product with a fused matrix a step (design: theta = 0, M diagonal).
+class CentralDifference(Stepper):
+    """``u⁺ = A u - d u⁻ + w F``: one product with a fused matrix a step (theta = 0, M diagonal).
 
-    Rows of fixed dofs are empty; held dofs, numbered last, have empty rows when their values are prescribed.
+    Rows of fixed dofs are empty, and those of held dofs where their values are prescribed.
 
     Raises:
         ValueError: If dt exceeds the stability limit.
     """
 
     def __init__(self, operators: Operators, dt: float, *, prescribed: bool = False) -> None:
-        self.operators, self.dt = operators, dt
+        super().__init__(operators, dt)
         self.dt_limit = require_stable(operators, dt)
-        self.order = _held_last(operators)
         mass = operators.mass_diagonal / dt**2
         damping = operators.damping / (2.0 * dt)
-        free = _free(operators, prescribed)
-        inverse = free / (mass + damping)
+        inverse = _free(operators, prescribed) / (mass + damping)
         fused = sp.diags(inverse) @ (operators.diagonal(2.0 * mass - operators.robin) - operators.stiffness)
         self._matrix = petsc_matrix(operators, fused.tocsr(), self.order)
-        self._weight = inverse[self.order]
+        self.load_weight = inverse[self.order]
         ratio = ((mass - damping) / (mass + damping))[self.order]
         self._minus_ratio = -ratio if np.any(operators.damping) else None
-        self._vectors = _Levels(operators, len(self.order))
-
-    def state(self) -> NDArray[np.float64]:
-        return self._vectors.current
-
-    def reset(self, previous: NDArray[np.float64] | None, current: NDArray[np.float64] | None) -> None:
-        self._vectors.reset(previous, current, self.order)
-
-    def load_weight(self) -> NDArray[np.float64]:
-        return self._weight
 
     def step(self, drive: Drive, n: int) -> None:
-        levels = self._vectors
-        out = levels.previous
+        out = self._previous
         if self._minus_ratio is None:
             np.negative(out, out=out)
         else:
             np.multiply(out, self._minus_ratio, out=out)
-        self._matrix.multAdd(levels.current_vec, levels.previous_vec, levels.previous_vec)
+        self._matrix.multAdd(self._current_vec, self._previous_vec, self._previous_vec)
         drive.apply(out, n)
-        levels.swap()
+        self._swap()
 
 
-class Newmark:
+class Newmark(Stepper):
     """Newmark's trapezoidal rule in three-level form, one factorisation for all steps and runs.
 
     The left-hand side is ``M/dt² + C/(2 dt) + (K + B)/4``; prescribed rows are those of the identity. The load passed
@@ -191,8 +198,7 @@ class Newmark:
     """
 
     def __init__(self, operators: Operators, dt: float, *, prescribed: bool = False) -> None:
-        self.operators, self.dt = operators, dt
-        self.order = _held_last(operators)
+        super().__init__(operators, dt)
         free = _free(operators, prescribed)
         mass = operators.mass / dt**2
         damping = operators.diagonal(operators.damping / (2.0 * dt))
@@ -201,53 +207,17 @@ class Newmark:
         left = rows @ (mass + damping + 0.25 * stiffness) + operators.diagonal(1.0 - free)
         self._now = petsc_matrix(operators, (rows @ (2.0 * mass - 0.5 * stiffness)).tocsr(), self.order)
         self._before = petsc_matrix(operators, (rows @ (damping - mass - 0.25 * stiffness)).tocsr(), self.order)
-        self._weight = free[self.order]
-        self._vectors = _Levels(operators, len(self.order))
+        self.load_weight = free[self.order]
         self._rhs = np.zeros(len(self.order))
         self._rhs_vec = PETSc.Vec().createWithArray(self._rhs, comm=operators.comm)
         self._solver = _factorised(petsc_matrix(operators, left.tocsr(), self.order))
 
-    def state(self) -> NDArray[np.float64]:
-        return self._vectors.current
-
-    def reset(self, previous: NDArray[np.float64] | None, current: NDArray[np.float64] | None) -> None:
-        self._vectors.reset(previous, current, self.order)
-
-    def load_weight(self) -> NDArray[np.float64]:
-        return self._weight
-
     def step(self, drive: Drive, n: int) -> None:
-        levels = self._vectors
-        self._before.mult(levels.previous_vec, self._rhs_vec)
-        self._now.multAdd(levels.current_vec, self._rhs_vec, self._rhs_vec)
+        self._before.mult(self._previous_vec, self._rhs_vec)
+        self._now.multAdd(self._current_vec, self._rhs_vec, self._rhs_vec)
         drive.apply(self._rhs, n)
-        self._solver.solve(self._rhs_vec, levels.previous_vec)
-        levels.swap()
-
-
-class _Levels:
-    """Two levels of the state as NumPy arrays with PETSc vectors on top, swapped by name."""
-
-    def __init__(self, operators: Operators, size: int) -> None:
-        self.current, self.previous = np.zeros(size), np.zeros(size)
-        self.current_vec = PETSc.Vec().createWithArray(self.current, comm=operators.comm)
-        self.previous_vec = PETSc.Vec().createWithArray(self.previous, comm=operators.comm)
-
-    def reset(
-        self, previous: NDArray[np.float64] | None, current: NDArray[np.float64] | None, order: NDArray[np.int32]
-    ) -> None:
-        self.previous[:] = 0.0 if previous is None else previous[order]
-        self.current[:] = 0.0 if current is None else current[order]
-
-    def swap(self) -> None:
-        self.current, self.previous = self.previous, self.current
-        self.current_vec, self.previous_vec = self.previous_vec, self.current_vec
-
-
-def _held_last(operators: Operators) -> NDArray[np.int32]:
-    """Owned dofs with the held ones last, in the order of the boundary data."""
-    rest = np.setdiff1d(np.arange(len(operators.damping), dtype=np.int32), operators.held)
-    return np.concatenate([rest, operators.held]).astype(np.int32)
+        self._solver.solve(self._rhs_vec, self._previous_vec)
+        self._swap()
 
 
 def _free(operators: Operators, prescribed: bool) -> NDArray[np.float64]:

@@ -244,7 +244,7 @@ class _BoundaryDrive:
         self._source = source
         self._stepper = stepper
         self._start = len(stepper.order) - len(stepper.operators.held)
-        self._weight = stepper.load_weight()[self._start :]
+        self._weight = stepper.load_weight[self._start :]
 
     def bound(self) -> float:
         """A generous bound of the energy norm: a thousand times the fastest prescribed motion, or a hundred times what
