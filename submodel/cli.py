@@ -142,7 +142,7 @@ def train(
             progress=lambda now: advance(
                 100.0 * now.fraction,
                 f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
-                f" (best {now.best:.3g}), {now.remaining:.0f} s left",
+                f" (best {now.best:.3g})",
             ),
         )
     best, last = trained.best, trained.history[-1]

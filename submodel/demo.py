@@ -20,7 +20,7 @@ class DemoError(RuntimeError):
 
 
 def case_file() -> Path:
-    """cases/demo.toml of the checkout.
+    """cases/demo.toml of the checkout, as a user in the present folder would name it.
 
     Raises:
         CaseError: The package does not lie in a checkout.
@@ -28,7 +28,7 @@ def case_file() -> Path:
     path = Path(__file__).resolve().parent.parent / "cases" / "demo.toml"
     if not path.is_file():
         raise CaseError(f"there is no {path}: run the demo from a checkout of the repository")
-    return path
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def steps(case: Path, folder: Path) -> list[tuple[str, list[str]]]:
