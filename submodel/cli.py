@@ -226,6 +226,7 @@ def validate(
     """Run the zone for every sample of a split and compare with full FE, before and after the zoom."""
     from submodel.boundary import Generated
     from submodel.dataset import Dataset
+    from submodel.outputs import require_file, require_folder
     from submodel.progress import count_progress
     from submodel.report import write_report
     from submodel.validate import validate as validate_samples
@@ -237,6 +238,10 @@ def validate(
             raise CaseError(
                 "give either --generator G or --boundary recorded, so that it is clear what drives the zone"
             )
+        if json_file is not None:
+            require_file(json_file, "errors.json")
+        if report is not None:
+            require_folder(report)
         generated = None if generator is None else Generated.load(generator, read, device)
         with Dataset.open(dataset) as data, count_progress("validate", "samples", shown=comm.rank == 0) as progress:
             commands = _commands(case, dataset, generator, boundary, interface, split)
@@ -254,7 +259,6 @@ def validate(
         return
     typer.echo("\n".join(error_table(result)))
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
         typer.echo(f"errors: {json_file}")
     if report is not None:

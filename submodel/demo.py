@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from submodel.case import CaseError
+from submodel.outputs import require_folder
 
 NUM_RANKS = 2
 
@@ -54,12 +55,12 @@ def run(folder: Path, say: Callable[[str], None]) -> dict[str, float]:
     """Run every step; the errors of displacement after the zoom.
 
     Raises:
-        CaseError: There is no case to run.
+        CaseError: There is no case to run, or the folder cannot be written.
         DemoError: A step failed.
     """
     start = time.perf_counter()
     plan = steps(case_file(), folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder)
     for number, (words, command) in enumerate(plan, 1):
         say(f"\n[{number}/{len(plan)}] {words}\n      {shlex.join(command)}")
         if subprocess.run(_runnable(command), check=False).returncode != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 Advance = Callable[[float, str], None]
+TERMINAL = "SUBMODEL_TERMINAL"  # set by the mpirun of ./run, whose ranks write to a terminal through a pipe
 LINE_EVERY = 5.0  # seconds between lines where there is no terminal
 
 
@@ -30,7 +32,7 @@ def show_progress(label: str, total: float, unit: str, stream: TextIO | None = N
         A call with how much is done so far and a note to stand beside it, such as a loss.
     """
     stream = stream or sys.stderr
-    show = _bar if stream.isatty() else _lines
+    show = _bar if stream.isatty() or os.environ.get(TERMINAL) else _lines
     with show(label, total, unit, stream) as advance:
         yield advance
 
@@ -70,7 +72,7 @@ def _bar(label: str, total: float, unit: str, stream: TextIO) -> Iterator[Advanc
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(file=stream)) as progress:
+    with Progress(*columns, console=Console(file=stream, force_terminal=True)) as progress:
         task = progress.add_task(label, total=total, note="")
 
         def advance(done: float, note: str) -> None:

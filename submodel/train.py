@@ -15,6 +15,7 @@ from networks.training import Epoch, Progress, TrainingPlan, train
 from submodel import __version__
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset, DatasetError
+from submodel.outputs import require_file
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def train_generator(
     unfinished = output.with_name(f"{output.stem}.unfinished.safetensors")
     if resume and not unfinished.exists():
         raise CaseError(f"there is no unfinished training {unfinished} to resume: leave out --resume")
-    _require_writable(output)
+    require_file(output, "generator.safetensors")
     with Dataset.open(dataset_path) as dataset:
         require_same_case(dataset, case)
         if dataset.num_samples("train") == 0:
@@ -143,15 +144,3 @@ def _plan(
         device=device,
         threads=threads,
     )
-
-
-def _require_writable(output: Path) -> None:
-    if output.is_dir():
-        raise CaseError(f"{output} is a folder: give a file name such as generator.safetensors")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        probe = output.with_name(f".{output.name}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CaseError(f"cannot write {output} ({error.strerror}): give another -o") from error

@@ -17,6 +17,7 @@ from solvers.trace import Trace
 from solvers.zone import ZoneModel, ZoneRun
 from submodel import build, paraview, pictures
 from submodel.case import Case
+from submodel.outputs import require_folder
 from submodel.scene import Scene
 
 
@@ -68,12 +69,13 @@ def zoom(
         On the root what was written, ``None`` elsewhere.
 
     Raises:
+        CaseError: The folder cannot be written.
         ValueError: The zone cannot be built, or the boundary data do not fit it.
         DivergenceError: The run diverged.
     """
+    require_folder(folder)
     model = build.zone_model(case, comm, interface=interface, refine=refine, defect=defect)
     data = model.boundary_source(comm.bcast(trace() if comm.rank == 0 else None))
-    folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     run = model.run(data)
     seconds = time.perf_counter() - start

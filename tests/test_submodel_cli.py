@@ -300,6 +300,18 @@ def test_damaged_and_foreign_files_are_refused(workshop: Workshop, tmp_path: Pat
     )
 
 
+def test_places_that_cannot_be_written_are_refused_before_the_work(workshop: Workshop, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    validate = ("validate", workshop.case, "--dataset", workshop.dataset, "--boundary", "recorded")
+    refused(submodel(*validate, "--report", taken), "cannot write into the folder", "choose another place")
+    refused(submodel(*validate, "--json", taken / "errors.json"), "cannot write into the folder")
+    refused(submodel(*validate, "--json", tmp_path), "is a folder: give a file name such as errors.json")
+    recorded = ("--boundary", "recorded", "--dataset", workshop.dataset, "--sample", 1)
+    refused(submodel("zoom", workshop.case, *recorded, "-o", taken), "cannot write into the folder")
+    refused(submodel("demo", "-o", taken), "cannot write into the folder")
+
+
 def test_refinements_and_defects_that_cannot_be_are_refused(workshop: Workshop, tmp_path: Path) -> None:
     recorded = ("--boundary", "recorded", "--dataset", workshop.dataset, "--sample", 1, "-o", tmp_path / "out")
     zoom = ("zoom", workshop.case, *recorded)

@@ -48,3 +48,11 @@ def test_a_count_begins_with_its_first_call(capsys: pytest.CaptureFixture[str]) 
     with count_progress("generate", "samples", shown=False) as tell:
         tell(2, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_rank_under_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(progress.TERMINAL, "1")
+    stream = io.StringIO()
+    with show_progress("generate", 2, "samples", stream) as advance:
+        advance(2, "")
+    assert "2 of 2 samples" in stream.getvalue() and "\x1b[" in stream.getvalue()
