@@ -36,6 +36,14 @@ Interface = Literal["dirichlet", "impedance"]
 Device = Literal["auto", "cpu", "cuda"]
 BoundaryKind = Literal["generator", "recorded"]
 
+# what to install where a package is absent, by package
+EXTRAS = {
+    "conda (environment.yml)": {"basix", "dolfinx", "mpi4py", "petsc4py", "ufl"},
+    "pip install 'submodel[fe]'": {"gmsh", "h5py"},
+    "pip install 'submodel[nn]'": {"safetensors", "torch"},
+    "pip install 'submodel[report]'": {"PIL", "jinja2", "matplotlib"},
+}
+
 CaseArgument = Annotated[Path, typer.Argument(metavar="CASE", help="Case file (.toml).")]
 InterfaceOption = Annotated[
     Interface | None,
@@ -304,8 +312,16 @@ def demo(
 
 
 def main() -> None:
-    """Entry point."""
-    app()
+    """Entry point: run a command; where a package is absent that it needs, say which."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
+        if extra is None:
+            raise
+        typer.echo(f"error: this command needs {package}, which is not installed here: use ./run, or {extra}", err=True)
+        raise SystemExit(2) from error
 
 
 def _predicted(
@@ -338,12 +354,11 @@ def _recorded(case: Case, dataset: Path | None, split: Split, sample: int | None
     """Parameters of a recorded sample, and a call that reads its trace; everything is checked first."""
     from submodel.boundary import Recorded
     from submodel.dataset import Dataset
-    from submodel.train import require_same_case
 
     if dataset is None or sample is None:
         raise CaseError("a recorded trace needs --dataset D and --sample I")
     with Dataset.open(dataset) as data:
-        require_same_case(data, case)
+        data.require_case(case)
         trace = Recorded(data, split).trace(sample)
         return data.parameters(split)[sample], lambda: trace
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel.case import Case
+from submodel.case import Case, CaseError
 from submodel.layout import (
     FIELDS,
     FORMAT_VERSION,
@@ -228,6 +228,19 @@ class Dataset:
         except ValueError as error:
             file.close()
             raise DatasetError(f"{path} cannot be used: {error}") from error
+
+    def require_case(self, case: Case) -> None:
+        """See that the dataset was generated for a case.
+
+        Raises:
+            CaseError: it was not; the first difference is named.
+        """
+        if self.case.fingerprint() != case.fingerprint():
+            key, theirs, ours = next(self.case.differences(case))
+            raise CaseError(
+                f"{self.path} was generated for another case ('{self.case.name}': {key} is {theirs}, here {ours}): "
+                "use that case, or generate a dataset for this one"
+            )
 
     def close(self) -> None:
         """Close the file."""

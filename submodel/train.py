@@ -78,7 +78,7 @@ def train_generator(
         raise CaseError(f"there is no unfinished training {unfinished} to resume: leave out --resume")
     require_file(output, "generator.safetensors")
     with Dataset.open(dataset_path) as dataset:
-        require_same_case(dataset, case)
+        dataset.require_case(case)
         if dataset.num_samples("train") == 0:
             raise DatasetError(f"{dataset_path} has no training samples: generate it with --train 1 or more")
         parameters = dataset.parameters("train")
@@ -111,20 +111,6 @@ def train_generator(
     checkpoint.save(output, generator, metadata=metadata)
     unfinished.unlink(missing_ok=True)
     return Trained(output, generator, history)
-
-
-def require_same_case(dataset: Dataset, case: Case) -> None:
-    """See that a dataset was generated for the case.
-
-    Raises:
-        CaseError: It was not; the first difference is named.
-    """
-    if dataset.case.fingerprint() != case.fingerprint():
-        key, theirs, ours = next(dataset.case.differences(case))
-        raise CaseError(
-            f"{dataset.path} was generated for another case ('{dataset.case.name}': {key} is {theirs}, here {ours}): "
-            "use that case, or generate a dataset for this one"
-        )
 
 
 def _plan(

@@ -22,7 +22,6 @@ from submodel.case import Case
 from submodel.dataset import Dataset
 from submodel.sampling import Split
 from submodel.scene import Scene
-from submodel.train import require_same_case
 from submodel.validation import (
     GeneratorInfo,
     Motion,
@@ -70,7 +69,7 @@ def validate(
         DatasetError: The split is empty, holds no fields, or is damaged.
         DivergenceError: A zone run diverged.
     """
-    require_same_case(dataset, case)
+    dataset.require_case(case)
     kind = case.interface.kind if interface is None else interface
     if generated is not None:
         generated.require(kind)

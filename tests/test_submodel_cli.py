@@ -300,6 +300,45 @@ def test_damaged_and_foreign_files_are_refused(workshop: Workshop, tmp_path: Pat
     )
 
 
+def without(packages: str, *arguments: object) -> Said:
+    """Run a command in a process where some packages are absent."""
+    code = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+absent = sys.argv.pop(1).split(",")
+sys.meta_path.insert(0, Absent())
+from submodel.cli import main
+main()
+"""
+    command = [sys.executable, "-c", code, packages, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return Said(done.returncode, done.stdout + done.stderr)
+
+
+def test_each_command_needs_only_its_own_packages(workshop: Workshop, tmp_path: Path) -> None:
+    fe, nn, case = "basix,dolfinx,gmsh,mpi4py,petsc4py,ufl", "safetensors,torch", workshop.case
+    dataset, target = ("--dataset", workshop.dataset), tmp_path / "g.safetensors"
+    for packages, arguments in (
+        (fe, ("train", case, *dataset, "-o", target, "--epochs", 1)),
+        (fe, ("info", workshop.generator)),
+        (fe, ("check", workshop.dataset)),
+        (nn, ("generate", case, "-o", tmp_path / "data.h5", "--train", 1, "--test", 0)),
+        (nn, ("validate", case, *dataset, "--boundary", "recorded")),
+        (nn, ("zoom", case, *dataset, "--boundary", "recorded", "--sample", 0, "-o", tmp_path / "zoomed")),
+    ):
+        said = without(packages, *arguments)
+        assert said.status == 0, said.text
+    said = without(nn, "train", case, *dataset, "-o", target)
+    refused(said, "needs torch, which is not installed here", "submodel[nn]")
+    said = without(fe, "generate", case, "-o", tmp_path / "data.h5")
+    refused(said, "which is not installed here", "environment.yml")
+
+
 def test_places_that_cannot_be_written_are_refused_before_the_work(workshop: Workshop, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
