@@ -88,3 +88,26 @@ def rectangle(lower: tuple[float, float], upper: tuple[float, float]) -> Array:
     """The outline of a box as a closed polygon, shape (5, 2)."""
     (left, bottom), (right, top) = lower, upper
     return np.array([(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)], dtype=float)
+
+
+def outlines(points: Array, triangles: Integers) -> tuple[Array, ...]:
+    """The boundary of a triangulation as closed polygons, one a loop.
+
+    Args:
+        points: Nodes, shape (N, 2).
+        triangles: Their triangles, shape (T, 3).
+    """
+    edges = np.sort(np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    neighbours: dict[int, list[int]] = {}
+    for a, b in unique[count == 1].tolist():
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
+    loops = []
+    while neighbours:
+        loop = [next(iter(neighbours))]
+        while loop[-1] in neighbours:
+            onward = neighbours.pop(loop[-1])
+            loop.append(next((node for node in onward if node in neighbours), loop[0]))
+        loops.append(points[loop])
+    return tuple(loops)

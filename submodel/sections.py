@@ -189,7 +189,7 @@ class Training(Section):
         default="conv1.5d-boundary", description="network", examples=["conv1.5d-boundary"]
     )
     fields: tuple[Literal["displacement", "velocity", "load"], ...] = Field(
-        default=("displacement", "velocity"),
+        default=("displacement", "velocity", "load"),  # the load is what the impedance condition needs
         min_length=1,
         description="predicted fields",
         examples=[["displacement"]],

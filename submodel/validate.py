@@ -21,7 +21,7 @@ from submodel.boundary import Generated, Recorded, curve
 from submodel.case import Case
 from submodel.dataset import Dataset
 from submodel.sampling import Split
-from submodel.scene import Scene
+from submodel.scene import Scene, outlines
 from submodel.validation import (
     GeneratorInfo,
     Motion,
@@ -120,7 +120,11 @@ def validate(
     result = errors.result(setting, scene, dataset.times) if comm.rank == 0 else None
     worst = comm.bcast(result.worst.index if result is not None else None)
     overview = _overview(case, parameters[worst], comm)
-    return None if result is None else replace(result, overview=overview)
+    if result is None or overview is None:
+        return None
+    if not scene.domain_outline and overview.triangles is not None:
+        scene = replace(scene, domain_outline=outlines(overview.points, overview.triangles))
+    return replace(result, overview=overview, scene=scene)
 
 
 def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Overview | None:

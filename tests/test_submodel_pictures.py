@@ -18,7 +18,7 @@ from PIL import Image
 from synthetic_validation import TIMES, ZONE_POINTS, recorded, result
 
 from submodel import charts, drawing, pictures
-from submodel.scene import Scene, rectangle
+from submodel.scene import Scene, outlines, rectangle
 from submodel.validation import TrainingHistory
 
 RESULT = result()
@@ -226,3 +226,15 @@ def test_no_state_is_left_behind() -> None:
     assert dict(mpl.rcParams) == before
     code = "import sys, submodel.report, submodel.pictures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_outlines_of_a_square_ring_are_two_closed_loops() -> None:
+    """Eight squares around a hole: an outer loop of 12 edges and an inner one of 4."""
+    x, y = np.meshgrid(np.arange(4.0), np.arange(4.0))
+    corner = [4 * row + column for row in range(3) for column in range(3) if (row, column) != (1, 1)]
+    triangles = np.array([t for c in corner for t in ((c, c + 1, c + 5), (c, c + 5, c + 4))])
+    loops = outlines(np.column_stack([x.ravel(), y.ravel()]), triangles)
+    assert sorted(len(loop) for loop in loops) == [5, 13]
+    assert all(np.array_equal(loop[0], loop[-1]) for loop in loops)
+    lengths = sorted(float(np.linalg.norm(np.diff(loop, axis=0), axis=1).sum()) for loop in loops)
+    assert lengths == [4.0, 12.0]
