@@ -9,9 +9,12 @@ from typing import Any
 import dolfinx
 import gmsh
 import numpy as np
+from dolfinx import graph as dgraph
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
+
+from solvers.partition import partition_cells
 
 try:  # DOLFINx >= 0.10
     from dolfinx.io import gmsh as _gmsh_reader
@@ -39,6 +42,20 @@ class GmshMesh:
 def release() -> str:
     """The DOLFINx release in use, for provenance records. Local."""
     return str(dolfinx.__version__)
+
+
+def cell_partitioner() -> Any:
+    """What distributes the cells of a new mesh over ranks, the same way in every run. Local."""
+
+    def part(comm: MPI.Comm, num_parts: int, graph: Any, _: bool) -> Any:
+        parts = dgraph.adjacencylist(partition_cells(comm, num_parts, graph).reshape(-1, 1))
+        return getattr(parts, "_cpp_object", parts)  # DOLFINx 0.9 returns that itself
+
+    none = dmesh.GhostMode.none
+    try:
+        return dmesh.create_cell_partitioner(part, none, 2)
+    except TypeError:  # DOLFINx 0.9 does not ask how many cells a facet may have
+        return dmesh.create_cell_partitioner(part, none)
 
 
 def create_submesh(mesh: dmesh.Mesh, cells: NDArray[np.int32]) -> tuple[dmesh.Mesh, NDArray[np.int32]]:
@@ -93,7 +110,7 @@ def read_gmsh(path: Path, comm: MPI.Comm) -> GmshMesh:
     fault = comm.bcast(fault, root=0)
     if fault is not None:
         raise ValueError(f"gmsh cannot read {path} ({fault}): make it again, see meshes/README.md")
-    data = _gmsh_reader.model_to_mesh(gmsh.model, comm, 0, gdim=2)
+    data = _gmsh_reader.model_to_mesh(gmsh.model, comm, 0, gdim=2, partitioner=cell_partitioner())
     if comm.rank == 0:
         gmsh.finalize()
     mesh, cells, facets = data[0], data[1], data[2]

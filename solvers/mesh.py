@@ -92,7 +92,7 @@ def box_domain(
                     f"the zone's corner {name} = {corner} is not on a cell edge (cell size {step:g}): "
                     "move the corner or change the number of cells"
                 )
-    mesh = dmesh.create_rectangle(comm, [list(lower), list(upper)], list(cells), CELL_TYPES[cell])
+    mesh = _rectangle(comm, lower, upper, cells, cell)
     middle = cell_midpoints(mesh)
     inside = np.all((middle > zone_lower) & (middle < zone_upper), axis=1)
     return Domain(
@@ -173,7 +173,7 @@ def refined_zone_box(
 ) -> Domain:
     """A zone mesh of its own: the box [lower, upper] in ``cells`` squares. Collective on comm."""
     _require_positive_speed(np.asarray(speed))
-    mesh = dmesh.create_rectangle(comm, [list(lower), list(upper)], list(cells), CELL_TYPES[cell])
+    mesh = _rectangle(comm, lower, upper, cells, cell)
     return _zone_of(mesh, np.full(len(cell_midpoints(mesh)), float(speed)))
 
 
@@ -214,6 +214,14 @@ def exterior_facets(mesh: dmesh.Mesh) -> NDArray[np.int32]:
     """Local facets of the mesh's boundary. Collective on the mesh's comm."""
     mesh.topology.create_connectivity(mesh.topology.dim - 1, mesh.topology.dim)
     return np.asarray(dmesh.exterior_facet_indices(mesh.topology), dtype=np.int32)
+
+
+def _rectangle(
+    comm: MPI.Comm, lower: tuple[float, float], upper: tuple[float, float], cells: tuple[int, int], cell: str
+) -> dmesh.Mesh:
+    """A rectangle in equal cells; ``cells`` counts squares. Collective on comm."""
+    corners, partitioner = [list(lower), list(upper)], compat.cell_partitioner()
+    return dmesh.create_rectangle(comm, corners, list(cells), CELL_TYPES[cell], partitioner=partitioner)
 
 
 def _zone_of(mesh: dmesh.Mesh, speed: NDArray[np.float64]) -> Domain:
