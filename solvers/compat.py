@@ -47,7 +47,7 @@ def release() -> str:
 def cell_partitioner() -> Any:
     """What distributes the cells of a new mesh over ranks, the same way in every run. Local."""
 
-    def part(comm: MPI.Comm, num_parts: int, graph: Any, _: bool) -> Any:
+    def part(comm: MPI.Intracomm, num_parts: int, graph: Any, _: bool) -> Any:
         parts = dgraph.adjacencylist(partition_cells(comm, num_parts, graph).reshape(-1, 1))
         return getattr(parts, "_cpp_object", parts)  # DOLFINx 0.9 returns that itself
 

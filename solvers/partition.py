@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 
-def partition_cells(comm: MPI.Comm, num_parts: int, graph: Any) -> NDArray[np.int32]:
+def partition_cells(comm: MPI.Intracomm, num_parts: int, graph: Any) -> NDArray[np.int32]:
     """Cut the dual graph of a mesh into strips of equal size. Collective on comm.
 
     The graph partitioners that DOLFINx knows work asynchronously: their parts, and with them the order of sums and the
