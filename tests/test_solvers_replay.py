@@ -238,3 +238,13 @@ def test_trace_alone_equals_trace_with_fields(method: str, folder: Path) -> None
     np.testing.assert_array_equal(alone.velocity, trace.velocity)
     # sums of products over other columns: round-off only
     np.testing.assert_allclose(alone.load, trace.load, rtol=0.0, atol=1e-13 * np.abs(trace.load).max())
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
+def test_runs_repeat_bit_for_bit(method: str, comm: MPI.Comm) -> None:
+    """Another model of the same problem distributes its cells and adds up in the same order."""
+    how = METHODS[method]
+    first, second = (run_full(FullModel(box(comm, how), how, time_grid(how)))[0] for _ in range(2))
+    for name in ("displacement", "velocity", "load"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
