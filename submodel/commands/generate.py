@@ -1,0 +1,68 @@
+"""Make a dataset, and verify one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from submodel.case import Case
+from submodel.commands.options import (
+    CaseArgument,
+)
+from submodel.refusals import parallel, refusals
+
+EPILOG_GENERATE = (
+    "Example: mpirun -n 2 submodel generate cases/demo.toml -o demo.h5. Killed and started again, it goes on."
+)
+
+
+def generate(
+    case: CaseArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DATASET", help="Dataset to write (.h5).", show_default=False)
+    ],
+    train: Annotated[int | None, typer.Option(help="Training samples; the case's by default.")] = None,
+    test: Annotated[int | None, typer.Option(help="Test samples; the case's by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the samples; the case's by default.")] = None,
+    ranks_per_sample: Annotated[int, typer.Option(help="MPI ranks that share one run.")] = 1,
+    fields: Annotated[bool, typer.Option(help="Store the fields in the zone, the truth of a validation.")] = True,
+) -> None:
+    """Run the full model for the samples of a case, in parallel under mpirun, and record the zone's traces."""
+    from submodel.generate import generate as generate_dataset
+    from submodel.progress import count_progress
+
+    with parallel() as comm, count_progress("generate", "samples", shown=comm.rank == 0) as progress:
+        done = generate_dataset(
+            Case.load(case),
+            output,
+            train=train,
+            test=test,
+            seed=seed,
+            ranks_per_sample=ranks_per_sample,
+            fields=fields,
+            comm=comm,
+            progress=progress,
+        )
+    if comm.rank == 0:
+        kept = f", {done.num_kept} were there" if done.num_kept else ""
+        spent = f"{done.loop_seconds:.1f} s, set-up {done.setup_seconds:.1f} s"
+        typer.echo(f"{output}: {done.num_made} samples made{kept} ({spent}, {comm.size} ranks)")
+
+
+EPILOG_CHECK = "Example: submodel check demo.h5 --json. The exit status is 0 when all is well, 1 when not."
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset (.h5).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Verify checksums, shapes, finiteness and duplicates of a dataset."""
+    from submodel.check import check as check_dataset
+
+    with refusals():
+        report = check_dataset(dataset)
+    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else "\n".join(report.lines()))
+    raise typer.Exit(0 if report.ok else 1)
