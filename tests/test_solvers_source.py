@@ -24,7 +24,7 @@ from solver_problems import (
 from solvers.full import FullModel, averaged_signal
 from solvers.operators import Discretization, function_space
 from solvers.points import PointEvaluator
-from solvers.source import PointSource, Ricker, Sine
+from solvers.source import Chirp, PointSource, Ricker, Sine, Tabulated
 from solvers.time import TimeGrid
 
 PLACES = [
@@ -62,6 +62,61 @@ def test_ricker_has_zero_mean_and_peaks_at_its_frequency() -> None:
 def test_a_frequency_must_be_positive(signal: type[Sine] | type[Ricker], omega: float) -> None:
     with pytest.raises(ValueError, match="omega must be positive, got"):
         signal(omega)
+
+
+def test_a_chirp_sweeps_from_one_frequency_to_the_other() -> None:
+    chirp, t = Chirp(4.0, 10.0, 3.0), np.linspace(-1.0, 5.0, 6001)
+    s = chirp(t)
+    assert np.all(s[t <= 0.0] == 0.0)
+    assert chirp.highest_omega == 10.0 and Chirp(10.0, 4.0, 3.0).highest_omega == 10.0
+    rising = np.flatnonzero((s[:-1] < 0.0) & (s[1:] >= 0.0))  # a period between two of them
+    middle, period = t[rising].reshape(-1), np.diff(t[rising])
+    centre = 0.5 * (middle[1:] + middle[:-1])
+    omega = np.where(centre < 3.0, 4.0 + 2.0 * centre, 10.0)
+    inside = np.abs(centre - 3.0) > 0.5  # a period that is half sweep has neither frequency
+    np.testing.assert_allclose(2.0 * np.pi / period[inside], omega[inside], rtol=0.02)
+    np.testing.assert_array_equal(Chirp(5.0, 5.0, 1.0)(t), Sine(5.0)(t))
+    with pytest.raises(ValueError, match="omega must be positive, got 0"):
+        Chirp(1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="duration of a chirp must be positive, got 0"):
+        Chirp(1.0, 2.0, 0.0)
+
+
+def test_a_table_goes_through_its_samples() -> None:
+    t = np.linspace(0.0, 2.0, 41)
+    table = Tabulated(tuple(t), tuple(np.sin(3.0 * t)))
+    np.testing.assert_allclose(table(t), np.sin(3.0 * t), rtol=0.0, atol=1e-14)
+    between = t[:-1] + 0.025
+    np.testing.assert_allclose(
+        table(between), np.sin(3.0 * between), rtol=0.0, atol=2e-5
+    )  # (omega dt)^4 / 384 and ends
+    line = Tabulated((0.0, 1.0), (0.0, 2.0), "linear")
+    np.testing.assert_array_equal(line([-1.0, 0.25, 1.0, 7.0]), [0.0, 0.5, 2.0, 2.0])
+
+
+def test_the_highest_frequency_of_a_table_is_that_of_its_spectrum() -> None:
+    t = np.linspace(0.0, 20.0, 801)
+    pulse = Tabulated(tuple(t), tuple(Ricker(6.0)(t)))
+    # the energy (w/6)^4 exp(-2 (w/6)^2) below this frequency is 99 % of all, by its incomplete gamma function
+    assert pulse.highest_omega == pytest.approx(6.0 * np.sqrt(0.5 * 7.5433), rel=0.01)
+    uneven = np.concatenate([t[:400], t[400:] ** 2 / t[400]])
+    assert Tabulated(tuple(uneven), tuple(Ricker(6.0)(uneven))).highest_omega == pytest.approx(11.65, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("times", "samples", "kind", "words"),
+    [
+        ((0.0, 1.0), (0.0, 1.0), "cubic", "a cubic table needs 4 samples or more"),
+        ((0.0, 1.0), (0.0,), "linear", r"got \(2,\) times and \(1,\) samples"),
+        ((0.0, 1.0), (0.0, float("nan")), "linear", "must hold finite numbers"),
+        ((0.0, 1.0, 1.0), (0.0, 1.0, 2.0), "linear", "sample 3 at t = 1 does not"),
+        ((0.0, 1.0), (0.0, 0.0), "linear", "zeros only"),
+        ((0.0, 1.0), (0.0, 1.0), "square", "must be one of"),
+    ],
+)
+def test_tables_that_are_none(times: tuple[float, ...], samples: tuple[float, ...], kind: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Tabulated(times, samples, kind)  # type: ignore[arg-type]
 
 
 def test_the_implicit_scheme_averages_the_signal() -> None:
