@@ -51,7 +51,8 @@ class Drive(Protocol):
     prescribes: bool
 
     def bound(self) -> float:
-        """Largest energy norm that the whole input can cause, generously. Local; may differ between ranks."""
+        """Largest energy norm that the input can cause, generously: all of it, or that applied so far where the rest is
+        not known yet. Local; may differ between ranks."""
         ...
 
     def apply(self, out: NDArray[np.float64], n: int) -> None:
@@ -145,7 +146,7 @@ class _Watch:
         self._mass = stepper.operators.mass_diagonal[stepper.order]
         self._comm = stepper.operators.comm
         # what a run that starts in motion may reach is not known: only values that are not finite stop it
-        self._limit = self._comm.allreduce(drive.bound()) if started_at_rest else np.inf
+        self._drive = drive if started_at_rest else None
 
     def before(self) -> None:
         self._before = self._stepper.state().copy()
@@ -154,7 +155,8 @@ class _Watch:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported below
             rate = (self._stepper.state() - self._before) / self._stepper.dt
             norm = float(np.sqrt(self._comm.allreduce(float(self._mass @ rate**2))))
-        if not np.isfinite(norm) or norm > self._limit:
+        limit = np.inf if self._drive is None else self._comm.allreduce(self._drive.bound())
+        if not np.isfinite(norm) or norm > limit:
             raise DivergenceError(level, level * self._stepper.dt, norm)
 
 

@@ -116,14 +116,36 @@ class Trace:
         Raises:
             ValueError: If a target node does not lie on this trace's curve.
         """
-        if self.interface.matches(target):
-            return Trace(self.times, target, self.displacement, self.velocity, self.load)
-        continuous = interpolation_matrix(self.interface, target, one_sided=False)
-        load = None
-        if self.load is not None:
-            flux = interpolation_matrix(self.interface, target, one_sided=True)
-            load = (self.load / self.interface.weights) @ flux.T * target.weights
-        return Trace(self.times, target, self.displacement @ continuous.T, self.velocity @ continuous.T, load)
+        return Transfer(self.interface, target).trace(self)
+
+
+class Transfer:
+    """What carries traces from one discretisation of Γ to another, made once for many of them.
+
+    Args:
+        source: Nodes of the traces.
+        target: Nodes wanted.
+
+    Raises:
+        ValueError: If a target node does not lie on the source's curve.
+    """
+
+    def __init__(self, source: Interface, target: Interface) -> None:
+        self._source, self._target = source, target
+        self._same = source.matches(target)
+        if not self._same:
+            self._continuous = interpolation_matrix(source, target, one_sided=False)
+            self._flux = interpolation_matrix(source, target, one_sided=True)
+
+    def trace(self, trace: Trace) -> Trace:
+        """A trace on the source's nodes at the target's, as `Trace.on`. Local."""
+        target, load = self._target, trace.load
+        if self._same:
+            return Trace(trace.times, target, trace.displacement, trace.velocity, load)
+        if load is not None:
+            load = (load / self._source.weights) @ self._flux.T * target.weights
+        displacement, velocity = trace.displacement @ self._continuous.T, trace.velocity @ self._continuous.T
+        return Trace(trace.times, target, displacement, velocity, load)
 
 
 def interpolation_matrix(source: Interface, target: Interface, *, one_sided: bool) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ class BoundarySource(Protocol):
         ...
 
     def magnitude(self) -> float:
-        """Largest absolute value of all data that this source may yield, for the divergence check."""
+        """Largest absolute value of the data up to the level asked for last, or of all, for the divergence check."""
         ...
 
 
@@ -106,9 +106,8 @@ class ZoneModel:
         if how.stepper == "explicit":
             self.parts = int(np.ceil(time.dt / stable_dt(operators) - 1e-9))
         self._fine = time.divided(self.parts)
-        self.stepper: Stepper = make_stepper(
-            how, operators, self._fine.dt, prescribed=self.condition == "dirichlet"
-        )
+        self.stepper: Stepper = make_stepper(how, operators, self._fine.dt, prescribed=self.condition == "dirichlet")
+        self._damping, self._robin = self._on_gamma(operators.damping), self._on_gamma(operators.robin)
         self._set_up_gathering()
 
     def boundary_source(self, trace: Trace) -> BoundarySource:
@@ -123,19 +122,33 @@ class ZoneModel:
                 f"the trace has {len(trace.times)} levels up to t = {trace.times[-1]:g}, the zone expects "
                 f"{self.time.num_levels} up to t = {self.time.final:g}: use the case that made the trace"
             )
-        local = trace.on(self.interface).resampled(self.parts)
-        positions = self._gamma.positions
+        datum = self.datum(trace.on(self.interface))
+        return _Levels(np.ascontiguousarray(datum[:, self.positions]))
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where this rank's nodes of Γ stand among all: the columns of `datum` that its boundary source yields."""
+        return self._gamma.positions
+
+    def datum(self, trace: Trace) -> NDArray[np.float64]:
+        """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
+
+        The trace may be a stretch of levels: what depends on neighbours in time is then right in its inside only (one
+        level at either end; where the steps are divided, as far as the cubic splines of `Trace.resampled` reach).
+
+        Raises:
+            ValueError: If the trace lacks the load that the impedance condition needs.
+        """
+        local = trace.resampled(self.parts)
         if self.condition == "dirichlet":
-            return _Levels(np.ascontiguousarray(local.extended_displacement()[2:, positions]))
+            return local.extended_displacement()[2:]
         if local.load is None:
             raise ValueError(
                 "the impedance condition needs the load r on Γ, which this trace lacks: "
                 "train a generator with the field 'load', or use the dirichlet condition"
             )
-        averaged = local.averaged_displacement(self.how.theta)[:, positions]
-        operators, dofs = self.stepper.operators, self._gamma.dofs
-        datum = local.load[:, positions] + operators.damping[dofs] * local.velocity[:, positions]
-        return _Levels(np.ascontiguousarray(datum + operators.robin[dofs] * averaged))
+        averaged = local.averaged_displacement(self.how.theta)
+        return local.load + self._damping * local.velocity + self._robin * averaged
 
     def run(self, source: Trace | BoundarySource) -> ZoneRun:
         """One run from rest. Collective on the zone's comm.
@@ -211,6 +224,14 @@ class ZoneModel:
             held=gamma.dofs,
         )
 
+    def _on_gamma(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of owned dofs at all nodes of Γ, on every rank: each node is owned by one. Collective."""
+        local = np.zeros(self.interface.num_nodes)
+        local[self._gamma.positions] = values[self._gamma.dofs]
+        whole = np.empty_like(local)
+        self._comm.Allreduce(local, whole)
+        return whole
+
     def _set_up_gathering(self) -> None:
         index_map = self.V.dofmap.index_map
         num_owned = index_map.size_local
@@ -227,12 +248,13 @@ class _Levels:
 
     def __init__(self, data: NDArray[np.float64]) -> None:
         self._data = data
+        self._magnitude = float(np.abs(data).max(initial=0.0))
 
     def datum(self, n: int) -> NDArray[np.float64]:
         return self._data[n]
 
     def magnitude(self) -> float:
-        return float(np.abs(self._data).max(initial=0.0))
+        return self._magnitude
 
 
 class _BoundaryDrive:
@@ -240,21 +262,21 @@ class _BoundaryDrive:
 
     def __init__(self, stepper: Stepper, source: BoundarySource, prescribes: bool, final: float) -> None:
         self.prescribes = prescribes
-        self._final = final
         self._source = source
-        self._stepper = stepper
         self._start = len(stepper.order) - len(stepper.operators.held)
         self._weight = stepper.load_weight[self._start :]
+        mass, held = stepper.operators.mass_diagonal, stepper.operators.held
+        # of the energy norm, by the magnitude of the data
+        self._reach = (
+            1e3 * 2.0 / stepper.dt * float(np.sqrt(mass.sum()))
+            if prescribes
+            else 100.0 * final * float(np.sqrt(np.sum(1.0 / mass[held])))
+        )
 
     def bound(self) -> float:
         """A generous bound of the energy norm: a thousand times the fastest prescribed motion, or a hundred times what
         the load can add up to (the integral of ``|F|`` in M⁻¹ over the run)."""
-        stepper, magnitude = self._stepper, self._source.magnitude()
-        mass = stepper.operators.mass_diagonal
-        if self.prescribes:
-            return 1e3 * magnitude * 2.0 / stepper.dt * float(np.sqrt(mass.sum()))
-        held = stepper.operators.held
-        return 100.0 * self._final * magnitude * float(np.sqrt(np.sum(1.0 / mass[held])))
+        return self._reach * self._source.magnitude()
 
     def apply(self, out: NDArray[np.float64], n: int) -> None:
         if self.prescribes:
