@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mpi4py import MPI
 
 from solvers.full import FullModel
+from solvers.medium import grid, sampled_speed, spacing
 from solvers.mesh import Defect, Domain, box_domain, gmsh_domain, refined, refined_zone_box, zone_submesh
 from solvers.operators import Discretization
 from solvers.source import SIGNALS, PointSource
 from solvers.time import TimeGrid
 from solvers.zone import ZoneModel
 from submodel.case import Case, CaseError
+from submodel.layout import MediumMap
 from submodel.sections import BoxDomain
 
 
@@ -67,6 +70,15 @@ def domain(case: Case, comm: MPI.Comm) -> Domain:
         cell=discretization(case).cell,
         speed=case.medium.speed,
     )
+
+
+def medium_map(case: Case, domain: Domain) -> MediumMap:
+    """The wave speed on a grid. Collective on the domain's comm."""
+    how, speed = case.domain, case.medium.speed
+    if isinstance(how, BoxDomain) and isinstance(speed, float):  # known without a search
+        x, y = grid(how.lower, how.upper, spacing(domain))
+        return MediumMap(x, y, np.full((len(y), len(x)), speed, np.float32))
+    return MediumMap(*sampled_speed(domain))
 
 
 def discretization(case: Case) -> Discretization:

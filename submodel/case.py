@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from submodel.case_errors import CaseError, explain
 from submodel.sections import (
     BoxDomain,
+    DeclaredSymmetry,
     Discretization,
     GmshDomain,
     InterfaceCondition,
@@ -47,6 +48,7 @@ class Case(Section):
     interface: InterfaceCondition = Field(default=InterfaceCondition(kind="impedance"), description="of the zone run")
     source: Source = Field(description="time signature")
     parameters: Parameters = Field(description="what is sampled")
+    symmetry: DeclaredSymmetry = Field(default=DeclaredSymmetry(), description="maps that leave the problem as it is")
     training: Training = Field(default=Training(), description="how the generator is made")
     _directory: Path = PrivateAttr(default=Path())
 
@@ -118,11 +120,11 @@ class Case(Section):
     def physics(self) -> dict[str, Any]:
         """What is solved and over which parameters, as plain nested values.
 
-        Left out are name, interface condition, training, the number of samples and their seed, and where the
-        mesh lies; the ranges of the parameters and the checksum of the mesh stay.
+        Left out are name, interface condition, symmetry, training, the number of samples and their seed, and where
+        the mesh lies; the ranges of the parameters and the checksum of the mesh stay.
         """
-        said = self.model_dump(mode="json", exclude={"name", "interface", "training"})
-        for key in ("train", "test", "seed"):
+        said = self.model_dump(mode="json", exclude={"name", "interface", "symmetry", "training"})
+        for key in ("train", "test", "calibration", "seed"):
             del said["parameters"][key]
         said["domain"].pop("file", None)
         return said

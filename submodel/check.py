@@ -58,7 +58,7 @@ class CheckReport:
 
     def lines(self) -> Iterator[str]:
         """The report for a reader; what to do comes last."""
-        counted = ", ".join(f"{num} {split}" for split, num in self.num_samples.items())
+        counted = ", ".join(f"{num} {split}" for split, num in self.num_samples.items() if num)
         if self.ok:
             yield f"{self.path}: {counted} samples, all whole, finite and different"
             return
@@ -116,6 +116,13 @@ def _geometry_faults(dataset: Dataset) -> Iterator[str]:
         not (np.diff(interface.arc[interface.loop == loop]) > 0).all() for loop in np.unique(interface.loop)
     ):
         yield "interface is not in order of loop and arc length"
+    medium = geometry.medium
+    if medium.speed.shape != (len(medium.y), len(medium.x)) or not (
+        (np.diff(medium.x) > 0).all() and (np.diff(medium.y) > 0).all()
+    ):
+        yield "medium is not a grid of rising x and y"
+    elif not medium.inside.any() or not (medium.speed[medium.inside] > 0).all():
+        yield "medium has wave speeds that are not positive"
 
 
 def _check_parameters(plan: Plan, case: Case) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from submodel.layout import (
     DatasetError,
     Geometry,
     InterfaceArrays,
+    MediumMap,
     master_attributes,
     names,
     shard_attributes,
@@ -36,6 +37,7 @@ __all__ = [
     "DatasetError",
     "Geometry",
     "InterfaceArrays",
+    "MediumMap",
     "ShardWriter",
     "write_master",
 ]
@@ -146,6 +148,10 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
         ):
             _put(file, f"interface/{name}", getattr(geometry.interface, name), "arc", unit)
         _put(file, "zone/points", geometry.zone_points, "node", units.length)
+        _put(file, "medium/x", geometry.medium.x, "x", units.length)
+        _put(file, "medium/y", geometry.medium.y, "y", units.length)
+        speed = geometry.medium.speed.astype(np.float32)
+        file.create_dataset("medium/speed", data=speed).attrs.update(axes="y,x", unit=f"{units.length}/{units.time}")
         for split in SPLITS:
             _put(file, f"{split}/parameters", plan.vectors(split), "sample", "omega: rad/time; x, y: length")
             for name, shape in geometry.shapes(plan.fields).items():
@@ -270,9 +276,14 @@ class Dataset:
         return self._stored("zone/points")
 
     @property
+    def medium(self) -> MediumMap:
+        """The wave speed in the domain."""
+        return MediumMap(**{name: self._stored(f"medium/{name}") for name in MediumMap.__annotations__})
+
+    @property
     def geometry(self) -> Geometry:
         """What all samples share."""
-        return Geometry(self.times, self.interface, self.zone_points)
+        return Geometry(self.times, self.interface, self.zone_points, self.medium)
 
     def num_samples(self, split: Split) -> int:
         """Number of samples of a split."""
@@ -338,6 +349,7 @@ class Dataset:
             seed=int(attributes["seed"]),
             train=int(attributes["train"]),
             test=int(attributes["test"]),
+            calibration=int(attributes["calibration"]),
             fields=bool(attributes["fields"]),
             ranks_per_sample=int(attributes["ranks_per_sample"]),
             code_version=attributes["code_version"],

@@ -57,6 +57,7 @@ def generate(
     *,
     train: int | None = None,
     test: int | None = None,
+    calibration: int | None = None,
     seed: int | None = None,
     ranks_per_sample: int = 1,
     fields: bool = True,
@@ -70,6 +71,7 @@ def generate(
         path: the dataset; its samples lie in a folder beside it, of the same name with the ending .shards.
         train: number of training samples; the case's when None.
         test: number of test samples; the case's when None.
+        calibration: number of calibration samples; the case's when None.
         seed: of the samples; the case's when None.
         ranks_per_sample: how many ranks share a run.
         fields: whether displacement and velocity in the zone are stored.
@@ -96,7 +98,15 @@ def generate(
                     f"--ranks-per-sample {ranks_per_sample} does not divide the {comm.size} ranks: "
                     f"start mpirun -n with a multiple of it"
                 )
-            asked = Plan.draw(case, train=train, test=test, seed=seed, fields=fields, ranks_per_sample=ranks_per_sample)
+            asked = Plan.draw(
+                case,
+                train=train,
+                test=test,
+                calibration=calibration,
+                seed=seed,
+                fields=fields,
+                ranks_per_sample=ranks_per_sample,
+            )
             return claim(path, asked)
 
         plan, finished = on_root(comm, prepare)
@@ -179,13 +189,15 @@ def _build_in_turn(case: Case, comm: MPI.Comm, group: MPI.Comm) -> FullModel:
 
 
 def _geometry(case: Case, model: FullModel) -> Geometry:
+    """What all samples share. Collective on the model's comm."""
     interface = InterfaceArrays(
         points=np.asarray(model.interface.points, dtype=np.float64),
         arc=np.asarray(model.interface.arc, dtype=np.float64),
         loop=np.asarray(model.interface.loop, dtype=np.int64),
         weights=np.asarray(model.interface.weights, dtype=np.float64),
     )
-    return Geometry(build.time_grid(case).times, interface, np.asarray(model.zone_points, dtype=np.float64))
+    zone_points = np.asarray(model.zone_points, dtype=np.float64)
+    return Geometry(build.time_grid(case).times, interface, zone_points, build.medium_map(case, model.domain))
 
 
 def _check_space(path: Path, geometry: Geometry, plan: Plan, num: int) -> None:

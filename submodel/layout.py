@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from submodel.case import Case
 from submodel.plan import Plan, SampleId
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MASTER, SHARD = "submodel-dataset", "submodel-shard"
 FIELDS = ("displacement", "velocity", "load")  # on the zone's boundary, (time, arc)
 ZONE_FIELDS = ("zone_displacement", "zone_velocity")  # in the zone, (time, node)
@@ -44,6 +44,37 @@ class InterfaceArrays:
 
 
 @dataclass(frozen=True)
+class MediumMap:
+    """The wave speed on a grid over the bounding box of the domain, the box's edges included.
+
+    Args:
+        x: (x,) rising, length.
+        y: (y,) rising, length.
+        speed: (y, x) float32, length / time; NaN outside the domain, the faster one on an edge between two.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    speed: NDArray[np.float32]
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """(y, x) whether a point belongs to the domain."""
+        return np.isfinite(self.speed)
+
+    @property
+    def fills_box(self) -> bool:
+        """Whether the domain is all of its bounding box."""
+        return bool(self.inside.all())
+
+    @property
+    def uniform(self) -> float | None:
+        """The wave speed, where it is the same everywhere in the domain; to float32."""
+        speeds = self.speed[self.inside]
+        return float(speeds[0]) if len(speeds) and (speeds == speeds[0]).all() else None
+
+
+@dataclass(frozen=True)
 class Geometry:
     """What all samples of a dataset share.
 
@@ -51,11 +82,13 @@ class Geometry:
         times: (time,) the levels.
         interface: the zone's boundary.
         zone_points: (node, 2), the zone's nodes by y, then x.
+        medium: the wave speed in the domain.
     """
 
     times: NDArray[np.float64]
     interface: InterfaceArrays
     zone_points: NDArray[np.float64]
+    medium: MediumMap
 
     def shapes(self, fields: bool) -> dict[str, tuple[int, int]]:
         """The shape of each array of one sample."""
@@ -90,6 +123,7 @@ def master_attributes(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "train": plan.train,
         "test": plan.test,
+        "calibration": plan.calibration,
         "fields": plan.fields,
         "ranks_per_sample": plan.ranks_per_sample,
     }

@@ -15,7 +15,13 @@ from submodel import __version__
 from submodel.case import Case
 from submodel.sampling import SPLITS, Split, sample
 
-OPTIONS = {"seed": "--seed", "train": "--train", "test": "--test", "ranks_per_sample": "--ranks-per-sample"}
+OPTIONS = {
+    "seed": "--seed",
+    "train": "--train",
+    "test": "--test",
+    "calibration": "--calibration",
+    "ranks_per_sample": "--ranks-per-sample",
+}
 PLAN_FILE = "plan.json"
 
 
@@ -39,6 +45,7 @@ class Plan:
         seed: of the Latin hypercubes.
         train: number of training samples.
         test: number of test samples.
+        calibration: number of calibration samples.
         fields: whether displacement and velocity in the zone are stored.
         ranks_per_sample: the order of sums, and with it the last bit, depends on it.
         code_version: of submodel.
@@ -49,6 +56,7 @@ class Plan:
     seed: int
     train: int
     test: int
+    calibration: int
     fields: bool
     ranks_per_sample: int
     code_version: str
@@ -61,6 +69,7 @@ class Plan:
         *,
         train: int | None,
         test: int | None,
+        calibration: int | None = 0,
         seed: int | None,
         fields: bool,
         ranks_per_sample: int,
@@ -70,13 +79,13 @@ class Plan:
         Raises:
             ValueError: a count or the seed is negative, nothing is asked for, or a source cannot be run.
         """
-        num = {"train": case.parameters.train, "test": case.parameters.test}
-        for split, asked in (("train", train), ("test", test)):
-            num[split] = num[split] if asked is None else asked
+        num: dict[Split, int] = {}
+        for split, asked in zip(SPLITS, (train, test, calibration), strict=True):
+            num[split] = getattr(case.parameters, split) if asked is None else asked
             if num[split] < 0:
                 raise ValueError(f"--{split} is {num[split]}: give a number of samples, 0 or more")
         if sum(num.values()) == 0:
-            raise ValueError("--train and --test are both 0: ask for one sample at least")
+            raise ValueError("--train, --test and --calibration are all 0: ask for one sample at least")
         seed = case.parameters.seed if seed is None else seed
         if seed < 0:
             raise ValueError(f"--seed is {seed}: give a whole number, 0 or more")
@@ -88,6 +97,7 @@ class Plan:
             seed=seed,
             train=num["train"],
             test=num["test"],
+            calibration=num["calibration"],
             fields=fields,
             ranks_per_sample=ranks_per_sample,
             code_version=__version__,
@@ -122,7 +132,8 @@ class Plan:
 
     def num(self, split: Split) -> int:
         """Number of samples of a split."""
-        return self.train if split == "train" else self.test
+        num: int = getattr(self, split)
+        return num
 
     def vectors(self, split: Split) -> NDArray[np.float64]:
         """Parameters of a split, (sample, 3)."""

@@ -10,8 +10,8 @@ from scipy.stats import qmc
 from submodel.case import Case
 from submodel.sections import Parameters
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, Split] = ("train", "test")
+Split = Literal["train", "test", "calibration"]
+SPLITS: tuple[Split, ...] = ("train", "test", "calibration")  # the place decides the stream of random numbers
 
 
 def sample(case: Case, num: int, seed: int, split: Split) -> np.ndarray:
@@ -24,7 +24,7 @@ def sample(case: Case, num: int, seed: int, split: Split) -> np.ndarray:
         case: gives the ranges.
         num: number of vectors.
         seed: with the split, what decides the numbers.
-        split: "train" or "test".
+        split: "train", "test" or "calibration".
 
     Returns:
         (num, 3); rad per unit of time, length, length.

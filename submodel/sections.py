@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Point = tuple[float, float]
+Model = Literal[
+    "operator",
+    "fc-t",
+    "conv2d",
+    "conv2d-t",
+    "conv3d",
+    "conv2.5d",
+    "conv2.5db",
+    "fc-t-boundary",
+    "conv1d-boundary",
+    "conv1d-t-boundary",
+    "conv2d-boundary",
+    "conv1.5d-boundary",
+]
+Variant = Literal["basic", "bn", "e", "sl", "bn-sl", "e-sl"]
+Rays = Literal["auto", "none", "direct", "walls"]
+SymmetryMap = Literal["mirror-x", "mirror-y", "transpose", "antitranspose", "rotate-90", "rotate-180", "rotate-270"]
+TRAINING_SECONDS = 120.0  # where a case says nothing else
 
 
 class Section(BaseModel):
@@ -160,6 +178,9 @@ class Parameters(Section):
     )
     train: int = Field(ge=0, description="number of training samples", examples=[100])
     test: int = Field(ge=0, description="number of test samples", examples=[25])
+    calibration: int = Field(
+        default=0, ge=0, description="number of samples that calibrate the error bound", examples=[100]
+    )
     seed: int = Field(ge=0, lt=2**63, description="of the Latin hypercubes", examples=[42])
 
     @model_validator(mode="after")
@@ -182,11 +203,36 @@ class Parameters(Section):
         return self
 
 
+class DeclaredSymmetry(Section):
+    """Which maps of the plane leave the problem as it is; source and zone's boundary are folded by them."""
+
+    maps: Literal["auto"] | tuple[SymmetryMap, ...] = Field(
+        default="auto",
+        description="those found, none, or those named, about the middle of the domain's box",
+        examples=[["mirror-x", "mirror-y"]],
+    )
+
+
+def _seconds(said: dict[str, Any]) -> float | None:
+    """How long to train, where a case does not say it; `said` holds the keys above."""
+    return TRAINING_SECONDS if said.get("epochs") is None else None
+
+
 class Training(Section):
     """How the boundary generator is made; every one of these is a knob with a default."""
 
-    model: Literal["conv1.5d-boundary", "conv2d-boundary"] = Field(
-        default="conv1.5d-boundary", description="network", examples=["conv1.5d-boundary"]
+    model: Model = Field(
+        default="operator", description="the operator generator, or a model of the paper", examples=["operator"]
+    )
+    variant: Variant = Field(
+        default="basic",
+        description="of a model of the paper: bn batch normalisation, e Euler regularisation, sl shared layers",
+        examples=["sl"],
+    )
+    rays: Rays = Field(
+        default="auto",
+        description="rays whose travel times the operator generator is given",
+        examples=["direct"],
     )
     fields: tuple[Literal["displacement", "velocity", "load"], ...] = Field(
         default=("displacement", "velocity", "load"),  # the load is what the impedance condition needs
@@ -194,11 +240,9 @@ class Training(Section):
         description="predicted fields",
         examples=[["displacement"]],
     )
-    shared: bool = Field(default=True, description="one trunk for all fields", examples=[True])
-    batch_norm: bool = Field(default=False, description="batch normalisation", examples=[False])
     epochs: PositiveInt | None = Field(default=None, description="length of the training", examples=[500])
     seconds: PositiveFloat | None = Field(
-        default=None, description="length of the training in wall time", examples=[120.0]
+        default_factory=_seconds, description="length of the training in wall time", examples=[120.0]
     )
     batch_size: PositiveInt = Field(default=4, description="samples a step", examples=[4])
     validation: float = Field(
@@ -208,6 +252,16 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.model == "operator" and self.variant != "basic":
+            raise ValueError(
+                f'training.variant = "{self.variant}" does not go with model = "operator": leave it out, '
+                "or name a model of the paper"
+            )
+        if self.model != "operator" and self.rays != "auto":
+            raise ValueError(
+                f'training.rays = "{self.rays}" does not go with model = "{self.model}": leave it out, '
+                'or write model = "operator"'
+            )
         if self.epochs is not None and self.seconds is not None:
             raise ValueError(
                 f"training.epochs = {self.epochs} and seconds = {self.seconds:g} exclude each other: give one"

@@ -91,8 +91,8 @@ def train_generator(
         num_levels=targets.shape[2],
         num_arc=closed_loop_size(interface.loop),
         fields=case.training.fields,
-        shared=case.training.shared,
-        batch_norm=case.training.batch_norm,
+        shared="sl" in case.training.variant,
+        batch_norm="bn" in case.training.variant,
     )
     generator, history = train(spec, parameters, targets, plan, checkpoint=unfinished, resume=resume, progress=progress)
     metadata: dict[str, Any] = {

@@ -46,7 +46,7 @@ seed = 1
 [training]
 model = "conv1.5d-boundary"
 fields = ["displacement", "velocity", "load"]
-batch_norm = true
+variant = "bn-sl"
 batch_size = 4
 epochs = 2
 validation = 0.2

@@ -43,6 +43,14 @@ def gmsh_case(**domain: Any) -> dict[str, Any]:
     return data
 
 
+def test_a_training_lasts_as_long_as_is_said_or_two_minutes() -> None:
+    assert Case.from_dict(changed("training", ABSENT)).training.seconds == 120.0
+    assert Case.from_dict(changed("training", {})).training.seconds == 120.0
+    by_epochs = Case.from_dict(changed("training", {"epochs": 3}))
+    assert (by_epochs.training.epochs, by_epochs.training.seconds) == (3, None)
+    assert Case.from_json(by_epochs.to_json()) == by_epochs
+
+
 @pytest.mark.parametrize("name", ["paper2d", "demo"])
 def test_a_shipped_case_is_read_and_survives_json(name: str) -> None:
     case = Case.load(CASES / f"{name}.toml")
@@ -104,6 +112,17 @@ def test_the_demo_is_the_reference_with_other_parameters() -> None:
         ("parameters.seed", 1.5, r"parameters\.seed should be a valid integer, got 1\.5"),
         ("training.fields", ["u"], r"training\.fields should be 'displacement', 'velocity' or 'load'"),
         ("training.fields", ["load", "load"], r"training\.fields = .* names a field twice"),
+        ("parameters.calibration", -1, r"parameters\.calibration should be greater than or equal to 0, got -1"),
+        ("symmetry", {"maps": "all"}, r"symmetry\.maps should be .*got \"all\""),
+        ("symmetry", {"maps": ["mirror"]}, r"symmetry\.maps should be 'mirror-x', .*got \"mirror\""),
+        ("training.model", "conv9d", r"training\.model should be 'operator', 'fc-t', .*got \"conv9d\""),
+        ("training.variant", "sl", r"training\.variant = \"sl\" does not go with model = \"operator\""),
+        (
+            "training",
+            {"model": "conv3d", "rays": "none"},
+            r"training\.rays = \"none\" does not go with model = \"conv3d\"",
+        ),
+        ("training.shared", True, r"unknown key training\.shared: .*\[training\] takes model, variant"),
         ("training.epochs", 5, r"training\.epochs = 5 and seconds = .* exclude each other"),
     ],
 )
@@ -149,6 +168,8 @@ def test_the_fingerprint_tells_physics_from_the_rest() -> None:
     for key, value in (("name", "other"), ("parameters.train", 1), ("parameters.seed", 7), ("training.seed", 7)):
         assert Case.from_dict(changed(key, value)).fingerprint() == first, key
     assert Case.from_dict(changed("interface", {"kind": "dirichlet"})).fingerprint() == first
+    assert Case.from_dict(changed("symmetry", {"maps": ["transpose"]})).fingerprint() == first
+    assert Case.from_dict(changed("parameters.calibration", 7)).fingerprint() == first == "e1f3664b7c6cf9bf"
     physics: dict[str, Any] = {"medium.speed": 1.5, "time.levels": 512, "parameters.omega": [7.0, 8.0]}
     for key, value in physics.items():
         other = Case.from_dict(changed(key, value))

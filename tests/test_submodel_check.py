@@ -12,7 +12,7 @@ import pytest
 from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, write_dataset
 
 from submodel.check import CheckReport, check
-from submodel.dataset import Geometry, InterfaceArrays, ShardWriter, write_master
+from submodel.dataset import Geometry, InterfaceArrays, MediumMap, ShardWriter, write_master
 from submodel.plan import PLAN_FILE, Plan, shards_folder
 from submodel.seal import dataset_name, seal, shard_name
 
@@ -29,7 +29,7 @@ def kinds(report: CheckReport) -> dict[str, str]:
 
 def rewrite(path: Path, **arguments: object) -> None:
     """Write a dataset whose plan or geometry is not what a generation would make."""
-    plan = Plan.draw(toy_case(), train=NUM["train"], test=NUM["test"], seed=None, fields=True, ranks_per_sample=1)
+    plan = Plan.draw(toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1)
     if "parameters" in arguments:
         plan = Plan.from_json(json.dumps(json.loads(plan.to_json()) | arguments))
     geometry = arguments.get("geometry", toy_geometry())
@@ -44,7 +44,7 @@ def test_a_whole_dataset_passes(path: Path) -> None:
     report = check(path)
     assert report.ok
     assert report.to_json() == {"ok": True, "path": str(path), "num_samples": NUM, "findings": ()}
-    assert list(report.lines()) == [f"{path}: 3 train, 2 test samples, all whole, finite and different"]
+    assert list(report.lines()) == [f"{path}: 3 train, 2 test, 1 calibration samples, all whole, finite and different"]
 
 
 def test_missing_and_damaged_samples_are_found(path: Path) -> None:
@@ -54,7 +54,7 @@ def test_missing_and_damaged_samples_are_found(path: Path) -> None:
     assert not report.ok
     assert kinds(report) == {"test-0000": "missing", "train-0001": "damaged"}
     *_, faults, remedy = report.lines()
-    assert faults == f"{path}: 2 faults in 3 train, 2 test samples"
+    assert faults == f"{path}: 2 faults in 3 train, 2 test, 1 calibration samples"
     assert remedy == "run the same `submodel generate` again: it redoes what is missing or damaged"
     assert json.loads(json.dumps(report.to_json()))["findings"][0]["kind"] == "missing"
 
@@ -69,7 +69,7 @@ def test_a_reader_is_not_flooded(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_generation_is_found(path: Path) -> None:
-    plan = Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
+    plan = Plan.draw(toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1)
     (shards_folder(path) / PLAN_FILE).write_text(plan.to_json())
     path.unlink()
     (shards_folder(path) / "test-0001.h5").unlink()
@@ -89,12 +89,19 @@ def test_what_is_no_dataset_is_a_finding(tmp_path: Path, path: Path) -> None:
 
 def test_repeated_and_impossible_parameters_are_found(path: Path) -> None:
     same, other, third = [4.0, 0.5, 0.5], [4.0, 0.5, 0.6], [4.0, 0.6, 0.6]
-    rewrite(path, parameters={"train": [same, other, same], "test": [other, [4.0, 0.0, 0.0]]})
+    rewrite(path, parameters={"train": [same, other, same], "test": [other, [4.0, 0.0, 0.0]], "calibration": [third]})
     report = check(path)
     assert kinds(report) == {"train-0002": "duplicate", "test-0000": "duplicate", "test-0001": "parameters"}
     assert "train-0002: has the same parameters as train-0000" in report.lines()
     assert "test-0000: has the same parameters as train-0001" in report.lines()
-    rewrite(path, parameters={"train": [same, other, third], "test": [[5.0, 0.5, 0.5], [6.0, 0.5, 0.5]]})
+    rewrite(
+        path,
+        parameters={
+            "train": [same, other, third],
+            "test": [[5.0, 0.5, 0.5], [6.0, 0.5, 0.5]],
+            "calibration": [[7.0, 0.5, 0.5]],
+        },
+    )
     assert check(path).ok
 
 
@@ -106,13 +113,18 @@ def test_repeated_and_impossible_parameters_are_found(path: Path) -> None:
         ({"arc": np.zeros(6)}, "interface is not in order of loop and arc length"),
         ({"loop": np.array([0, 0, 1, 1, 0, 0])}, "interface is not in order of loop and arc length"),
         ({"weights": np.zeros(5)}, "the arrays under interface differ in length"),
+        ({"x": np.zeros(2)}, "medium is not a grid of rising x and y"),
+        ({"y": np.arange(2.0)}, "medium is not a grid of rising x and y"),
+        ({"speed": np.zeros((3, 2), np.float32)}, "medium has wave speeds that are not positive"),
+        ({"speed": np.full((3, 2), np.nan, np.float32)}, "medium has wave speeds that are not positive"),
     ],
 )
 def test_a_geometry_that_cannot_be_is_found(path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     whole = toy_geometry()
-    shared = {"times": whole.times, **vars(whole.interface)} | arrays
+    shared = {"times": whole.times, **vars(whole.interface), **vars(whole.medium)} | arrays
+    medium = MediumMap(**{name: shared.pop(name) for name in vars(whole.medium)})
     times = shared.pop("times")
-    rewrite(path, geometry=Geometry(times, InterfaceArrays(**shared), whole.zone_points))
+    rewrite(path, geometry=Geometry(times, InterfaceArrays(**shared), whole.zone_points, medium))
     assert message in [finding.message for finding in check(path).findings]
 
 
@@ -124,7 +136,7 @@ def test_a_geometry_that_cannot_be_is_found(path: Path, arrays: dict[str, np.nda
     ],
 )
 def test_a_sealed_sample_may_still_be_wrong(path: Path, array: np.ndarray, message: str) -> None:
-    plan = Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
+    plan = Plan.draw(toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1)
     shard = shards_folder(path) / "train-0000.h5"
     with h5py.File(shard, "a") as file:
         del file["load"]

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from test_submodel_case import reference
 
 from submodel.case import Case
-from submodel.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, ShardWriter, write_master
+from submodel.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, MediumMap, ShardWriter, write_master
 from submodel.layout import FIELDS, ZONE_FIELDS
 from submodel.plan import Plan, SampleId, shards_folder
 from submodel.sampling import SPLITS, Split
 from submodel.seal import dataset_name, seal, shard_fault
 
-NUM = {"train": 3, "test": 2}
+NUM = {"train": 3, "test": 2, "calibration": 1}
 DAMAGE_STRIDE = int(os.environ.get("SUBMODEL_DAMAGE_STRIDE", "61"))  # 1 damages every byte, and takes a minute
 
 
@@ -41,16 +41,19 @@ def toy_geometry() -> Geometry:
         np.linspace(0.0, 0.55, 12, dtype=np.float64),
         interface,
         np.linspace(0.0, 1.0, 18, dtype=np.float64).reshape(9, 2),
+        MediumMap(
+            np.array([-1.0, 1.0]), np.array([-1.0, 0.0, 1.0]), np.array([[1, 2], [1, 1], [np.nan, 1]], np.float32)
+        ),
     )
 
 
 def values(sample: SampleId, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[np.float64]]:
-    rng = np.random.default_rng([sample.index, sample.split == "test"])
+    rng = np.random.default_rng([sample.index, SPLITS.index(sample.split)])
     return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
 
 
-def write_dataset(path: Path, *, fields: bool = True, train: int = NUM["train"], test: int = NUM["test"]) -> Plan:
-    plan = Plan.draw(toy_case(), train=train, test=test, seed=None, fields=fields, ranks_per_sample=1)
+def write_dataset(path: Path, *, fields: bool = True, train: int = NUM["train"]) -> Plan:
+    plan = Plan.draw(toy_case(), train=train, test=None, calibration=None, seed=None, fields=fields, ranks_per_sample=1)
     shapes = toy_geometry().shapes(fields)
     shards_folder(path).mkdir()
     writer = ShardWriter(shards_folder(path), plan, shapes)
@@ -82,7 +85,9 @@ def test_what_was_written_is_read(path: Path) -> None:
         assert np.array_equal(dataset.zone_points, geometry.zone_points)
         for name in InterfaceArrays.__annotations__:
             assert np.array_equal(getattr(dataset.interface, name), getattr(geometry.interface, name))
-        for split in ("train", "test"):
+        for name in MediumMap.__annotations__:
+            assert np.array_equal(getattr(dataset.medium, name), getattr(geometry.medium, name), equal_nan=True)
+        for split in SPLITS:
             assert dataset.num_samples(split) == NUM[split]
             assert np.array_equal(dataset.parameters(split), dataset.plan.vectors(split))
             traces = dataset.traces(split)
@@ -149,13 +154,15 @@ def test_a_sample_that_goes_while_reading_is_no_fill_value(path: Path) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_damaged_sample_is_told_on_reading(path: Path, split: Split) -> None:
-    flip(shards_folder(path) / f"{split}-0001.h5", 5000)
+    last = NUM[split] - 1
+    flip(shards_folder(path) / f"{split}-{last:04d}.h5", 5000)
     with Dataset.open(path) as dataset:
-        dataset.trace(split, 0)
+        if last:
+            dataset.trace(split, 0)
         with pytest.raises(
-            DatasetError, match=f"{split}-0001 is damaged: it does not match its checksum; run the same"
+            DatasetError, match=f"{split}-{last:04d} is damaged: it does not match its checksum; run the same"
         ):
-            dataset.trace(split, 1)
+            dataset.trace(split, last)
 
 
 def test_there_is_no_such_sample(path: Path) -> None:
@@ -193,8 +200,8 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path, path: Path) -> None:
         file.attrs["seed"] = 7
     with pytest.raises(DatasetError, match=r"data\.h5 is damaged: it does not match its checksum; run the same"):
         Dataset.open(path)
-    path.write_bytes(path.read_bytes().replace(b"version 1", b"version 9", 1))
-    with pytest.raises(DatasetError, match="has format version 9, this submodel reads 1: use the one that made it"):
+    path.write_bytes(path.read_bytes().replace(b"version 2", b"version 9", 1))
+    with pytest.raises(DatasetError, match="has format version 9, this submodel reads 2: use the one that made it"):
         Dataset.open(path)
 
 
@@ -209,7 +216,7 @@ def test_a_sealed_file_whose_case_cannot_be_read_is_refused(path: Path) -> None:
 
 
 def test_no_byte_of_a_shard_changes_unseen(tmp_path: Path) -> None:
-    plan = write_dataset(tmp_path / "data.h5", train=1, test=0)
+    plan = write_dataset(tmp_path / "data.h5", train=1)
     folder, sample = shards_folder(tmp_path / "data.h5"), plan.samples[0]
     shard = folder / f"{sample}.h5"
     whole = shard.read_bytes()

@@ -204,7 +204,7 @@ def test_another_case_is_refused_but_other_training_is_not(copied: Path, monkeyp
     text = toy_case().to_json()
     with pytest.raises(DatasetError, match=r"was begun from a case with medium\.speed = 1\.0, yours has 0\.5"):
         generate(Case.from_json(text.replace('"speed":1.0', '"speed":0.5')), copied, comm=ALONE)
-    retrained = Case.from_json(text.replace('"batch_norm":false', '"batch_norm":true'))
+    retrained = Case.from_json(text.replace('"model":"operator"', '"model":"conv3d"'))
     assert retrained != toy_case()
     assert generate(retrained, copied, comm=ALONE).num_made == 0
     monkeypatch.setattr("submodel.plan.__version__", "9.0")
@@ -216,7 +216,10 @@ def test_another_case_is_refused_but_other_training_is_not(copied: Path, monkeyp
     ("arguments", "message"),
     [
         ({"train": -1}, "--train is -1: give a number of samples, 0 or more"),
-        ({"train": 0, "test": 0}, "--train and --test are both 0: ask for one sample at least"),
+        (
+            {"train": 0, "test": 0, "calibration": 0},
+            "--train, --test and --calibration are all 0: ask for one sample at least",
+        ),
         ({"seed": -1}, "--seed is -1: give a whole number, 0 or more"),
         ({"ranks_per_sample": 2}, "--ranks-per-sample 2 does not divide the 1 ranks: start mpirun -n with a multiple"),
         ({"ranks_per_sample": 0}, "--ranks-per-sample 0 does not divide"),
@@ -301,7 +304,7 @@ def test_only_the_dead_are_cleared_away(copied: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_refused_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
-    with pytest.raises(DatasetError, match=r"5 samples need 0\.0 GB in .*, which has 0\.0 GB left: make room"):
+    with pytest.raises(DatasetError, match=r"6 samples need 0\.0 GB in .*, which has 0\.0 GB left: make room"):
         run(tmp_path / "data.h5")
     assert not list(tmp_path.rglob("train*"))
 
@@ -331,6 +334,7 @@ class Broken:
     """A full model whose runs end as they are told to; the rest is the real one's."""
 
     def __init__(self, model: Any, end: Callable[[Any], Any]) -> None:
+        self.domain = model.domain
         self.interface, self.zone_points = model.interface, model.zone_points
         self._model, self._end = model, end
 
@@ -372,7 +376,16 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
     path = shared_path / "data.h5"
     told: list[int] = []
     case = toy_case()
-    generate(case, path, train=2, test=1, ranks_per_sample=comm.size, comm=comm, progress=lambda n, _: told.append(n))
+    generate(
+        case,
+        path,
+        train=2,
+        test=1,
+        calibration=0,
+        ranks_per_sample=comm.size,
+        comm=comm,
+        progress=lambda n, _: told.append(n),
+    )
     assert told == ([0, 1, 2, 3] if comm.rank == 0 else [])
     model = build.full_model(case, ALONE)
     with Dataset.open(path) as dataset:
@@ -383,7 +396,7 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
     comm.barrier()
     if comm.size > 1:
         with pytest.raises(DatasetError, match=f"was begun with --ranks-per-sample {comm.size}, you asked for .* 1"):
-            generate(case, path, train=2, test=1, comm=comm)
+            generate(case, path, train=2, test=1, calibration=0, comm=comm)
         with pytest.raises(ValueError, match="--ranks-per-sample 5 does not divide"):
             generate(case, path, ranks_per_sample=5, comm=comm)
 
@@ -395,7 +408,9 @@ def test_a_run_that_fails_on_one_rank_is_told_to_all(
 ) -> None:
     path = shared_path / "data.h5"
     split, index = sample.split("-")
-    place = module.Plan.draw(toy_case(), train=None, test=None, seed=None, fields=True, ranks_per_sample=1)
+    place = module.Plan.draw(
+        toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1
+    )
     bad = tuple(place.parameters[split][int(index)][1:])
 
     def diverge(source: Any) -> None:

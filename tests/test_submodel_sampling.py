@@ -89,6 +89,7 @@ def test_samples_are_the_same_each_time_and_differ_by_seed_and_split(case: Case)
     first = sample(case, 10, 42, "train")
     assert np.array_equal(first, sample(case, 10, 42, "train"))
     assert not np.intersect1d(first, sample(case, 10, 42, "test")).size
+    assert not np.intersect1d(first, sample(case, 10, 42, "calibration")).size
     assert not np.intersect1d(first, sample(case, 10, 43, "train")).size
 
 
