@@ -2,12 +2,16 @@
 
 One file holds one thing: the tensors, and in the header its kind, format version, a checksum of the tensors
 and a JSON document. Files are written beside their name and renamed, so a reader never sees half of one.
+
+A generator is of one of two families, and its file says of which: the models of [A], or the operator generator.
 """
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +20,113 @@ from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
 from safetensors.torch import save_file
 from torch import Tensor
 
-from networks.generator import BoundaryGenerator, GeneratorSpec, build
+from networks.generator import GeneratorSpec, build
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 GENERATOR = "submodel-generator"
+OPERATOR = "operator"
+"""The family of the operator generator, and the `model` of its specification."""
+PAPER = "paper"
+"""The family of the models of [A]."""
+
+Generator = Any
+"""`BoundaryGenerator` or `OperatorGenerator`: modules with a `spec` whose `model` says which."""
+Spec = Any
+"""`GeneratorSpec` or `OperatorSpec`."""
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be read; the message says which, why, and what to do."""
 
 
-def save(path: str | Path, generator: BoundaryGenerator, *, metadata: Mapping[str, Any] | None = None) -> None:
+def save(path: str | Path, generator: Generator, *, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a generator with its specification and whatever belongs to it.
 
     Args:
         path: file name, by convention ending in .safetensors.
-        generator: the model.
+        generator: the model, of either family.
         metadata: values for JSON, given back by `load`.
     """
-    document = {"spec": generator.spec.to_dict(), "metadata": dict(metadata or {})}
+    family = OPERATOR if generator.spec.model == OPERATOR else PAPER
+    document = {"family": family, "spec": generator.spec.to_dict(), "metadata": dict(metadata or {})}
     write_tensors(path, GENERATOR, generator.state_dict(), document)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[BoundaryGenerator, dict[str, Any]]:
-    """Read a generator, in evaluation mode, and its metadata.
+def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
+    """Read a generator of either family, in evaluation mode, and its metadata.
 
     Raises:
         CheckpointError: the file is missing, damaged, not a generator, or of another version.
     """
     tensors, document = read_tensors(path, GENERATOR)
-    try:
+    with _buildable(path):
+        spec = _spec(document)
         with torch.random.fork_rng(devices=()):
-            generator = build(GeneratorSpec.from_dict(document["spec"]))
+            generator = build(spec) if isinstance(spec, GeneratorSpec) else _operator(spec, tensors)
         generator.load_state_dict(tensors)
         metadata = dict(document["metadata"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} holds a generator that this version cannot build ({error}); train it again"
-        ) from error
     return generator.to(device).eval(), metadata
 
 
-def read_metadata(path: str | Path) -> tuple[GeneratorSpec, dict[str, Any]]:
+def read_metadata(path: str | Path) -> tuple[Spec, dict[str, Any]]:
     """Specification and metadata of a generator, without building it.
 
     Raises:
         CheckpointError: as `load`.
     """
     _, document = read_tensors(path, GENERATOR)
+    with _buildable(path):
+        return _spec(document), dict(document["metadata"])
+
+
+def update_metadata(path: str | Path, changes: Mapping[str, Any]) -> None:
+    """Rewrite a generator's file with entries of its metadata changed or added, atomically; all else stays.
+
+    Args:
+        path: the file.
+        changes: values for JSON.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    tensors, document = read_tensors(path, GENERATOR)
+    with _buildable(path):
+        document["metadata"] = {**document["metadata"], **changes}
+    write_tensors(path, GENERATOR, tensors, document)
+
+
+@contextlib.contextmanager
+def _buildable(path: str | Path) -> Iterator[None]:
+    """Say which file it was that holds what cannot be built."""
     try:
-        return GeneratorSpec.from_dict(document["spec"]), dict(document["metadata"])
-    except (KeyError, TypeError, ValueError) as error:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} holds a generator that this version cannot build ({error}); train it again"
         ) from error
+
+
+def _spec(document: Mapping[str, Any]) -> Spec:
+    """The specification that a document holds."""
+    family = document["family"]
+    if family == PAPER:
+        return GeneratorSpec.from_dict(document["spec"])
+    if family == OPERATOR:
+        module = importlib.import_module("networks.operator_spec")  # it need not be loaded for the others
+        return module.OperatorSpec.from_dict(document["spec"])
+    raise ValueError(f"unknown family {family!r}")
+
+
+def _operator(spec: Spec, tensors: Mapping[str, Tensor]) -> Generator:
+    """An operator generator whose buffers take what a file holds: tables have the size that their case gave them."""
+    module = importlib.import_module("networks.operator")
+    generator = module.OperatorGenerator(spec)
+    for name, tensor in tensors.items():
+        place, _, leaf = name.rpartition(".")
+        buffers = generator.get_submodule(place)._buffers
+        if leaf in buffers and (buffers[leaf] is None or buffers[leaf].shape != tensor.shape):
+            buffers[leaf] = torch.empty_like(tensor)
+    return generator
 
 
 def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:

@@ -1,16 +1,29 @@
 """Files: exact, atomic, never unpickled, and clear about what is wrong with them."""
 
 import ast
+import dataclasses
 import json
 import pickle
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from networks.checkpoint import GENERATOR, CheckpointError, load, read_metadata, read_tensors, save, write_tensors
+from networks.checkpoint import (
+    GENERATOR,
+    CheckpointError,
+    load,
+    read_metadata,
+    read_tensors,
+    save,
+    update_metadata,
+    write_tensors,
+)
 from networks.generator import BoundaryGenerator, GeneratorSpec, build
 from networks.predict import predict
 
@@ -144,8 +157,8 @@ def test_no_module_can_unpickle() -> None:
 
 
 def test_other_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("networks.checkpoint.FORMAT_VERSION", 2)
-    with pytest.raises(CheckpointError, match="has format version 1, not 2; train again"):
+    monkeypatch.setattr("networks.checkpoint.FORMAT_VERSION", 3)
+    with pytest.raises(CheckpointError, match="has format version 2, not 3; train again"):
         load(path)
 
 
@@ -159,9 +172,79 @@ def test_a_generator_that_cannot_be_built(path: Path) -> None:
     write_tensors(path, GENERATOR, tensors, document)
     with pytest.raises(CheckpointError, match="cannot build"):
         load(path)
-    write_tensors(path, GENERATOR, tensors, {"spec": {"num_arc": 8}})
+    write_tensors(path, GENERATOR, tensors, {"family": "paper", "spec": {"num_arc": 8}})
     with pytest.raises(CheckpointError, match="cannot build .*missing entries"):
         read_metadata(path)
+    write_tensors(path, GENERATOR, tensors, {"family": "future", "spec": {}, "metadata": {}})
+    with pytest.raises(CheckpointError, match="cannot build .*unknown family 'future'"):
+        load(path)
+    write_tensors(path, GENERATOR, tensors, {"spec": {}})
+    with pytest.raises(CheckpointError, match="cannot build .*family"):
+        read_metadata(path)
+    with pytest.raises(CheckpointError, match="cannot build .*metadata"):
+        update_metadata(path, {"a": 1})
+
+
+def test_updating_metadata_leaves_the_rest(path: Path, generator: BoundaryGenerator) -> None:
+    update_metadata(path, {"trust": {"bound": 0.1}, "history": []})
+    found, metadata = load(path)
+    assert metadata == {**METADATA, "trust": {"bound": 0.1}, "history": []}
+    before, after = generator.state_dict(), found.state_dict()
+    assert found.spec == generator.spec and all(torch.equal(before[n], after[n]) for n in before)
+    assert [f.name for f in path.parent.iterdir()] == [path.name]
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyOperatorSpec:
+    """Stands for the specification of an operator generator."""
+
+    width: int
+    model: str = "operator"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"width": self.width}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ToyOperatorSpec":
+        return cls(**values)
+
+
+class ToyOperator(torch.nn.Module):
+    """A generator with tables of its case's size, unknown to the specification."""
+
+    def __init__(self, spec: ToyOperatorSpec, table: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.layer = torch.nn.Linear(2, spec.width)
+        self.inner = torch.nn.Module()
+        self.inner.register_buffer("table", table)
+        self.register_buffer("scale", torch.ones(1) if table is None else torch.ones(len(table)))
+
+
+@pytest.fixture
+def toy_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, operator = types.ModuleType("networks.operator_spec"), types.ModuleType("networks.operator")
+    vars(spec)["OperatorSpec"], vars(operator)["OperatorGenerator"] = ToyOperatorSpec, ToyOperator
+    monkeypatch.setitem(sys.modules, "networks.operator_spec", spec)
+    monkeypatch.setitem(sys.modules, "networks.operator", operator)
+
+
+def test_operator_generators_and_their_tables(tmp_path: Path, toy_operators: None) -> None:
+    path = tmp_path / "operator.safetensors"
+    generator = ToyOperator(ToyOperatorSpec(4), torch.rand(3, 5))
+    save(path, generator, metadata=METADATA)
+    assert read_metadata(path) == (ToyOperatorSpec(4), METADATA)
+    found, metadata = load(path)
+    before, after = generator.state_dict(), found.state_dict()
+    assert isinstance(found, ToyOperator) and metadata == METADATA and not found.training
+    assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
+    tensors, document = read_tensors(path, GENERATOR)
+    write_tensors(path, GENERATOR, {**tensors, "layer.bias": torch.zeros(5)}, document)  # weights do not stretch
+    with pytest.raises(CheckpointError, match="cannot build"):
+        load(path)
+    write_tensors(path, GENERATOR, {**tensors, "outer.table": torch.zeros(5)}, document)
+    with pytest.raises(CheckpointError, match="cannot build"):
+        load(path)
 
 
 def test_a_header_without_a_document(path: Path, generator: BoundaryGenerator) -> None:
