@@ -80,6 +80,6 @@ def _draw_ours(axes: Axes, records: Sequence[Record]) -> None:
         own = [record for record in records if record.job.model == model]
         if own:
             best = min(own, key=lambda record: record.errors[key].epsilon)
-            x, y = best.num_parameters / 1e6, best.errors[key].epsilon
-            axes.scatter(x, y, s=130, color=COLORS[best.job.predicts_zone], edgecolors="white", zorder=4 + number)
-            axes.text(x, y, str(number), zorder=4 + number, **INSIDE)
+            place = (best.num_parameters / 1e6, best.errors[key].epsilon)
+            axes.scatter(*place, s=130, color=COLORS[best.job.predicts_zone], edgecolors="white", zorder=4 + number)
+            axes.text(*place, str(number), zorder=4 + number, **INSIDE)
