@@ -26,8 +26,8 @@ CHART = "error-against-parameters.png"
 UNIT_NOTE = (
     "[A] prints no unit. Its figures are set beside ours as they stand, as the fractions that its eq. 22 defines "
     "(0.08 is 8 %). Models that learnt nothing stand at 22 to 27 there, where eq. 22 never exceeds 1 for a prediction "
-    "of zero: either [A] counts levels before the wave's arrival, where the quotient has no bound, or its figures are per "
-    "cent. We leave out such levels (largest |u| below 1 % of the sample's own)."
+    "of zero: either [A] counts levels before the wave's arrival, where the quotient has no bound, or its figures are "
+    "per cent. We leave out such levels (largest |u| below 1 % of the sample's own)."
 )
 COPY_NOTE = (
     "[A] prints the same figures for the zone's models before and after the zoom of the displacement (Tables 4 and 8, "
