@@ -7,7 +7,6 @@ same averaged gradients; rank 0 writes files and reports. Without torchrun the g
 does anything.
 """
 
-import atexit
 import os
 from collections.abc import Iterable
 from typing import Any, cast
@@ -158,7 +157,6 @@ def _connect() -> Group:
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if own_device else "gloo"
         torch.distributed.init_process_group(backend, store=_store(rank, size), rank=rank, world_size=size)
-        atexit.register(_disconnect)
     return Group(rank, size)
 
 
@@ -172,8 +170,3 @@ def _store(rank: int, size: int) -> torch.distributed.Store:
     store = torch.distributed.TCPStore(address, int(port), size, rank == 0 and not theirs, use_libuv=False)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives a restart of the processes
     return torch.distributed.PrefixStore(f"submodel/{attempt}", store)
-
-
-def _disconnect() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
