@@ -67,12 +67,12 @@ class FullModel:
     def __init__(self, domain: Domain, how: Discretization, time: TimeGrid) -> None:
         self.domain, self.how, self.time = domain, how, time
         V = function_space(domain.mesh, how)
-        self._V = V
+        self.V = V
         self._comm = domain.mesh.comm
-        self._gamma: InterfaceDofs = locate_interface(V, domain)
-        self.interface: Interface = self._gamma.curve
+        self.gamma: InterfaceDofs = locate_interface(V, domain)
+        self.interface: Interface = self.gamma.curve
         self.stepper: Stepper = make_stepper(how, self._operators(), time.dt)
-        self._evaluator = PointEvaluator(V)
+        self.evaluator = PointEvaluator(V)
         self._points_at_unit_omega = points_per_wavelength(domain, how.degree, 1.0)
         self._warned = False
         self._set_up_records()
@@ -123,7 +123,7 @@ class FullModel:
         drive = PointLoad(self.stepper, dofs, weights, averaged_signal(source, self.time, self.how.theta))
         for _, state in march(self.stepper, drive, level):
             last = state
-        V = self._V
+        V = self.V
         index_map = V.dofmap.index_map
         owned = np.empty_like(last)
         owned[self.stepper.order] = last
@@ -138,7 +138,7 @@ class FullModel:
         return Snapshot(np.concatenate(points), np.concatenate(values), triangles)
 
     def _operators(self) -> Operators:
-        domain, V = self.domain, self._V
+        domain, V = self.domain, self.V
         mass = assemble_mass(V, domain, self.how)
         facet_dofs = fem.locate_dofs_topological(V, domain.mesh.topology.dim - 1, domain.outer_facets)
         num_owned = mass.shape[0]
@@ -155,7 +155,7 @@ class FullModel:
 
     def _set_up_records(self) -> None:
         """Decide what is recorded: all of the zone, or the strip of dofs that the load on Γ needs."""
-        V, comm, gamma = self._V, self._comm, self._gamma
+        V, comm, gamma = self.V, self._comm, self.gamma
         index_map = V.dofmap.index_map
         num_nodes = self.interface.num_nodes
         mass = assemble_mass(V, self.domain, self.how, zone=True)[gamma.dofs]
@@ -187,14 +187,14 @@ class FullModel:
         self._strip_record = self._record(strip_ids)
 
     def _record(self, wanted: NDArray[np.int64]) -> Record:
-        index_map = self._V.dofmap.index_map
+        index_map = self.V.dofmap.index_map
         first, last = index_map.local_range
         mine = (np.sort(wanted[(wanted >= first) & (wanted < last)]) - first).astype(np.int32)
         return record_of(self._comm, index_map, self.stepper.order, mine, wanted)
 
     def _zone_dofs(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Global dofs of the zone's cells in canonical order, and their coordinates, on every rank. Collective."""
-        V = self._V
+        V = self.V
         index_map = V.dofmap.index_map
         num_cells_owned = V.mesh.topology.index_map(V.mesh.topology.dim).size_local
         cells = self.domain.zone_cells[self.domain.zone_cells < num_cells_owned]
@@ -207,10 +207,10 @@ class FullModel:
 
     def _load(self, position: tuple[float, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         try:
-            dofs, weights = self._evaluator.load(position)
+            dofs, weights = self.evaluator.load(position)
         except ValueError as error:
             raise ValueError(f"the source at {position} lies outside the domain: move it inside") from error
-        ids = self._V.dofmap.index_map.local_to_global(dofs)
+        ids = self.V.dofmap.index_map.local_to_global(dofs)
         if self._comm.allreduce(int(np.isin(ids, self._zone_interior).sum())):
             raise ValueError(
                 f"the source at {position} lies inside the zone: sources belong outside, move it or the zone"

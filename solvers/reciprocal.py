@@ -1,0 +1,157 @@
+"""Reciprocity: a run with the load on one node of Γ gives what this node feels of sources everywhere.
+
+M and K are symmetric, so the discrete operator from a load to the displacement is: what a load b makes at node j is
+what a load on node j makes in the mean over b, and the mean over a point source's load is the value at its place. The
+load on Γ, ``r = M_z (u⁺ - 2u + u⁻)/dt² + K_z ū``, is such a mean too, with the rows of M_z and K_z in place of the node.
+Both hold for every stepper of `solvers.stepping`, in discrete time and to round-off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from solvers.full import FullModel, PointLoad
+from solvers.mesh import Domain, cell_midpoints
+from solvers.operators import assemble_mass, assemble_stiffness
+from solvers.record import gather_rows, record_of
+from solvers.stepping import march
+
+ONSET = 2  # level of the unit impulse: the load's differences and averages reach two levels back
+MATCH = 1e-9  # of the domain's size: cells that a map carries onto each other
+
+
+class ReciprocalModel:
+    """Impulse responses of a node of Γ to sources at given places. Collective on the full model's comm.
+
+    A response g answers a source with the samples s by ``q[n] = sum over m of g[n - m] s[m]``.
+
+    Args:
+        model: The full model.
+        positions: Places of the sources, shape ``(num_positions, 2)``, the same on every rank.
+
+    Raises:
+        ValueError: If a place lies outside the domain.
+    """
+
+    def __init__(self, model: FullModel, positions: NDArray[np.float64]) -> None:
+        self._model = model
+        comm, index_map = model.domain.mesh.comm, model.V.dofmap.index_map
+        rows = gather_rows(comm, model.evaluator.matrix(positions), np.arange(len(positions)), len(positions))
+        wanted: NDArray[np.int64] = comm.bcast(None if rows is None else np.unique(rows.indices).astype(np.int64))
+        self._means: sp.csr_matrix | None = None if rows is None else rows[:, wanted]
+        self._first, last = index_map.local_range
+        mine = (wanted[(wanted >= self._first) & (wanted < last)] - self._first).astype(np.int32)
+        self._record = record_of(comm, index_map, model.stepper.order, mine, wanted)
+        self._nodes: sp.csr_matrix = self._rows_of_gamma(
+            sp.identity(index_map.size_global, format="csr")[self._first : last]
+        )
+        self._mass: sp.csr_matrix = self._rows_of_gamma(assemble_mass(model.V, model.domain, model.how, zone=True))
+        self._stiffness: sp.csr_matrix = self._rows_of_gamma(
+            assemble_stiffness(model.V, model.domain, model.how, zone=True)
+        )
+
+    def displacement(self, node: int) -> NDArray[np.float64] | None:
+        """Responses of u at a node of Γ, on the root; ``None`` elsewhere. Collective.
+
+        Args:
+            node: Its place in canonical order.
+
+        Returns:
+            Shape ``(num_positions, num_levels)``, for the levels n = 0 .. num_levels - 1.
+
+        Raises:
+            DivergenceError: If the run diverges.
+        """
+        responses = self._run([(self._nodes[node], self._averaged(self._impulse()))])
+        return None if responses is None else responses[:, 1:]
+
+    def load(self, node: int) -> NDArray[np.float64] | None:
+        """Responses of r at a node of Γ, as `displacement`, but for the levels n = -1 .. num_levels - 1.
+
+        That of level -1 is zero for central differences; Newmark's scheme knows the next sample of the source when it
+        makes a step, and its r that of the step after.
+        """
+        impulse = self._averaged(self._impulse())
+        inertia = np.asarray(self._difference(impulse) / self._model.time.dt**2, dtype=np.float64)
+        return self._run([(self._mass[node], inertia), (self._stiffness[node], self._averaged(impulse))])
+
+    def _impulse(self) -> NDArray[np.float64]:
+        samples: NDArray[np.float64] = np.zeros(ONSET + self._model.time.num_levels)
+        samples[ONSET] = 1.0
+        return samples
+
+    def _difference(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The second difference at every level; the samples are zero beyond both ends."""
+        return np.asarray(np.diff(samples, n=2, prepend=0.0, append=0.0))
+
+    def _averaged(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(samples + self._model.how.theta * self._difference(samples))
+
+    def _run(self, loads: list[tuple[sp.csr_matrix, NDArray[np.float64]]]) -> NDArray[np.float64] | None:
+        """The means over a run, ``(num_positions, 1 + num_levels)`` from the level before the impulse."""
+        stepper = self._model.stepper
+        drive = _Loads([self._local(stepper, row, samples) for row, samples in loads])
+        last = ONSET + self._model.time.num_levels - 1
+        history = self._record.history(last + 1)
+        for n, state in march(stepper, drive, last):
+            self._record.store(history[n], state)
+        gathered = self._record.gather(history[ONSET - 1 :])
+        if gathered is None or self._means is None:
+            return None
+        return np.asarray(self._means @ np.ascontiguousarray(gathered.T))
+
+    def _local(self, stepper: Any, row: sp.csr_matrix, samples: NDArray[np.float64]) -> PointLoad:
+        dofs = row.indices - self._first
+        mine = (dofs >= 0) & (dofs < len(stepper.order))
+        return PointLoad(stepper, dofs[mine].astype(np.int32), row.data[mine], samples)
+
+    def _rows_of_gamma(self, rows: sp.csr_matrix) -> sp.csr_matrix:
+        """The rows of Γ's dofs in canonical order, on every rank. Collective."""
+        gamma, comm = self._model.gamma, self._model.domain.mesh.comm
+        return comm.bcast(gather_rows(comm, rows[gamma.dofs], gamma.positions, gamma.curve.num_nodes))
+
+
+class _Loads:
+    """Several loads at once."""
+
+    prescribes = False
+
+    def __init__(self, parts: list[PointLoad]) -> None:
+        self._parts = parts
+
+    def bound(self) -> float:
+        return sum(part.bound() for part in self._parts)
+
+    def apply(self, out: NDArray[np.float64], n: int) -> None:
+        for part in self._parts:
+            part.apply(out, n)
+
+
+def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:
+    """Whether ``x -> matrix x + shift`` carries cells onto cells of the same speed and zone. Collective on the comm.
+
+    Then what is computed has the symmetry to round-off, sources between the nodes included.
+    """
+    mesh, comm = domain.mesh, domain.mesh.comm
+    num_owned = mesh.topology.index_map(mesh.topology.dim).size_local
+    in_zone = np.isin(np.arange(num_owned), domain.zone_cells)
+    cells = np.column_stack([cell_midpoints(mesh)[:num_owned], domain.speed[:num_owned], in_zone])
+    parts, nodes = comm.gather(cells), comm.gather(mesh.geometry.x[:, :2])
+    same = None
+    if parts is not None and nodes is not None:
+        cells, points = np.concatenate(parts), np.concatenate(nodes).astype(np.float64)
+        size = float(np.ptp(points, axis=0).max())
+        image = np.column_stack([cells[:, :2] @ matrix.T + shift, cells[:, 2:]])
+        same = _same(cells, image, size) and _same(points, points @ matrix.T + shift, size)
+    return bool(comm.bcast(same))
+
+
+def _same(rows: NDArray[np.float64], images: NDArray[np.float64], size: float) -> bool:
+    """Whether every image lies on a place, x and y first, that has the same other values."""
+    distance, nearest = cKDTree(rows[:, :2]).query(images[:, :2])
+    return bool(distance.max() <= MATCH * size and np.allclose(rows[nearest, 2:], images[:, 2:], rtol=1e-12))
