@@ -142,8 +142,8 @@ class Tabulated:
             raise ValueError(f"the times of a table must increase, sample {row + 1} at t = {t[row]:g} does not")
         if not s.any():
             raise ValueError("a table of a signal holds zeros only: nothing would move")
-        object.__setattr__(self, "times", tuple(t.tolist()))
-        object.__setattr__(self, "samples", tuple(s.tolist()))
+        object.__setattr__(self, "times", tuple(float(value) for value in t))
+        object.__setattr__(self, "samples", tuple(float(value) for value in s))
         object.__setattr__(self, "highest_omega", _highest_omega(t, s))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,17 @@ from numpy.typing import NDArray
 from solvers.trace import Interface, Trace
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
+from submodel.excitation import Excitation, check_band
 from submodel.layout import InterfaceArrays
 from submodel.sampling import Split
+from submodel.trust import Trust
+from submodel.zone_target import interface_nodes
 
 if TYPE_CHECKING:
-    from networks.generator import BoundaryGenerator
+    from networks.playback import Playback
+
+Block = NDArray[np.float64]
+OPERATOR = "operator"  # the model of [A]'s successor, which learns responses instead of samples
 
 
 @dataclass(frozen=True)
@@ -37,17 +44,91 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What networks foretell on Γ for one excitation, any stretch of levels at a time.
+
+    Args:
+        times: Times of the levels, shape (time,).
+        interface: The nodes of Γ.
+        playbacks: What networks give, one or several whose fields are added.
+        nodes: Which of a network's nodes are those of Γ, shape (arc,); ``None`` when all are.
+    """
+
+    times: NDArray[np.float64]
+    interface: Interface
+    playbacks: Sequence[Playback]
+    nodes: NDArray[np.int64] | None = None
+
+    @property
+    def num_levels(self) -> int:
+        """How many levels there are."""
+        return len(self.times)
+
+    def begin(self, start: int, stop: int) -> Callable[[], dict[str, Block]]:
+        """Start on some levels; the call of what is returned waits for them.
+
+        Returns:
+            Gives displacement, velocity and, where it is predicted, load, each (stop - start, arc). A velocity that was
+            not predicted is the displacement's rate of change.
+        """
+        fields = self.playbacks[0].fields
+        low, high = (start, stop) if "velocity" in fields else (max(0, start - 1), min(self.num_levels, stop + 1))
+        begun = [playback.begin(low, high) for playback in self.playbacks]
+
+        def finish() -> dict[str, Block]:
+            blocks = [wait() for wait in begun]
+            whole = blocks[0] if len(blocks) == 1 else np.sum(blocks, axis=0)
+            if self.nodes is not None:
+                whole = whole[..., self.nodes]
+            named = dict(zip(fields, whole, strict=True))
+            if "velocity" not in named:
+                named["velocity"] = np.gradient(named["displacement"], self.times[low:high], axis=0)
+            return {name: field[start - low : stop - low] for name, field in named.items()}
+
+        return finish
+
+    def stretch(self, start: int, stop: int) -> Trace:
+        """The trace of the levels start .. stop - 1."""
+        return Trace(self.times[start:stop], self.interface, **self.begin(start, stop)())
+
+    def trace(self) -> Trace:
+        """All levels in one shot."""
+        return self.stretch(0, self.num_levels)
+
+
+@dataclass(frozen=True)
+class ErrorBound:
+    """What may be said of the error before any full run.
+
+    Args:
+        value: A bound of ε after the zoom, as a fraction; ``None`` where there is none.
+        basis: What it rests on, or why there is none.
+        coverage: The probability with which it holds for a fresh sample like those of the calibration.
+    """
+
+    value: float | None
+    basis: str
+    coverage: float | None = None
+
+    def words(self) -> str:
+        """One line."""
+        if self.value is None or self.coverage is None:
+            return f"no bound for epsilon: {self.basis}"
+        return f"epsilon <= {100 * self.value:.3g} % with {100 * self.coverage:g} % coverage ({self.basis})"
+
+
+@dataclass(frozen=True)
 class Generated:
     """The traces that a generator predicts.
 
     Args:
-        generator: The network.
+        generator: The network: an operator generator, or a model of [A].
         metadata: What its file says of it, as written by `submodel.train`.
         path: Its file.
         device: Where it runs.
     """
 
-    generator: BoundaryGenerator
+    generator: Any
     metadata: dict[str, Any]
     path: Path
     device: str
@@ -82,9 +163,36 @@ class Generated:
         return cls(generator, metadata, path, str(chosen))
 
     @property
+    def case(self) -> Case:
+        """The case that it was trained for."""
+        return Case.from_json(self.metadata["case"])
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields that it predicts."""
-        return self.generator.spec.fields
+        fields: tuple[str, ...] = self.generator.spec.fields
+        return fields
+
+    @property
+    def takes_signals(self) -> bool:
+        """Whether it predicts the answer to any signal, not only to those of the case's kind."""
+        return bool(self.generator.spec.model == OPERATOR)
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Lowest and highest angular frequency that it was trained for."""
+        low, high = getattr(self.generator.spec, "band", self.case.parameters.omega)
+        return float(low), float(high)
+
+    @property
+    def trust(self) -> Trust | None:
+        """Its error model, if it was calibrated.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        said = self.metadata.get("trust")
+        return Trust.from_json(said) if said else None
 
     @property
     def interface(self) -> Interface:
@@ -98,22 +206,139 @@ class Generated:
             CaseError: It does not.
         """
         if interface == "impedance" and "load" not in self.fields:
-            raise CaseError(
-                f"the impedance condition needs the load on Γ, and {self.path} predicts {', '.join(self.fields)}: "
-                'train with "load" among training.fields, or use --interface dirichlet'
+            remedy = (
+                "its model predicts the zone, which has no load: use --interface dirichlet, or a model that predicts "
+                "the boundary"
+                if self._nodes() is not None
+                else 'train with "load" among training.fields, or use --interface dirichlet'
             )
+            raise CaseError(
+                f"the impedance condition needs the load on Γ, and {self.path} predicts "
+                f"{', '.join(self.fields)}: {remedy}"
+            )
+
+    def require_excitation(self, excitation: Excitation, *, extrapolate: bool = False) -> list[str]:
+        """See that it was trained for an excitation.
+
+        Args:
+            excitation: The sources.
+            extrapolate: Whether parameters and signals outside of what was trained are allowed.
+
+        Returns:
+            Warnings: what lies outside.
+
+        Raises:
+            CaseError: Something lies outside and that is not allowed; or the model knows the case's signal only.
+        """
+        case, warnings = self.case, []
+        parameters = excitation.parameters(case)
+        if parameters is None and not self.takes_signals:
+            raise CaseError(
+                f"{self.path} ({self.generator.spec.model}) knows the signal of the case only, {case.source.signal} of "
+                "some omega: leave out --signal, or train a generator of the model operator, which takes any"
+            )
+        excitation.samples(case)
+        for number, (x, y) in enumerate(excitation.sources):
+            omega = case.parameters.omega[0] if parameters is None else float(parameters[number, 0])
+            if not case.extrapolates(omega, x, y):
+                continue
+            said = (
+                f"source ({x:g}, {y:g}) lies" if parameters is None else f"omega {omega:g}, source ({x:g}, {y:g}) lie"
+            )
+            said += f" outside what {self.path} was trained for, {_box(case)}"
+            if not extrapolate:
+                raise CaseError(f"{said}: choose parameters inside, or give --extrapolate")
+            warnings.append(f"{said}: nothing is known of the error")
+        if parameters is None:
+            warnings += check_band(case, excitation, self.band, extrapolate=extrapolate)
+        return warnings + self._sparse(excitation)
+
+    def bound(self, excitation: Excitation, interface: str) -> ErrorBound:
+        """A bound of ε after the zoom with the conforming zone, or why there is none."""
+        parameters, trust = excitation.parameters(self.case), self.trust
+        if trust is None:
+            return ErrorBound(None, "the generator was not calibrated, see `submodel calibrate`")
+        if interface not in trust.models:
+            return ErrorBound(None, f"the generator was calibrated for {' and '.join(trust.models)} only")
+        if parameters is None or len(parameters) > 1:
+            return ErrorBound(None, f"it is calibrated for one source whose signal is {self.case.source.signal}")
+        if self.case.extrapolates(*map(float, parameters[0])):
+            return ErrorBound(None, "the parameters lie outside what the generator was trained for")
+        bound = float(trust.bound(parameters, interface)[0])
+        return ErrorBound(bound, f"split conformal on {trust.models[interface].num_runs} runs", trust.coverage)
+
+    def playback(self, excitation: Excitation) -> Prediction:
+        """What it predicts for an excitation, level by level; the sources' waves are added.
+
+        Raises:
+            CaseError: The model knows the case's signal only, or a signal cannot be used.
+        """
+        from networks import playback
+
+        case = self.case
+        if self.takes_signals:
+            samples = excitation.samples(case)
+            parts: list[Any] = [playback.OperatorPlayback(self.generator, excitation.points, samples, self.device)]
+        else:
+            parameters = excitation.parameters(case)
+            if parameters is None:
+                raise CaseError(f"{self.path} knows the signal of the case only, {case.source.signal}")
+            parts = [playback.HistoryPlayback(self.generator, vector, self.device) for vector in parameters]
+        return Prediction(case.time.times, self.interface, parts, self._nodes())
 
     def traces(self, parameters: NDArray[np.float64]) -> list[Trace]:
         """A trace for each parameter vector ``(sample, 3)``, from one pass of the network."""
+        from networks import playback
         from networks.predict import predict
 
-        predicted: NDArray[np.float64] = predict(self.generator, parameters, self.device).astype(np.float64)
-        case = Case.from_json(self.metadata["case"])
-        times = case.time.times
+        case = self.case
+        if self.takes_signals:
+            signals = [Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters]
+            predicted = playback.predict_operator(self.generator, parameters[:, 1:], np.array(signals), self.device)
+        else:
+            predicted = predict(self.generator, parameters, self.device)
+        nodes, interface, times = self._nodes(), self.interface, case.time.times
         return [
-            _trace(times, self.interface, {name: sample[i] for i, name in enumerate(self.fields)})
+            Prediction(times, interface, [_Whole(self.fields, sample.astype(np.float64))], nodes).trace()
             for sample in predicted
         ]
+
+    def _sparse(self, excitation: Excitation) -> list[str]:
+        """A warning for each source that is farther from those of the training than they are from each other."""
+        trust = self.trust
+        if trust is None:
+            return []
+        away, most = trust.training.distance(excitation.points), float(trust.training.spacing()[1])
+        return [
+            f"source ({x:g}, {y:g}) is {distance:.3g} away from its nearest training sources, which are {most:.3g} "
+            "from each other at most: expect a larger error"
+            for (x, y), distance in zip(excitation.sources, away, strict=True)
+            if distance > most
+        ]
+
+    def _nodes(self) -> NDArray[np.int64] | None:
+        """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""
+        if getattr(self.generator.spec, "target", "boundary") != "zone":
+            return None
+        return interface_nodes(np.asarray(self.metadata["zone_points"]), self.interface.points)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A history that is there already, (field, time, node)."""
+
+    fields: tuple[str, ...]
+    history: NDArray[np.float64]
+
+    @property
+    def num_levels(self) -> int:
+        return int(self.history.shape[1])
+
+    def block(self, start: int, stop: int) -> Block:
+        return self.history[:, start:stop]
+
+    def begin(self, start: int, stop: int) -> Callable[[], Block]:
+        return lambda: self.history[:, start:stop]
 
 
 def curve(arrays: InterfaceArrays) -> Interface:
@@ -121,10 +346,13 @@ def curve(arrays: InterfaceArrays) -> Interface:
     return Interface(arrays.points, arrays.arc, arrays.loop, arrays.weights)
 
 
-def _trace(times: NDArray[np.float64], interface: Interface, fields: dict[str, NDArray[np.float64]]) -> Trace:
-    """A trace of predicted fields; a velocity that was not predicted is the displacement's rate of change."""
-    displacement = fields["displacement"]
-    velocity = fields.get("velocity")
-    if velocity is None:
-        velocity = np.gradient(displacement, times, axis=0)
-    return Trace(times, interface, displacement, velocity, fields.get("load"))
+def _box(case: Case) -> str:
+    """The parameters that a case samples, in words."""
+    said = case.parameters
+    words = (
+        f"omega {said.omega[0]:.4g} to {said.omega[1]:.4g}, sources in {list(said.source_lower)} to "
+        f"{list(said.source_upper)}"
+    )
+    if said.exclude_lower is None or said.exclude_upper is None:
+        return words
+    return f"{words} but not in {list(said.exclude_lower)} to {list(said.exclude_upper)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from submodel.case import Case, CaseError
+from submodel.sampling import SPLITS
 from submodel.sections import BoxDomain
 
 
@@ -50,9 +51,13 @@ def of_case(case: Case) -> dict[str, Any]:
         "interface": case.interface.kind,
         "source": f"{case.source.signal}, omega in [{said.omega[0]:.4g}, {said.omega[1]:.4g}] rad/{second}, "
         f"position in {list(said.source_lower)} to {list(said.source_upper)} {length}",
-        "samples": f"{said.train} training, {said.test} test, seed {said.seed}",
+        "samples": f"{_counts(said.train, said.test, said.calibration)}, seed {said.seed}",
         "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
     }
+
+
+def _counts(train: int, test: int, calibration: int) -> str:
+    return f"{train} training, {test} test" + (f", {calibration} calibration" if calibration else "")
 
 
 def _speeds(case: Case) -> str:
@@ -66,7 +71,7 @@ def _of_dataset(path: Path) -> dict[str, Any]:
     with Dataset.open(path) as dataset:
         return {
             "case": f"{dataset.case.name} ({dataset.case.fingerprint()})",
-            "samples": f"{dataset.num_samples('train')} training, {dataset.num_samples('test')} test",
+            "samples": _counts(*(dataset.num_samples(split) for split in SPLITS)),
             "seed": dataset.plan.seed,
             "levels": f"{len(dataset.times)} up to t = {dataset.times[-1]:g} {dataset.case.units.time}",
             "nodes on the zone's boundary": len(dataset.interface.arc),
@@ -84,10 +89,43 @@ def _of_generator(path: Path) -> dict[str, Any]:
     facts["model"] = spec.model
     facts["parameters"] = f"{generator.num_parameters} ({path.stat().st_size / 1024:.0f} KiB)"
     facts["predicts"] = f"{', '.join(spec.fields)} at {spec.num_levels} levels x {spec.num_arc} nodes"
-    facts["trunk"] = "shared" if spec.shared else "one for each field"
+    facts |= of_model(spec)
     if "case" in metadata:
         case = Case.from_json(metadata["case"])
         facts["case"] = f"{case.name} ({case.fingerprint()})"
         facts["trained on"] = f"{len(metadata['parameters'])} samples of {metadata['dataset']['file']}"
         facts["training"] = f"{len(metadata['history']['train'])} epochs in {metadata['seconds']:.0f} s"
+        facts["error bound"] = _bound(metadata.get("trust"))
     return facts
+
+
+def of_model(spec: Any) -> dict[str, str]:
+    """What tells a generator of its family from others, by name.
+
+    Args:
+        spec: Specification of an operator generator or of a model of [A].
+    """
+    if spec.model != "operator":
+        facts = {"trunk": "shared" if spec.shared else "one for each field"}
+        return facts | ({"target": "the zone, boundary included"} if spec.target == "zone" else {})
+    low, high = spec.band
+    rays = {"none": "none", "direct": "the direct one", "walls": "the direct one and those from flat walls"}
+    others = max(0, len(spec.symmetries) - 1)
+    return {
+        "takes": "any signal that starts from rest, several sources",
+        "band": f"{low:.4g} to {high:.4g} rad per unit of time",
+        "frequencies": str(spec.num_frequencies),
+        "rays": rays.get(spec.rays, spec.rays),
+        "symmetries": f"{others} beside the identity" if others else "none",
+    }
+
+
+def _bound(said: dict[str, Any] | None) -> str:
+    """What was calibrated, in words."""
+    if not said:
+        return "none: run `submodel calibrate`"
+    from submodel.trust import Trust
+
+    trust = Trust.from_json(said)
+    each = ", ".join(f"{name} on {model.num_runs} runs" for name, model in trust.models.items())
+    return f"{100 * trust.coverage:g} % coverage, split conformal: {each}"

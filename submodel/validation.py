@@ -72,12 +72,18 @@ class SampleErrors:
 
 
 @dataclass(frozen=True)
-class SampleFields:
-    """Displacement of one sample, for the pictures: on Γ of shape (L, N), in the zone of shape (L, N_z)."""
+class SampleTrace:
+    """Displacement of one sample on Γ, for the pictures, each of shape (L, N)."""
 
     index: int
     trace_predicted: npt.NDArray[np.floating]
     trace_true: npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class SampleFields(SampleTrace):
+    """Displacement of one sample on Γ, and in the zone, there of shape (L, N_z)."""
+
     zoomed: npt.NDArray[np.floating]
     full: npt.NDArray[np.floating]
 
@@ -97,6 +103,25 @@ class Overview:
     points: Array
     values: Array
     triangles: npt.NDArray[np.integer] | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a calibrated generator promised: a bound of each sample's ε after the zoom.
+
+    Attributes:
+        coverage: Share of fresh samples for which the bound is to hold.
+        values: The bounds, shape (S,), in the order of the samples' numbers.
+        num_runs: Calibration runs on which the coverage rests.
+    """
+
+    coverage: float
+    values: Array
+    num_runs: int
+
+    def held(self, epsilon: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """For which of the samples the bound held."""
+        return np.asarray(epsilon) <= self.values
 
 
 @dataclass(frozen=True)
@@ -145,6 +170,7 @@ class GeneratorInfo:
         fields: The fields that it predicts.
         num_bytes: Size of its file.
         history: Losses of its training, if they were kept.
+        details: What else is to be said of it, as labels and values.
     """
 
     name: str
@@ -153,6 +179,7 @@ class GeneratorInfo:
     fields: tuple[str, ...]
     num_bytes: int | None = None
     history: TrainingHistory | None = None
+    details: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,6 +232,8 @@ class ValidationResult:
         best: Fields of the sample of the smallest error.
         worst: Fields of the sample of the largest error.
         overview: The worst sample in all of Ω, if it was run again for the picture.
+        median: Trace of the sample whose error is in the middle of all.
+        bounds: What the generator promised, if it was calibrated.
     """
 
     setting: Setting
@@ -214,6 +243,27 @@ class ValidationResult:
     best: SampleFields
     worst: SampleFields
     overview: Overview | None = None
+    median: SampleTrace | None = None
+    bounds: Bounds | None = None
+
+    def __post_init__(self) -> None:
+        if self.bounds is not None and len(self.bounds.values) != len(self.samples):
+            raise ValueError(f"{len(self.bounds.values)} bounds for {len(self.samples)} samples: give one each")
+
+    @property
+    def epsilon(self) -> Array:
+        """Time mean of ε of the displacement after the zoom of every sample, shape (S,)."""
+        return np.array([sample.epsilon for sample in self.samples])
+
+    @property
+    def median_index(self) -> int:
+        """Number of the sample whose error is in the middle; of two the larger one's."""
+        return self.samples[int(np.argsort(self.epsilon, kind="stable")[len(self.samples) // 2])].index
+
+    @property
+    def share_held(self) -> float | None:
+        """Share of the samples for which the promised bound held."""
+        return None if self.bounds is None else float(self.bounds.held(self.epsilon).mean())
 
     @property
     def num_left_out(self) -> int:
@@ -238,7 +288,7 @@ class ValidationResult:
     def to_json(self) -> dict[str, Any]:
         """What ``submodel validate --json`` writes; errors are fractions, means over the samples."""
         generator = self.setting.generator
-        return {
+        said: dict[str, Any] = {
             "samples": len(self.samples),
             "parameters": None if generator is None else generator.num_parameters,
             "interface": self.setting.interface,
@@ -246,6 +296,13 @@ class ValidationResult:
             **{stage: {name: self._summary(stage, name) for name in FIELDS} for stage in STAGES},
             "worst": {"sample": self.worst.index, "epsilon": self.sample(self.worst.index).epsilon},
         }
+        if self.bounds is not None:
+            said["bound"] = {
+                "coverage": self.bounds.coverage,
+                "held": self.share_held,
+                "mean": float(self.bounds.values.mean()),
+            }
+        return said
 
     def _summary(self, stage: Stage, name: Field) -> dict[str, float]:
         scores = self.scores(stage, name)

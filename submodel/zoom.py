@@ -1,12 +1,13 @@
-"""One zoomed run: boundary data for a parameter vector, a zone run, its fields and pictures."""
+"""One zoomed run: boundary data for an excitation, a zone run, its fields and pictures."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -16,9 +17,11 @@ from solvers.mesh import Defect
 from solvers.trace import Trace
 from solvers.zone import ZoneModel, ZoneRun
 from submodel import build, paraview, pictures
+from submodel.boundary import Prediction
 from submodel.case import Case
 from submodel.outputs import require_folder
 from submodel.scene import Scene
+from submodel.streaming import BLOCK, Overlap, StreamedBoundary
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,20 @@ class Zoomed:
         parts: Steps of the zone to one level of the boundary data.
         peak: Largest |u| in the zone over the run.
         seconds: Time of the zone run alone.
+        overlap: Where the time of predicting went, if the boundary data were streamed.
     """
 
     files: dict[str, Path]
     parts: int
     peak: float
     seconds: float
+    overlap: Overlap | None = None
 
 
 def zoom(
     case: Case,
-    trace: Callable[[], Trace],
-    parameters: NDArray[np.float64],
+    data: Callable[[], Trace | Prediction],
+    said: Mapping[str, Any],
     folder: Path,
     *,
     comm: MPI.Comm,
@@ -49,20 +54,23 @@ def zoom(
     interface: str | None = None,
     refine: int = 1,
     defect: Defect | None = None,
+    block: int | None = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Zoomed | None:
     """Run the zone and write its fields, a picture of the final state and an animation. Collective on comm.
 
     Args:
         case: The case.
-        trace: Gives the boundary data; called on the root.
-        parameters: (omega, x_s, y_s), for the record.
+        data: Gives the boundary data, recorded or predicted; called on the root.
+        said: What excites, and whatever else belongs into the record.
         folder: Where the files go; made if need be.
         comm: Communicator that shares the zone.
         boundary: Words for where the boundary data came from, for the record.
         interface: Interface condition, the case's by default.
         refine: How many cells each cell's edge is divided into.
         defect: A disc with another wave speed.
+        block: Levels of a block of predicted data, each predicted while the zone steps through the last; ``None``
+            predicts all of them first.
         progress: Called on the root with the frames of the animation done and their number.
 
     Returns:
@@ -75,10 +83,7 @@ def zoom(
     """
     require_folder(folder)
     model = build.zone_model(case, comm, interface=interface, refine=refine, defect=defect)
-    data = model.boundary_source(comm.bcast(trace() if comm.rank == 0 else None))
-    start = time.perf_counter()
-    run = model.run(data)
-    seconds = time.perf_counter() - start
+    run, seconds, overlap = _run(model, data() if comm.rank == 0 else None, block, comm)
     fields = paraview.write_fields(model, run, folder)
     displacement = model.gather(run.displacement)
     if displacement is None:
@@ -87,18 +92,34 @@ def zoom(
     peak = float(np.abs(displacement).max())
     record = {
         "case": case.name,
-        "parameters": dict(zip(("omega", "x", "y"), map(float, parameters), strict=True)),
+        **said,
         "boundary": boundary,
         "interface": model.condition,
         "alpha": model.alpha if model.condition == "impedance" else None,
         "refine": refine,
         "defect": None if defect is None else {"center": defect.center, "radius": defect.radius, "speed": defect.speed},
         "steps_per_level": model.parts,
+        "levels_per_block": block if overlap is not None else None,
         "peak_displacement": peak,
     }
     files["record"] = folder / "zoom.json"
     files["record"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return Zoomed(files, model.parts, peak, seconds)
+    return Zoomed(files, model.parts, peak, seconds, overlap)
+
+
+def _run(
+    model: ZoneModel, given: Trace | Prediction | None, block: int | None, comm: MPI.Comm
+) -> tuple[ZoneRun, float, Overlap | None]:
+    """Run the zone on what the root is given; the run, its seconds, and how streaming went. Collective on comm."""
+    if not comm.bcast(isinstance(given, Prediction) and block is not None):
+        trace = given.trace() if isinstance(given, Prediction) else given
+        data = model.boundary_source(comm.bcast(trace))
+        start = time.perf_counter()
+        return model.run(data), time.perf_counter() - start, None
+    prediction = given if isinstance(given, Prediction) else None
+    with StreamedBoundary(model, prediction, block=block or BLOCK) as streamed:
+        start = time.perf_counter()
+        return model.run(streamed), time.perf_counter() - start, streamed.overlap
 
 
 def _draw(

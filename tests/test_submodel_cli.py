@@ -138,9 +138,11 @@ def test_fields_of_a_higher_degree_keep_it(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "fields.bp").is_dir()
 
 
-def test_training_outside_the_trained_box_is_warned_of(workshop: Workshop) -> None:
+def test_parameters_outside_the_training_are_refused_or_warned_of(workshop: Workshop) -> None:
     predicted = ("--generator", workshop.generator, "--omega", 9.0, "--source", 0.6, 0.7)
-    assert "lie outside what" in done("zoom", workshop.case, *predicted, "-o", workshop.folder / "far")
+    far = ("zoom", workshop.case, *predicted, "-o", workshop.folder / "far")
+    refused(submodel(*far), "lie outside what", "--extrapolate")
+    assert "lie outside what" in done(*far, "--extrapolate")
 
 
 def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Workshop, monkeypatch: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click import Tuple
 
 from submodel.case import Case, CaseError
 from submodel.commands.options import (
@@ -18,91 +21,160 @@ from submodel.commands.options import (
 from submodel.refusals import parallel
 from submodel.sampling import Split
 
+if TYPE_CHECKING:
+    from submodel.boundary import Generated
+    from submodel.excitation import Excitation
+
 EPILOG = "Example: submodel zoom cases/demo.toml --generator demo.safetensors --omega 5 --source 0.6 0.7 -o zoomed"
+
+SourceOption = Annotated[
+    list[Any] | None,  # typer knows no list of pairs, click does
+    typer.Option(metavar="X Y", click_type=Tuple([float, float]), help="Position of a source; again for each source."),
+]
 
 
 def zoom(
     case: CaseArgument,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.")],
     generator: Annotated[Path | None, typer.Option(metavar="G", help="Generator (.safetensors).")] = None,
-    omega: Annotated[float | None, typer.Option(help="Angular frequency of the source, rad per unit of time.")] = None,
-    source: Annotated[tuple[float, float] | None, typer.Option(metavar="X Y", help="Position of the source.")] = None,
+    source: SourceOption = None,
+    signal: Annotated[
+        list[str] | None,
+        typer.Option(metavar="S", help="sine, ricker, chirp or a CSV file (t, s); the case's by default."),
+    ] = None,
+    omega: Annotated[
+        list[float] | None, typer.Option(help="Angular frequency of the source, rad per unit of time; a chirp's first.")
+    ] = None,
+    omega_end: Annotated[list[float] | None, typer.Option(help="A chirp's angular frequency at the end.")] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Run though parameters or signal lie outside the training.")
+    ] = False,
     interface: InterfaceOption = None,
     refine: Annotated[int, typer.Option(help="Divide each cell's edge into this many.")] = 1,
     defect: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(metavar="X Y R SPEED", help="A disc in the zone with another wave speed."),
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream/--no-stream", help="Predict block by block while the zone runs, or all at first.")
+    ] = True,
+    block: Annotated[int | None, typer.Option(metavar="LEVELS", help="Time levels of a block.")] = None,
     boundary: BoundaryOption = "generator",
     dataset: Annotated[Path | None, typer.Option(metavar="D", help="Dataset of a recorded trace.")] = None,
     split: SplitOption = "test",
     sample: Annotated[int | None, typer.Option(metavar="I", help="Number of the recorded sample.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Run the zone alone, for one parameter vector, and write its fields and pictures."""
+    """Run the zone alone, for one or several sources, and write its fields and pictures."""
     from solvers.mesh import Defect
     from submodel.progress import count_progress
+    from submodel.streaming import BLOCK
     from submodel.zoom import zoom as zoom_in
 
     with parallel() as comm:
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
+        bound: str | None = None
         if boundary == "recorded":
-            _require_absent("--boundary recorded replays a sample", generator=generator, omega=omega, source=source)
-            parameters, trace = _recorded(read, dataset, split, sample)
+            given = {"generator": generator, "omega": omega, "source": source, "signal": signal}
+            _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
+            said, data = _recorded(read, dataset, split, sample)
             words = f"recorded, sample {sample} of the {split} split of {dataset}"
         else:
             _require_absent("a generator predicts the boundary data", dataset=dataset, sample=sample)
-            parameters, trace = _predicted(read, generator, omega, source, interface, device, warn=comm.rank == 0)
+            if not stream and block is not None:
+                raise CaseError("--no-stream predicts all levels at first: leave out --block")
+            if generator is None or not source:
+                raise CaseError("a zoomed run needs --generator G, --omega W and --source X Y (or --boundary recorded)")
+            excitation = _excitation(read, source, signal, omega, omega_end)
+            kind = read.interface.kind if interface is None else interface
+            generated = _generated(read, generator, excitation, kind, device, extrapolate, warn=comm.rank == 0)
+            said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
+            data = partial(generated.playback, excitation)
             words = f"predicted by {generator}"
         with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
             zoomed = zoom_in(
                 read,
-                trace,
-                parameters,
+                data,
+                said,
                 output,
                 comm=comm,
                 boundary=words,
                 interface=interface,
                 refine=refine,
                 defect=disc,
+                block=(block if block is not None else BLOCK) if stream else None,
                 progress=progress,
             )
-    if zoomed is not None:
-        each = "one step" if zoomed.parts == 1 else f"{zoomed.parts} steps"
-        typer.echo(f"zone run in {1e3 * zoomed.seconds:.1f} ms ({each} a level), largest |u| {zoomed.peak:.4g}")
-        for what, path in zoomed.files.items():
-            typer.echo(f"  {what}: {path}")
+    if zoomed is None:
+        return
+    each = "one step" if zoomed.parts == 1 else f"{zoomed.parts} steps"
+    typer.echo(f"zone run in {1e3 * zoomed.seconds:.1f} ms ({each} a level), largest |u| {zoomed.peak:.4g}")
+    if zoomed.overlap is not None:
+        worked, overlapped = 1e3 * zoomed.overlap.worked, 1e3 * zoomed.overlap.overlapped
+        typer.echo(
+            f"boundary data in {zoomed.overlap.num_blocks} blocks: {worked:.1f} ms, {overlapped:.1f} ms of them "
+            "while the zone ran"
+        )
+    if bound is not None:
+        typer.echo(bound)
+    for what, path in zoomed.files.items():
+        typer.echo(f"  {what}: {path}")
 
 
-def _predicted(
+def _excitation(
     case: Case,
-    generator: Path | None,
-    omega: float | None,
-    source: tuple[float, float] | None,
-    interface: str | None,
+    source: list[Any],
+    signal: list[str] | None,
+    omega: list[float] | None,
+    omega_end: list[float] | None,
+) -> Excitation:
+    from submodel.excitation import read_excitation
+
+    return read_excitation(case, source, signal or (), omega or (), omega_end or ())
+
+
+def _generated(
+    case: Case,
+    path: Path,
+    excitation: Excitation,
+    interface: str,
     device: str,
+    extrapolate: bool,
     *,
     warn: bool,
-) -> tuple[Any, Any]:
-    """Parameters, and a call that predicts their trace; everything is checked first."""
-    import numpy as np
-
-    if generator is None or omega is None or source is None:
-        raise CaseError("a zoomed run needs --generator G, --omega W and --source X Y (or --boundary recorded)")
+) -> Generated:
+    """The generator, once it is seen that it serves; what it was not trained for is warned of."""
     from submodel.boundary import Generated
 
-    case.check_parameters(omega, *source)
-    generated: Generated = Generated.load(generator, case, device)
-    generated.require(case.interface.kind if interface is None else interface)
-    if warn and case.extrapolates(omega, *source):
-        typer.echo(f"warning: omega {omega:g}, source {source} lie outside what {generator} was trained for", err=True)
-    parameters = np.array([omega, *source])
-    return parameters, lambda: generated.traces(parameters[None])[0]
+    generated: Generated = Generated.load(path, case, device)
+    generated.require(interface)
+    for warning in generated.require_excitation(excitation, extrapolate=extrapolate):
+        if warn:
+            typer.echo(f"warning: {warning}", err=True)
+    return generated
 
 
-def _recorded(case: Case, dataset: Path | None, split: Split, sample: int | None) -> tuple[Any, Any]:
-    """Parameters of a recorded sample, and a call that reads its trace; everything is checked first."""
+def _told(
+    case: Case, generated: Generated, excitation: Excitation, interface: str, *, refined: bool, changed: bool
+) -> tuple[dict[str, Any], str]:
+    """What the record says of an excitation, and what the terminal says of the error's bound."""
+    said: dict[str, Any] = {"sources": excitation.words()}
+    parameters = excitation.parameters(case)
+    if parameters is not None and len(parameters) == 1:
+        said["parameters"] = dict(zip(("omega", "x", "y"), map(float, parameters[0]), strict=True))
+    if changed:
+        return said | {"bound": None}, "no bound for epsilon: it is calibrated without a defect"
+    bound = generated.bound(excitation, interface)
+    said["bound"] = None if bound.value is None else {"epsilon": bound.value, "coverage": bound.coverage}
+    note = " for the zone without --refine" if refined and bound.value is not None else ""
+    return said, bound.words() + note
+
+
+def _recorded(
+    case: Case, dataset: Path | None, split: Split, sample: int | None
+) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """What the record says of a recorded sample, and a call that gives its trace; everything is checked first."""
     from submodel.boundary import Recorded
     from submodel.dataset import Dataset
 
@@ -111,10 +183,11 @@ def _recorded(case: Case, dataset: Path | None, split: Split, sample: int | None
     with Dataset.open(dataset) as data:
         data.require_case(case)
         trace = Recorded(data, split).trace(sample)
-        return data.parameters(split)[sample], lambda: trace
+        parameters = map(float, data.parameters(split)[sample])
+        return {"parameters": dict(zip(("omega", "x", "y"), parameters, strict=True))}, lambda: trace
 
 
 def _require_absent(because: str, **options: object) -> None:
-    given = [f"--{name}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if given:
         raise CaseError(f"{because}: leave out {', '.join(given)}")

@@ -1,0 +1,238 @@
+"""How far a generator can be trusted: the parameters it was trained on, and a bound of its error after the zoom.
+
+The error model says what size of error to expect at a parameter vector; split conformal calibration turns it into a
+bound: runs are split in two, the model of log eps is fitted on the first part, and on the second the quotients of true
+and expected error are sorted. For a fresh sample drawn like the calibration runs, the bound
+``expected * quotient[k]``, ``k = ceil((n + 1) coverage)`` of n, holds with at least the probability asked for, whatever
+the generator and however poor the error model. Source: Papadopoulos, Proedrou, Vovk, Gammerman 2002; Lei, G'Sell,
+Rinaldo, Tibshirani, Wasserman 2018, J. Am. Stat. Assoc. 113, 2.2 and 5.2 (locally weighted residuals).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+Array = NDArray[np.float64]
+
+COVERAGE = 0.9
+FITTED = 0.3
+"""Share of the calibration runs that the error model is fitted on; the rest decides the coverage, whose spread over
+calibrations goes with one over the root of their number."""
+
+RIDGE = 0.3
+"""Weight of the penalty on the error model's coefficients, in runs."""
+
+FEWEST = 4
+"""Calibration runs that are needed at least."""
+
+NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where the training samples lie, and Γ, from which distances are counted.
+
+    Args:
+        omega: Lowest and highest angular frequency of the training.
+        sources: Sources of the training, shape (sample, 2); where a symmetry is used, their images too.
+        interface: Nodes of Γ, shape (arc, 2).
+    """
+
+    omega: tuple[float, float]
+    sources: Array
+    interface: Array
+
+    def box(self) -> tuple[Array, Array]:
+        """Lowest and highest (omega, x_s, y_s) of the training."""
+        low, high = self.sources.min(axis=0), self.sources.max(axis=0)
+        return np.array([self.omega[0], *low]), np.array([self.omega[1], *high])
+
+    def distance(self, sources: ArrayLike, *, excluded: bool = False) -> Array:
+        """Mean distance to the nearest training sources, shape (sample,): large where these are sparse.
+
+        Args:
+            sources: Shape (sample, 2).
+            excluded: Whether the sources are of the training, so that each leaves itself out.
+        """
+        num = min(NEIGHBOURS, len(self.sources) - int(excluded))
+        distances, _ = cKDTree(self.sources).query(np.asarray(sources), k=list(range(1, num + 1 + int(excluded))))
+        return np.asarray(distances[:, int(excluded) :].mean(axis=1))
+
+    def spacing(self) -> Array:
+        """Median and largest distance between neighbouring training sources."""
+        if len(self.sources) < 2:
+            return np.full(2, np.inf)
+        distances = self.distance(self.sources, excluded=True)
+        return np.array([np.median(distances), distances.max()])
+
+    def features(self, parameters: ArrayLike) -> Array:
+        """What the error may depend on, shape (sample, feature).
+
+        Frequency, its square, distance of the source to Γ (logarithm) and to the nearest training sources, and that
+        distance times the frequency: in wavelengths.
+        """
+        omega, x, y = np.asarray(parameters, dtype=np.float64).T
+        sources = np.column_stack([x, y])
+        to_zone, _ = cKDTree(self.interface).query(sources)
+        scale = 0.5 * sum(self.omega)
+        gap = self.distance(sources)
+        return np.column_stack([omega / scale, (omega / scale) ** 2, np.log(to_zone), gap, omega / scale * gap])
+
+
+@dataclass(frozen=True)
+class ErrorModel:
+    """Expected error as a function of the parameters, and the sorted quotients of true and expected errors.
+
+    Args:
+        centre: Mean of each feature over the runs of the fit.
+        scale: Their standard deviations.
+        coefficients: Of log eps, the constant first.
+        quotients: Of the other runs, ascending.
+    """
+
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    quotients: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, features: Array, epsilon: Array, *, seed: int = 0) -> Self:
+        """Split the runs at random, fit log eps on one part by ridge regression, take quotients on the other.
+
+        Raises:
+            ValueError: Too few runs, or an error that is not positive and finite.
+        """
+        if len(epsilon) < FEWEST:
+            raise ValueError(f"{len(epsilon)} calibration runs are too few: generate {FEWEST} at least, 100 for 90 %")
+        if not (np.isfinite(epsilon).all() and (epsilon > 0.0).all()):
+            raise ValueError("an error of a calibration run is zero or not finite: nothing can be calibrated on it")
+        order = np.random.default_rng(seed).permutation(len(epsilon))
+        num_fitted = max(1, round(FITTED * len(epsilon)))
+        fitted, rest = order[:num_fitted], order[num_fitted:]
+        centre = features[fitted].mean(axis=0)
+        scale = np.maximum(features[fitted].std(axis=0), 1e-12 + 1e-6 * np.abs(centre))
+        scores = (features[fitted] - centre) / scale
+        logarithm = np.log(epsilon[fitted])
+        normal = scores.T @ scores + RIDGE * num_fitted**0.5 * np.eye(scores.shape[1])
+        slopes = np.linalg.solve(normal, scores.T @ (logarithm - logarithm.mean()))
+        coefficients = np.concatenate([[logarithm.mean()], slopes])
+        model = cls(_plain(centre), _plain(scale), _plain(coefficients), ())
+        quotients = np.sort(epsilon[rest] / model.expected(features[rest]))
+        return cls(model.centre, model.scale, model.coefficients, _plain(quotients))
+
+    @property
+    def num_runs(self) -> int:
+        """Runs on which the coverage rests."""
+        return len(self.quotients)
+
+    def expected(self, features: Array) -> Array:
+        """Expected error, shape (sample,); beyond the features of the fit it stays as at three deviations."""
+        scores = np.clip((features - np.array(self.centre)) / np.array(self.scale), -3.0, 3.0)
+        return np.asarray(np.exp(self.coefficients[0] + scores @ np.array(self.coefficients[1:])))
+
+    def factor(self, coverage: float) -> float:
+        """What the expected error is multiplied with to hold with a coverage.
+
+        Raises:
+            ValueError: The coverage is not between 0 and 1, or needs more runs.
+        """
+        if not 0.0 < coverage < 1.0:
+            raise ValueError(f"the coverage must lie between 0 and 1, got {coverage:g}")
+        rank = math.ceil((self.num_runs + 1) * coverage - 1e-9)
+        if rank > self.num_runs:
+            needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
+            raise ValueError(
+                f"a coverage of {100 * coverage:g} % needs {needed} calibration runs beside those of the fit, "
+                f"there are {self.num_runs}: generate more, or ask for less"
+            )
+        return self.quotients[max(rank, 1) - 1]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a generator's file says of its training and its errors.
+
+    Args:
+        training: Where the training samples lie.
+        models: Error model of each interface condition that was calibrated.
+        coverage: Of the bounds where no other is asked for.
+    """
+
+    training: Training
+    models: dict[str, ErrorModel]
+    coverage: float = COVERAGE
+
+    @classmethod
+    def calibrate(
+        cls, training: Training, parameters: ArrayLike, epsilon: dict[str, ArrayLike], *, coverage: float = COVERAGE
+    ) -> Self:
+        """Trust from runs with known errors.
+
+        Args:
+            training: Where the training samples lie.
+            parameters: Of the calibration runs, shape (sample, 3).
+            epsilon: ε after the zoom by interface condition, each of shape (sample,).
+            coverage: Of the bounds.
+
+        Raises:
+            ValueError: As `ErrorModel.fit`; or the runs are too few for the coverage.
+        """
+        features = training.features(parameters)
+        models = {name: ErrorModel.fit(features, np.asarray(errors)) for name, errors in epsilon.items()}
+        for model in models.values():
+            model.factor(coverage)
+        return cls(training, models, coverage)
+
+    def bound(self, parameters: ArrayLike, interface: str, coverage: float | None = None) -> Array:
+        """A bound of ε after the zoom for each parameter vector, (sample, 3) to (sample,).
+
+        Raises:
+            ValueError: The interface condition was not calibrated, or as `ErrorModel.factor`.
+        """
+        if interface not in self.models:
+            known = ", ".join(self.models) or "none"
+            raise ValueError(f"no bound was calibrated for the interface condition {interface}, only for {known}")
+        model = self.models[interface]
+        factor = model.factor(self.coverage if coverage is None else coverage)
+        return factor * model.expected(self.training.features(parameters))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the metadata of a generator."""
+        return {
+            "coverage": self.coverage,
+            "omega": list(self.training.omega),
+            "sources": self.training.sources.tolist(),
+            "interface": self.training.interface.tolist(),
+            "spacing": self.training.spacing().tolist(),
+            "models": {name: asdict(model) for name, model in self.models.items()},
+        }
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: The values are not those of `to_json`.
+        """
+        try:
+            low, high = said["omega"]
+            training = Training((low, high), np.array(said["sources"]), np.array(said["interface"]))
+            models = {
+                name: ErrorModel(**{key: tuple(values) for key, values in model.items()})
+                for name, model in said["models"].items()
+            }
+            return cls(training, models, float(said["coverage"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"the error model of this generator cannot be read ({error}): calibrate it again"
+            ) from error
+
+
+def _plain(values: Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

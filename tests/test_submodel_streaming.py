@@ -1,0 +1,201 @@
+"""Boundary data streamed block by block: the numbers of one shot, on any number of ranks, and a clean end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from numpy.typing import NDArray
+from solver_problems import NEWMARK, P1, box, generate_plate, plate, run_full, time_grid
+
+from solvers.full import FullModel
+from solvers.mesh import Domain, refined, zone_submesh
+from solvers.operators import Discretization
+from solvers.time import TimeGrid
+from solvers.trace import Trace
+from solvers.zone import ZoneModel, ZoneRun
+from submodel.boundary import Prediction
+from submodel.streaming import StreamedBoundary
+
+EXACT = 1e-12  # of the largest value; the arithmetic is that of one shot, in another order
+
+
+@dataclass
+class Player:
+    """Plays a trace; keeps which levels it was asked for, and in which thread."""
+
+    trace: Trace
+    fields: tuple[str, ...] = ("displacement", "velocity", "load")
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    delay: float = 0.0
+    fails_at: int | None = None
+    error: Exception = field(default_factory=lambda: ValueError("the network gave up"))
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.trace.times)
+
+    def block(self, start: int, stop: int) -> NDArray[np.float64]:
+        return self.begin(start, stop)()
+
+    def begin(self, start: int, stop: int) -> Callable[[], NDArray[np.float64]]:
+        self.asked.append((start, stop))
+        self.threads.add(threading.current_thread().name)
+        time.sleep(self.delay)
+        if self.fails_at is not None and stop > self.fails_at:
+            raise self.error
+        found = np.array([getattr(self.trace, name)[start:stop] for name in self.fields])
+        return lambda: found
+
+
+def prediction(player: Player) -> Prediction:
+    return Prediction(player.trace.times, player.trace.interface, [player])
+
+
+def streamed(zone: ZoneModel, player: Player, block: int) -> tuple[ZoneRun, StreamedBoundary]:
+    """A run fed block by block; only the root holds the data."""
+    on_root = zone.zone.mesh.comm.rank == 0
+    with StreamedBoundary(zone, prediction(player) if on_root else None, block=block) as data:
+        return zone.run(data), data
+
+
+def one_shot(zone: ZoneModel, player: Player) -> ZoneRun:
+    return zone.run(prediction(player).trace())
+
+
+def require_same(run: ZoneRun, other: ZoneRun) -> None:
+    for name in ("displacement", "velocity"):
+        mine, theirs = getattr(run, name), getattr(other, name)
+        scale = np.abs(theirs).max(initial=1e-300)
+        np.testing.assert_allclose(mine, theirs, rtol=0.0, atol=EXACT * scale)
+
+
+def problem(comm: MPI.Comm, how: Discretization) -> tuple[Domain, Trace]:
+    domain = box(comm, how)
+    trace, _ = run_full(FullModel(domain, how, time_grid(how)), fields=False)
+    return domain, trace
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("block", [1, 7, 20, 41, 1000])
+@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
+def test_a_streamed_run_has_the_numbers_of_one_shot(
+    how: Discretization, interface: str, block: int, comm: MPI.Comm
+) -> None:
+    domain, trace = problem(comm, how)
+    zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
+    run, data = streamed(zone, Player(trace), block)
+    require_same(run, one_shot(zone, Player(trace)))
+    if comm.rank == 0:
+        assert data.overlap.num_blocks == -(-41 // block)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("block", [5, 32, 64])
+@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
+def test_so_has_one_on_a_refined_zone_with_divided_steps(interface: str, block: int, comm: MPI.Comm) -> None:
+    """The trace has more levels than the splines reach, so that what lies far away is left out indeed."""
+    domain = box(comm, P1)
+    grid = TimeGrid(6.0, 161)
+    trace, _ = run_full(FullModel(domain, P1, grid), fields=False)
+    zone = ZoneModel(refined(zone_submesh(domain), 4), P1, grid, interface=interface)
+    assert zone.parts > 1
+    player = Player(trace)
+    run, _ = streamed(zone, player, block)
+    require_same(run, one_shot(zone, Player(trace)))
+    if comm.rank == 0:
+        assert player.asked[0][1] < grid.num_levels
+        assert all(stop == start for (_, stop), (start, _) in zip(player.asked[:-1], player.asked[1:], strict=True))
+
+
+@pytest.mark.mpi
+def test_so_has_one_on_a_foreign_zone_of_an_unstructured_mesh(comm: MPI.Comm, shared_path: Path) -> None:
+    domain = plate(comm, generate_plate(comm, shared_path, size=0.15, quads=False))
+    grid = TimeGrid(1.0, 101)
+    trace, _ = run_full(FullModel(domain, P1, grid), fields=False)
+    zone = ZoneModel(refined(zone_submesh(domain), 2), P1, grid, interface="impedance")
+    run, _ = streamed(zone, Player(trace), 16)
+    require_same(run, one_shot(zone, Player(trace)))
+
+
+@pytest.mark.parametrize("block", [1, 9])
+def test_a_velocity_that_is_not_predicted_is_the_same_rate_of_change(block: int) -> None:
+    domain, trace = problem(MPI.COMM_SELF, P1)
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="dirichlet")
+    run, _ = streamed(zone, Player(trace, ("displacement",)), block)
+    require_same(run, one_shot(zone, Player(trace, ("displacement",))))
+
+
+def test_blocks_are_made_in_a_thread_while_the_zone_steps() -> None:
+    domain, trace = problem(MPI.COMM_SELF, P1)
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1))
+    player = Player(trace, delay=0.01)
+    with StreamedBoundary(zone, prediction(player), block=10) as data:
+        for n in range(41):
+            data.datum(n)
+            time.sleep(0.002)  # ten steps take longer than a block
+    assert player.threads == {"boundary_0"}
+    assert data.overlap.worked > 4 * 0.01
+    assert data.overlap.overlapped > 2.5 * 0.01  # all but the first block
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("boundary")]
+
+
+def test_data_can_be_run_again() -> None:
+    domain, trace = problem(MPI.COMM_SELF, P1)
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1))
+    with StreamedBoundary(zone, prediction(Player(trace)), block=10) as data:
+        first, second = zone.run(data), zone.run(data)
+    assert np.array_equal(first.displacement, second.displacement)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("error", [ValueError("the network gave up"), OSError("the network gave up")])
+@pytest.mark.parametrize("fails_at", [0, 25])
+def test_what_fails_in_the_thread_is_raised_where_the_zone_steps(
+    fails_at: int, error: Exception, comm: MPI.Comm
+) -> None:
+    domain, trace = problem(comm, P1)
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1))
+    kinds = ValueError if isinstance(error, ValueError) else (OSError, RuntimeError)
+    with pytest.raises(kinds, match="the network gave up"):
+        streamed(zone, Player(trace, fails_at=fails_at, error=error), 10)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("boundary")]
+
+
+@pytest.mark.mpi
+def test_a_divergence_is_noticed_though_the_largest_value_is_not_known_yet(comm: MPI.Comm) -> None:
+    from solvers.stepping import DivergenceError
+
+    domain, trace = problem(comm, P1)
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")
+    broken = trace.load.copy() if trace.load is not None else np.empty(0)
+    broken[25:] = np.nan
+    player = Player(Trace(trace.times, trace.interface, trace.displacement, trace.velocity, broken))
+    with pytest.raises(DivergenceError, match="the run diverged"):
+        streamed(zone, player, 10)
+
+
+@pytest.mark.mpi
+def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
+    domain, trace = problem(comm, P1)
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")
+    with pytest.raises(ValueError, match="a block holds one level at least, got 0"):
+        streamed(zone, Player(trace), 0)
+    short = Trace(trace.times[:20], trace.interface, trace.displacement[:20], trace.velocity[:20])
+    with pytest.raises(ValueError, match="the prediction has 20 levels up to t = .*, the zone expects 41"):
+        streamed(zone, Player(short), 10)
+    with pytest.raises(RuntimeError, match="the root was given none"):
+        zone.run(StreamedBoundary(zone, None))
+    with pytest.raises(ValueError, match="needs the load r"):
+        streamed(zone, Player(trace, ("displacement", "velocity")), 10)
