@@ -22,6 +22,9 @@ OPERATOR_FIELDS = ("displacement", "velocity", "load")
 ONSET = 1e-6
 """Largest s(0) that counts as 0, relative to the signal's maximum."""
 
+LARGEST = 2**23
+"""Numbers of the largest matrix of one pass."""
+
 
 class Playback(Protocol):
     """Fields on Gamma, level by level.
@@ -187,7 +190,7 @@ def predict_operator(
         sources: (sample, 2), or (sample, source, 2) where several sources of a sample add up.
         signals: (sample, time + 1), or (sample, source, time + 1).
         device: where to run.
-        batch_size: samples of one pass.
+        batch_size: samples of one pass, at most; fewer where histories are long.
 
     Returns:
         float32 (sample, field, time, arc), the fields of `OPERATOR_FIELDS`.
@@ -199,6 +202,7 @@ def predict_operator(
     if positions.ndim == 2 and samples.ndim == 2:
         positions, samples = positions[:, None], samples[:, None]
     positions, samples = _checked(generator, positions, samples)
+    batch_size = max(1, min(batch_size, LARGEST // (samples.shape[1] * samples.shape[2] ** 2)))
     out = []
     for start in range(0, len(positions), batch_size):
         each = slice(start, start + batch_size)
@@ -234,14 +238,14 @@ def _mixtures(
     spec = generator.spec
     num_samples, num_sources = signals.shape[:2]
     basis = generator.basis.detach().cpu().to(torch.float64).numpy()
-    causal = toeplitz(LowPass(spec.rate, spec.dt).inverse(signals, -1))
-    rows = causal @ basis
+    drives = LowPass(spec.rate, spec.dt).inverse(signals, -1)
+    rows = np.stack([[toeplitz(drive) @ basis for drive in sample] for sample in drives])
     with torch.inference_mode():
         where = torch.as_tensor(sources.reshape(-1, 2), dtype=generator.basis.dtype, device=device)
         parts = generator.amplitudes(where).to(torch.float64)
         known = generator.direct(where)
         if known is not None:  # a basis of its own: one column a level
-            rows = np.concatenate((rows, causal), -1)
+            rows = np.concatenate((rows, toeplitz(drives)), -1)
             parts = torch.cat((parts, known.to(torch.float64)), 2)
         num_columns, num_arc = parts.shape[-2:]
         parts = parts.view(num_samples, num_sources, 2, num_columns, num_arc).transpose(1, 2)
