@@ -11,6 +11,7 @@ Rinaldo, Tibshirani, Wasserman 2018, J. Am. Stat. Assoc. 113, 2.2 and 5.2 (local
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -170,7 +171,7 @@ class Trust:
 
     @classmethod
     def calibrate(
-        cls, training: Training, parameters: ArrayLike, epsilon: dict[str, ArrayLike], *, coverage: float = COVERAGE
+        cls, training: Training, parameters: ArrayLike, epsilon: Mapping[str, ArrayLike], *, coverage: float = COVERAGE
     ) -> Self:
         """Trust from runs with known errors.
 

@@ -360,6 +360,11 @@ class ValidationAccumulator:
             self._worst = fields if is_worst else self._worst
         return sample
 
+    @property
+    def epsilon(self) -> Array:
+        """Time mean of ε of the displacement after the zoom of every sample so far, in the order of their numbers."""
+        return np.array([self._samples[index].epsilon for index in sorted(self._samples)])
+
     def result(self, setting: Setting, scene: Scene, times: npt.ArrayLike) -> ValidationResult:
         """The validation of the samples added so far.
 

@@ -1,0 +1,85 @@
+"""A stand-in for an operator generator: it knows the responses of some sources exactly, from full runs of each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from networks.response import LowPass, impulse_responses
+from submodel import build
+from submodel.boundary import Generated
+from submodel.case import Case
+
+OMEGA = 2.5
+RATE = 15.0
+
+
+class ExactGenerator:
+    """Responses of the sources that it was given, each a little wrong where that is asked for.
+
+    Args:
+        sources: (source, 2).
+        responses: (source, 2, time + 1, arc), low-passed, of displacement and load.
+        dt: Time step.
+        band: Angular frequencies that it claims to know.
+    """
+
+    num_parameters = 1234
+
+    def __init__(self, sources: np.ndarray, responses: np.ndarray, dt: float, band: tuple[float, float]) -> None:
+        self._sources, self._responses = sources, torch.from_numpy(responses)
+        num_levels, num_arc = responses.shape[2] - 1, responses.shape[3]
+        self.basis = torch.zeros((num_levels + 1, 1), dtype=torch.float64)
+        self.spec = SimpleNamespace(
+            model="operator",
+            fields=("displacement", "velocity", "load"),
+            num_levels=num_levels,
+            num_arc=num_arc,
+            dt=dt,
+            rate=RATE,
+            band=band,
+            num_frequencies=1,
+            rays="direct",
+            symmetries=(((np.eye(2)), np.zeros(2), np.arange(num_arc)),),
+        )
+
+    def amplitudes(self, sources: torch.Tensor) -> torch.Tensor:
+        """Nothing beside what `direct` gives."""
+        return torch.zeros((len(sources), 2, 1, self._responses.shape[-1]), dtype=torch.float64)
+
+    def direct(self, sources: torch.Tensor) -> torch.Tensor:
+        """(source, 2, time + 1, arc)."""
+        distance = np.linalg.norm(sources.numpy()[:, None] - self._sources, axis=-1)
+        assert distance.min(axis=1).max() < 1e-9, "the stand-in knows some sources only"
+        return self._responses[distance.argmin(axis=1)]
+
+
+def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> Generated:
+    """A generator that knows these sources, (source, 2), each wrong by a factor of 1 + error. Local."""
+    model, time = build.full_model(case, MPI.COMM_SELF), case.time
+    runs = [model.run(build.point_source(case, OMEGA, *source), fields=False) for source in sources]
+    traces = [run.trace for run in runs if run is not None]
+    fields = [np.array([getattr(trace, name) for trace in traces]) for name in ("displacement", "velocity", "load")]
+    omegas = np.full(len(sources), OMEGA)
+    y = np.stack(
+        impulse_responses(fields[0], fields[1], fields[2], None, time.dt, LowPass(RATE, time.dt), omegas), axis=1
+    )
+    y = (
+        np.concatenate([y, np.zeros_like(y[:, :, :1])], axis=2)
+        * (1.0 + np.broadcast_to(errors, len(sources)))[:, None, None, None]
+    )
+    metadata: dict[str, Any] = {
+        "case": case.to_json(),
+        "interface": {name: values.tolist() for name, values in asdict(model.interface).items()},
+        "dataset": {"file": "exact.h5", "key": "0"},
+        "parameters": np.column_stack([omegas, sources]).tolist(),
+        "history": {"train": [1.0], "validation": []},
+        "seconds": 1.0,
+    }
+    return Generated(ExactGenerator(sources, y, time.dt, case.parameters.omega), metadata, Path(__file__), "cpu")
