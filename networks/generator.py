@@ -1,28 +1,21 @@
-"""The boundary generators of [A], built from one specification.
+"""The generators of [A], built from one specification.
 
-A generator maps a parameter vector to fields on the closed curve Gamma over the whole history, as an image of
-(field, time, arc). Its trunk is a small fully connected stem followed by convolutions on grids that double
-from stage to stage; its heads, one a field, bring the last grid to the levels and nodes wanted.
+A generator maps a parameter vector to fields over time and nodes: those of the closed curve Gamma (boundary) or of
+the whole zone. Its trunk or trunks make features, its heads, one a field, make the fields.
 
 Source: Boukraichi et al., "A priori compression of convolutional neural networks for wave simulators", [A]
 section 4 (eq. 20: shared layers) and 6 (the grid of models).
 """
 
-import math
-from typing import cast
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from networks.layers import DecomposedConv, DenseConv
-from networks.resample import Resample
 from networks.scaler import InputScaler, TargetScaler
 from networks.spec import GeneratorSpec
-
-ARC_AXIS = 1
-"""Axes of the image are (time, arc); arc is closed."""
+from networks.trunks import ConvHead, ConvTrunk, FullHead, FullTrunk, Monomials, SampledTime
 
 
 def closed_loop_size(loop: np.ndarray) -> int:
@@ -43,121 +36,83 @@ def closed_loop_size(loop: np.ndarray) -> int:
     return len(loop)
 
 
-class Block(nn.Module):
-    """Convolution, batch normalisation if wanted, activation; a residual sum where channels agree."""
-
-    def __init__(self, spec: GeneratorSpec, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = _convolution(spec, in_channels, out_channels, bias=not spec.batch_norm)
-        self.norm = nn.BatchNorm2d(out_channels) if spec.batch_norm else nn.Identity()
-        self.residual = in_channels == out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, in_channels, time, arc) to (batch, out_channels, time, arc)."""
-        y = functional.gelu(self.norm(self.conv(x)))
-        return x + y if self.residual else y
-
-
-class Monomials(nn.Module):
-    """The parameters and their products of two: fields bend with the parameters, and few samples show how."""
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """Map (batch, n) to (batch, n + n (n + 1) / 2)."""
-        rows, columns = torch.triu_indices(scores.shape[1], scores.shape[1], device=scores.device)
-        return torch.cat((scores, scores[:, rows] * scores[:, columns] / 2), 1)
-
-
-class Trunk(nn.Module):
-    """From standardised parameters to features on the last grid ([A] eq. 20: N_s)."""
-
-    def __init__(self, spec: GeneratorSpec) -> None:
-        super().__init__()
-        self.first = (spec.widths[0], *spec.coarse)
-        num_features = spec.num_parameters * (spec.num_parameters + 3) // 2
-        self.stem = nn.Sequential(
-            Monomials(),
-            nn.Linear(num_features, spec.stem),
-            nn.Tanh(),
-            nn.Linear(spec.stem, math.prod(self.first)),
-        )
-        self.stages = nn.ModuleList()
-        channels = self.first[0]
-        for width in spec.widths:
-            blocks = [Block(spec, channels if i == 0 else width, width) for i in range(spec.depth)]
-            self.stages.append(nn.Sequential(*blocks))
-            channels = width
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """Map (batch, parameter) to (batch, channel, time, arc) on the last grid."""
-        channels, num_time, num_arc = self.first
-        x = self.stem(scores).view(-1, num_time, num_arc, channels).permute(0, 3, 1, 2)  # channels_last
-        for number, stage in enumerate(self.stages):
-            x = stage(functional.interpolate(x, scale_factor=2.0, mode="nearest") if number else x)
-        return cast(Tensor, x)
-
-
-class Head(nn.Module):
-    """From features to one field on Gamma ([A] eq. 20: N_d, N_v)."""
-
-    def __init__(self, spec: GeneratorSpec) -> None:
-        super().__init__()
-        self.conv = _convolution(spec, spec.widths[-1], 1, bias=True)
-        factor = 2 ** (len(spec.widths) - 1)
-        grid = (spec.coarse[0] * factor, spec.coarse[1] * factor)
-        self.resample = Resample(grid, (spec.num_levels, spec.num_arc))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (batch, channel, coarse time, coarse arc) to (batch, time, arc)."""
-        return cast(Tensor, self.resample(self.conv(features)[:, 0]))
-
-
 class BoundaryGenerator(nn.Module):
-    """Parameters to fields on Gamma, in physical units; scalers are buffers.
+    """Parameters to fields on the nodes of Gamma or of the zone, in physical units; scalers are buffers.
 
     Args:
         spec: what to build.
-
-    Raises:
-        ValueError: a point of the grid that is not built.
     """
 
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
-        self.model = spec.model  # raises where no model stands
+        self.model = spec.model
         self.spec = spec
         self.input_scaler = InputScaler(spec.num_parameters)
         self.target_scaler = TargetScaler(len(spec.fields), spec.num_levels, spec.num_arc)
-        self.trunks = nn.ModuleList(Trunk(spec) for _ in (spec.fields[:1] if spec.shared else spec.fields))
-        self.heads = nn.ModuleList(Head(spec) for _ in spec.fields)
+        self.monomials = Monomials()
+        self.sampled_time = SampledTime(spec.num_levels, spec.time_features) if spec.time == "sampled" else None
+        trunk, head = (FullTrunk, FullHead) if spec.space == "global" else (ConvTrunk, ConvHead)
+        self.trunks = nn.ModuleList(trunk(spec) for _ in (spec.fields[:1] if spec.shared else spec.fields))
+        self.heads = nn.ModuleList(head(spec) for _ in spec.fields)
 
     @property
     def num_parameters(self) -> int:
         """Trainable numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
-    def standardised(self, parameters: Tensor) -> Tensor:
-        """Map physical parameters (batch, parameter) to standard scores (batch, field, time, arc)."""
-        scores = self.input_scaler(parameters)
-        features = [trunk(scores) for trunk in self.trunks]
-        fields = [head(features[0 if self.spec.shared else i]) for i, head in enumerate(self.heads)]
-        return torch.stack(fields, 1)
+    def standardised(
+        self, parameters: Tensor, levels: Tensor | None = None, fields: Sequence[int] | None = None
+    ) -> Tensor:
+        """Standard scores of the fields.
 
-    def forward(self, parameters: Tensor) -> Tensor:
-        """Map physical parameters (batch, parameter) to physical fields (batch, field, time, arc)."""
-        return self.target_scaler.inverse(self.standardised(parameters))
+        A model whose time is sampled evaluates the levels asked for only; any other makes the whole history first.
+
+        Args:
+            parameters: (batch, parameter), physical.
+            levels: integer (level,), or (batch, level) for levels of each entry's own; None for all.
+            fields: numbers of the fields wanted; None for all.
+
+        Returns:
+            (batch, field, level, node).
+        """
+        scores = self.monomials(self.input_scaler(parameters))
+        wanted = range(len(self.heads)) if fields is None else fields
+        if self.sampled_time is None:
+            whole = self._fields(scores, wanted)
+            return whole if levels is None else _at_levels(whole, levels)
+        if levels is None:
+            levels = torch.arange(self.spec.num_levels, device=parameters.device)
+        num_entries, num_levels = len(parameters), levels.shape[-1]
+        times = self.sampled_time(levels.reshape(-1))
+        if levels.ndim == 1:
+            times = times.repeat(num_entries, 1)
+        found = self._fields(torch.cat((scores.repeat_interleave(num_levels, 0), times), 1), wanted)
+        return found.view(num_entries, num_levels, len(wanted), self.spec.num_arc).transpose(1, 2)
+
+    def forward(self, parameters: Tensor, levels: Tensor | None = None) -> Tensor:
+        """Physical fields (batch, field, level, node) for physical parameters; arguments as of `standardised`."""
+        return self.target_scaler.inverse(self.standardised(parameters, levels), levels)
+
+    def _fields(self, features: Tensor, wanted: Sequence[int]) -> Tensor:
+        """Map features (batch, feature) to (batch, field, time, node)."""
+        made: dict[int, Tensor] = {}
+        outputs = []
+        for number in wanted:
+            source = 0 if self.spec.shared else number
+            if source not in made:
+                made[source] = self.trunks[source](features)
+            outputs.append(self.heads[number](made[source]))
+        return torch.stack(outputs, 1)
 
 
 def build(spec: GeneratorSpec) -> BoundaryGenerator:
-    """Build the model of a specification, its weights drawn from torch's current seed.
-
-    Raises:
-        ValueError: a point of the grid that is not built.
-    """
+    """Build the model of a specification, its weights drawn from torch's current seed."""
     return BoundaryGenerator(spec)
 
 
-def _convolution(spec: GeneratorSpec, in_channels: int, out_channels: int, *, bias: bool) -> nn.Module:
-    """The convolution of a specification's grid point, circular along the arc."""
-    if spec.split == "none":
-        return DenseConv(in_channels, out_channels, spec.kernel_size, circular=(ARC_AXIS,), bias=bias)
-    return DecomposedConv(in_channels, out_channels, spec.kernel_size, circular=(ARC_AXIS,), bias=bias)
+def _at_levels(history: Tensor, levels: Tensor) -> Tensor:
+    """Take levels (level,) or (batch, level) from (batch, field, time, node)."""
+    if levels.ndim == 1:
+        return history[:, :, levels]
+    index = levels[:, None, :, None].expand(-1, history.shape[1], -1, history.shape[3])
+    return history.gather(2, index)

@@ -1,9 +1,13 @@
 """How to train, and what a training says about itself."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal, Self
 
-from networks.losses import LOSSES
+LOSSES = ("mean_square", "mean_absolute")
+
+
+EULER_WEIGHT = 0.1
+"""Weight of the Euler regularisation in the variants E; the paper does not say its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +18,15 @@ class TrainingPlan:
         epochs: passes over the training split.
         seconds: wall-clock time of all passes; the learning rate decays with it.
         batch_size: samples of one step.
-        learning_rate, final_learning_rate: of Adam at the first and last pass; a geometric decay between.
+        learning_rate, final_learning_rate: of Adam at the first and last pass; a geometric decay between, none
+            where they are equal.
         weight_decay: decoupled, per unit of learning rate (AdamW).
         loss: a name of `losses.LOSSES`.
+        euler: weight of the Euler regularisation ([A] eq. 21) beside the loss; 0 leaves it out.
+        dt: time between two levels, which the Euler regularisation needs.
+        patience: passes without a better validation error after which training stops; None never stops early.
+        levels_per_sample: levels drawn from each sample in a pass, for a model whose time is sampled: a batch holds
+            batch_size x levels_per_sample pairs of a sample and a level, and a pass meets every sample once.
         validation: fraction of the samples kept from training to choose the best weights; 0 chooses by the
             training loss.
         seed: of the weights, the validation split and the batches.
@@ -33,6 +43,10 @@ class TrainingPlan:
     final_learning_rate: float = 1e-4
     weight_decay: float = 0.0
     loss: Literal["mean_square", "mean_absolute"] = "mean_absolute"
+    euler: float = 0.0
+    dt: float | None = None
+    patience: int | None = None
+    levels_per_sample: int = 16
     validation: float = 0.1
     seed: int = 0
     device: str = "auto"
@@ -61,6 +75,27 @@ class TrainingPlan:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if not self.euler >= 0:
+            raise ValueError(f"euler must not be negative, got {self.euler}")
+        if self.euler > 0 and not (self.dt or 0) > 0:
+            raise ValueError(f"the Euler regularisation needs the time between two levels: give dt, got {self.dt}")
+        for name in ("patience", "levels_per_sample"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @classmethod
+    def early_stopping(cls, **options: Any) -> Self:
+        """The first schedule of [A] (section 7.2): 1000 epochs at 1e-3, with early stopping.
+
+        The paper does not say its patience; ours is 100 epochs.
+        """
+        own = {"epochs": 1000, "learning_rate": 1e-3, "final_learning_rate": 1e-3, "patience": 100}
+        return cls(**{**own, **options})
+
+    @classmethod
+    def long_decay(cls, **options: Any) -> Self:
+        """The second schedule of [A] (section 7.3): 10000 epochs from 1e-3 down to 1e-4 at the last one."""
+        return cls(**{"epochs": 10000, "learning_rate": 1e-3, "final_learning_rate": 1e-4, **options})
 
 
 @dataclasses.dataclass(frozen=True)

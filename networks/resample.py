@@ -1,4 +1,7 @@
-"""From a coarse (time, arc) image to the levels and nodes wanted, by one trainable matrix an axis."""
+"""From a coarse image to the levels and nodes wanted, by one trainable matrix an axis."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,17 +31,33 @@ def cubic_matrix(num_coarse: int, num_fine: int, *, closed: bool) -> np.ndarray:
 
 
 class Resample(nn.Module):
-    """Interpolation from one (time, arc) grid to another, arc closed; the matrices are trained further.
+    """Interpolation from one grid to another, axis by axis; the matrices are trained further.
 
     Args:
-        coarse, fine: (time, arc) points of either grid.
+        coarse, fine: points of either grid, one number an axis.
+        closed: axes that are periodic.
+
+    Raises:
+        ValueError: grids with different numbers of axes.
     """
 
-    def __init__(self, coarse: tuple[int, int], fine: tuple[int, int]) -> None:
+    def __init__(self, coarse: Sequence[int], fine: Sequence[int], closed: Sequence[int] = ()) -> None:
         super().__init__()
-        self.time = nn.Parameter(torch.as_tensor(cubic_matrix(coarse[0], fine[0], closed=False)).float())
-        self.arc = nn.Parameter(torch.as_tensor(cubic_matrix(coarse[1], fine[1], closed=True)).float())
+        if len(coarse) != len(fine):
+            raise ValueError(f"both grids need the same number of axes, got {tuple(coarse)} and {tuple(fine)}")
+        self.matrices = nn.ParameterList(
+            nn.Parameter(torch.as_tensor(cubic_matrix(few, many, closed=axis in closed)).float())
+            for axis, (few, many) in enumerate(zip(coarse, fine, strict=True))
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (batch, coarse time, coarse arc) to (batch, time, arc)."""
-        return self.time @ image @ self.arc.T
+        """Map (..., coarse axes) to (..., axes)."""
+        num_axes = len(self.matrices)
+        for axis, matrix in enumerate(self.matrices):
+            before, after = image.shape[: image.ndim - num_axes + axis], image.shape[image.ndim - num_axes + axis + 1 :]
+            if after:  # the axes behind it as one
+                folded = image.reshape(*before, matrix.shape[1], math.prod(after))
+                image = (matrix @ folded).view(*before, matrix.shape[0], *after)
+            else:
+                image = image @ matrix.T
+        return image

@@ -1,5 +1,7 @@
 """Standardisation of inputs and targets; its numbers are buffers of the model and travel with the weights."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -49,42 +51,53 @@ class TargetScaler(nn.Module):
     indicator of [A] eq. 22 does.
 
     Args:
-        num_fields, num_levels, num_arc: shape of a target (field, time, arc).
+        num_fields, num_levels, num_nodes: shape of a target (field, time, node).
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, num_fields: int, num_levels: int, num_arc: int) -> None:
+    def __init__(self, num_fields: int, num_levels: int, num_nodes: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(num_fields, num_levels, num_arc))
+        self.register_buffer("mean", torch.zeros(num_fields, num_levels, num_nodes))
         self.register_buffer("scale", torch.ones(num_fields, num_levels, 1))
 
     def fit(self, targets: Tensor) -> None:
         """Take the statistics from the training split.
 
         Args:
-            targets: (sample, field, time, arc).
+            targets: (sample, field, time, node).
 
         Raises:
             ValueError: another shape, or values that are not finite.
         """
         _check(targets, (len(targets), *self.mean.shape), "targets")
-        values = targets.double()
-        mean = values.mean(0)
-        variance = (values - mean).square().mean((0, 3))  # (field, time)
-        field = variance.mean(1, keepdim=True)
-        scale = (variance + FLOOR**2 * field).sqrt()
-        self.mean.copy_(mean)
-        self.scale.copy_(torch.where(scale > 0, scale, 1.0)[..., None])
+        for number in range(targets.shape[1]):  # one by one: float64 of all would be twice the data
+            values = targets[:, number].double()
+            mean = values.mean(0)
+            variance = (values - mean).square_().mean((0, 2))  # (time,)
+            scale = (variance + FLOOR**2 * variance.mean()).sqrt()
+            self.mean[number].copy_(mean)
+            self.scale[number].copy_(torch.where(scale > 0, scale, 1.0)[:, None])
 
     def forward(self, fields: Tensor) -> Tensor:
-        """Map physical fields (batch, field, time, arc) to scores."""
+        """Map physical fields (batch, field, time, node) to scores."""
         return (fields - self.mean) / self.scale
 
-    def inverse(self, scores: Tensor) -> Tensor:
-        """Map scores (batch, field, time, arc) to physical fields."""
-        return torch.addcmul(self.mean, scores, self.scale)
+    def inverse(self, scores: Tensor, levels: Tensor | None = None, fields: Sequence[int] | None = None) -> Tensor:
+        """Map scores to physical fields.
+
+        Args:
+            scores: (batch, field, level, node).
+            levels: integer (level,) or (batch, level), those of the scores; None for all.
+            fields: numbers of the fields of the scores; None for all.
+        """
+        mean, scale = (self.mean, self.scale) if fields is None else (self.mean[[*fields]], self.scale[[*fields]])
+        if levels is not None:
+            mean, scale = mean[:, levels], scale[:, levels]
+            if levels.ndim == 2:
+                mean, scale = mean.transpose(0, 1), scale.transpose(0, 1)
+        return torch.addcmul(mean, scores, scale)
 
 
 def _check(values: Tensor, shape: tuple[int, ...], name: str) -> None:
