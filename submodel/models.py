@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from submodel.paper_family import count_parameters, own_forms, paper_remarks, specification
-from submodel.paper_tables import MODEL_TITLES, TABLES, VARIANT_TITLES, ZONE_MODELS
+from networks.models import MODELS, REMARKS
+from submodel.paper_family import FIELDS, count_parameters, own_forms, specification
+from submodel.paper_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
+from submodel.zone_target import Sizes
 
-LEVELS, ARC, GRID = 256, 128, (33, 33)
+REFERENCE = Sizes(num_levels=256, num_arc=128, num_zone=33 * 33, grid=(33, 33))
 """Sizes of the reference problem, cases/paper2d.toml; [A] gives none."""
 TOLERANCE = 0.15
 """A ratio farther than this from the paper's needs a remark."""
@@ -99,7 +101,7 @@ class Listing:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "reference": {"levels": LEVELS, "arc": ARC, "zone": list(GRID), "fields": ["displacement", "velocity"]},
+            "reference": asdict(REFERENCE) | {"fields": FIELDS},
             "models": [asdict(size) | {"ratio": size.ratio} for size in self.sizes],
             "ratios": [asdict(ratio) | {"deviation": ratio.deviation} for ratio in self.ratios],
             "own": [asdict(own) for own in self.own],
@@ -108,50 +110,44 @@ class Listing:
 
 def listing() -> Listing:
     """Count all models at the reference problem's sizes."""
-    counts = count_all(LEVELS, ARC, GRID)
-    remarks = paper_remarks()
+    counts = count_all(REFERENCE)
     sizes = []
     for (model, variant), ours in counts.items():
         paper = TABLES[1].value(model, variant)
         size = Size(model, variant, ours, paper)
-        remark = remarks.get(model, "") if abs(size.ratio - 1.0) > TOLERANCE else ""
+        remark = REMARKS.get(model, "") if abs(size.ratio - 1.0) > TOLERANCE else ""
         sizes.append(Size(model, variant, ours, paper, remark))
-    return Listing(tuple(sizes), tuple(_ratios(counts, remarks)), tuple(Own(*form) for form in own_forms()))
+    return Listing(tuple(sizes), tuple(_ratios(counts)), tuple(Own(*form) for form in own_forms()))
 
 
-def count_all(num_levels: int, num_arc: int, grid: tuple[int, int] | None) -> dict[tuple[str, str], int]:
-    """Trainable numbers of all models, by model and variant.
-
-    Args:
-        num_levels, num_arc, grid: sizes; without a grid, the models that predict the zone are left out.
-    """
+def count_all(sizes: Sizes) -> dict[tuple[str, str], int]:
+    """Trainable numbers of all models that can be built for these sizes, by model and variant."""
     counts = {}
-    for model in MODEL_TITLES:
-        if grid is None and model in ZONE_MODELS:
+    for model, (_, space, target, _) in MODELS.items():
+        if target == "zone" and space == "local" and sizes.grid is None:
             continue
         for variant in VARIANT_TITLES:
             plain = EULER.get(variant)
             if plain is None:
-                spec = specification(model, variant, num_levels=num_levels, num_arc=num_arc, grid=grid)
-                counts[model, variant] = count_parameters(spec)
+                counts[model, variant] = count_parameters(specification(model, variant, sizes))
             else:
                 counts[model, variant] = counts[model, plain]
     return counts
 
 
-def _ratios(counts: dict[tuple[str, str], int], remarks: dict[str, str]) -> list[Ratio]:
+def _ratios(counts: dict[tuple[str, str], int]) -> list[Ratio]:
     paper = TABLES[1].value
     found = []
     for above, below in DECOMPOSED.items():
         for variant in VARIANT_TITLES:
             ours = counts[above, variant] / counts[below, variant]
             theirs = paper(above, variant) / paper(below, variant)
-            found.append(_ratio("decomposed / dense", (above, variant), (below, variant), ours, theirs, remarks))
+            found.append(_ratio("decomposed / dense", (above, variant), (below, variant), ours, theirs))
     for model in MODEL_TITLES:
         for shared, separate in SHARED.items():
             ours = counts[model, shared] / counts[model, separate]
             theirs = paper(model, shared) / paper(model, separate)
-            found.append(_ratio("shared / separate", (model, shared), (model, separate), ours, theirs, remarks))
+            found.append(_ratio("shared / separate", (model, shared), (model, separate), ours, theirs))
     return found
 
 
@@ -161,7 +157,6 @@ def _ratio(
     below: tuple[str, str],
     ours: float,
     theirs: float,
-    remarks: dict[str, str],
 ) -> Ratio:
-    remark = remarks.get(above[0], "") if abs(ours / theirs - 1.0) > TOLERANCE else ""
+    remark = REMARKS.get(above[0], "") if abs(ours / theirs - 1.0) > TOLERANCE else ""
     return Ratio(what, " ".join(above), " ".join(below), ours, theirs, remark)

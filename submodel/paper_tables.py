@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from networks.models import MODELS, TITLES, VARIANTS
+
 Quantity = Literal["parameters", "epoch time", "error"]
 Schedule = Literal["short", "long"]
 Stage = Literal["full", "zoom"]
@@ -17,22 +19,10 @@ PaperSplit = Literal["train", "test"]
 PaperField = Literal["displacement", "velocity"]
 
 SCHEDULES: tuple[Schedule, ...] = ("short", "long")
-MODEL_TITLES = {
-    "fc-t": "FC t",
-    "conv2d": "Conv2D",
-    "conv2d-t": "Conv2D t",
-    "conv3d": "Conv3D",
-    "conv2.5d": "Conv2.5D",
-    "conv2.5db": "Conv2.5Db",
-    "fc-t-boundary": "FC t Boundary",
-    "conv1d-boundary": "Conv1D Boundary",
-    "conv1d-t-boundary": "Conv1D t Boundary",
-    "conv2d-boundary": "Conv2D Boundary",
-    "conv1.5d-boundary": "Conv1.5D Boundary",
-}
+MODEL_TITLES = TITLES
 """What [A] calls each model, in the order of its tables."""
-ZONE_MODELS = tuple(name for name in MODEL_TITLES if not name.endswith("boundary"))
-VARIANT_TITLES = {"basic": "Basic", "bn": "BN", "e": "E", "sl": "SL", "bn-sl": "BN & SL", "e-sl": "E & SL"}
+ZONE_MODELS = tuple(name for name, (_, _, target, _) in MODELS.items() if target == "zone")
+VARIANT_TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 """What [A] calls each variant, in the order of its columns."""
 
 

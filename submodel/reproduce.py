@@ -24,7 +24,6 @@ from submodel.paper_tables import PaperSplit
 from submodel.reproduce_job import Bench, Options
 from submodel.reproduce_page import Setting, write_page
 from submodel.reproduction import Job, Record
-from submodel.zone_target import grid_shape
 
 Advance = Callable[[float, str], None]
 MODELS_FOLDER = "models"
@@ -113,10 +112,10 @@ def _write(
         case=bench.case,
         dataset=bench.dataset.path.name,
         num_samples={split: bench.dataset.num_samples(split) for split in SPLITS},
-        num_nodes=(len(bench.dataset.interface.points), len(bench.dataset.zone_points)),
+        num_nodes=(bench.sizes.num_arc, bench.sizes.num_zone),
         options=bench.options,
         jobs=jobs,
-        sizes=count_all(len(bench.dataset.times), len(bench.dataset.interface.points), _grid(bench.dataset)),
+        sizes=count_all(bench.sizes),
         still=_still(bench),
         command=command,
     )
@@ -179,14 +178,6 @@ def _zone_in_turn(case: Case, comm: MPI.Comm) -> ZoneModel:
 
     first = agree(comm, lambda: model(comm.rank == 0))
     return (first + agree(comm, lambda: model(comm.rank > 0)))[0]
-
-
-def _grid(dataset: Dataset) -> tuple[int, int] | None:
-    """Nodes of the zone along y and x, or None where they form no grid."""
-    try:
-        return grid_shape(dataset.zone_points)
-    except ValueError:
-        return None
 
 
 def _still(bench: Bench) -> dict[str, float]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from submodel.metrics import FieldErrors, field_errors
 from submodel.paper_family import FIELDS, specification, training_plan
 from submodel.paper_tables import PaperSplit
 from submodel.reproduction import Errors, Job, Record, read_record, write_record
-from submodel.zone_target import grid_shape, interface_nodes
+from submodel.zone_target import Sizes, interface_nodes
 
 BATCH = 8
 """Samples that a generator predicts at once: a zone of 1089 nodes and 256 levels takes 2 MB a sample."""
@@ -74,6 +74,8 @@ class Bench:
     def __init__(self, case: Case, dataset: Dataset, folder: Path, options: Options, zone: ZoneModel) -> None:
         self.case, self.dataset, self.folder, self.options, self.zone = case, dataset, folder, options, zone
         self.parameters = dataset.parameters("train")
+        self.sizes = Sizes.of(dataset.geometry)
+        closed_loop_size(dataset.interface.loop)  # raises where Γ is not one
         self._targets: tuple[bool, NDArray[np.float32]] | None = None
 
     def samples(self, split: PaperSplit) -> NDArray[np.int64]:
@@ -215,12 +217,17 @@ class Bench:
 
     def _ordered(self, job: Job) -> tuple[GeneratorSpec, TrainingPlan]:
         """What to build for a job and how to train it."""
-        curve_size = closed_loop_size(self.dataset.interface.loop)
-        grid = grid_shape(self.dataset.zone_points) if job.predicts_zone else None
-        spec = specification(job.model, job.variant, num_levels=len(self.dataset.times), num_arc=curve_size, grid=grid)
         options = self.options
-        plan = training_plan(job.variant, job.schedule, options.epochs, self.dataset.times)
-        return spec, replace(plan, seed=options.seed, device=options.device, threads=options.threads)
+        plan = training_plan(
+            job.variant,
+            job.schedule,
+            epochs=options.epochs,
+            dt=self.case.time.dt,
+            seed=options.seed,
+            device=options.device,
+            threads=options.threads,
+        )
+        return specification(job.model, job.variant, self.sizes), plan
 
     def _key(self, spec: GeneratorSpec, plan: TrainingPlan, *, evaluated: bool) -> str:
         """What decides a training; with `evaluated`, what decides its record."""

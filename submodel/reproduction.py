@@ -10,12 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from networks.models import variant
 from submodel.paper_tables import MODEL_TITLES, SCHEDULES, VARIANT_TITLES, ZONE_MODELS, Schedule
-
-EULER_AND_BN = (
-    "no model is trained with Euler regularisation and batch normalisation together: normalising over the batch makes "
-    "the derivatives of eq. 21 erroneous ([A] section 6.1)"
-)
 
 
 @dataclass(frozen=True)
@@ -105,9 +101,8 @@ def select(models: Sequence[str] = (), variants: Sequence[str] = (), schedule: s
     Raises:
         ValueError: an unknown name; the message lists those there are.
     """
-    for variant in variants:
-        if {"e", "bn"} <= set(variant.split("-")):
-            raise ValueError(f"{variant!r}: {EULER_AND_BN}; there are {', '.join(VARIANT_TITLES)}")
+    for name in variants:
+        variant(name)  # says why E and BN exclude each other
     chosen_models = _known("model", models, tuple(MODEL_TITLES))
     chosen_variants = _known("variant", variants, tuple(VARIANT_TITLES))
     schedules = SCHEDULES if schedule == "both" else _known("schedule", [schedule], SCHEDULES)

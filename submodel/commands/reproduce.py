@@ -52,7 +52,8 @@ def reproduce(
         read = Case.load(case)
         jobs = select(_names(models), _names(variants), schedule)
         options = Options(epochs, seed, device, threads, train_samples)
-        command = "./run " + shlex.join(["submodel", *sys.argv[1:]])
+        ranks = ["mpirun", "-n", str(comm.size)] if comm.size > 1 else []
+        command = "./run " + shlex.join([*ranks, "submodel", *sys.argv[1:]])
         with ExitStack() as stack:
             progress = stack.enter_context(show_progress("reproduce", len(jobs), "models")) if comm.rank == 0 else None
             done = reproduce_tables(
