@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from networks.generator import BoundaryGenerator
-from networks.predict import predict
+from networks.predict import predict, predict_levels
 from networks.response import LowPass, centred_rate, toeplitz
 
 OPERATOR_FIELDS = ("displacement", "velocity", "load")
@@ -145,16 +145,23 @@ class OperatorPlayback:
 class HistoryPlayback:
     """What a generator of [A] foretells for one parameter vector: its whole history, cut.
 
+    A model whose time is sampled is evaluated at the levels of each block only.
+
     Args:
-        generator: a trained one.
+        generator: a trained one; it is moved to the device.
         parameters: (parameter,).
         device: where it runs.
+
+    Raises:
+        ValueError: parameters of another shape.
     """
 
     def __init__(self, generator: BoundaryGenerator, parameters: ArrayLike, device: str | torch.device = "cpu") -> None:
         self.fields: tuple[str, ...] = generator.spec.fields
-        self._history = predict(generator, np.asarray(parameters)[None], device)[0].astype(np.float64)
-        self.num_levels: int = self._history.shape[1]
+        self.num_levels: int = generator.spec.num_levels
+        self._generator, self._parameters, self._device = generator, np.asarray(parameters)[None], device
+        sampled = generator.spec.time == "sampled"
+        self._history = None if sampled else predict(generator, self._parameters, device)[0].astype(np.float64)
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
         """(field, stop - start, arc) of the levels start .. stop - 1.
@@ -163,7 +170,10 @@ class HistoryPlayback:
             ValueError: levels that are not there.
         """
         _require_levels(start, stop, self.num_levels)
-        return self._history[:, start:stop]
+        if self._history is not None:
+            return self._history[:, start:stop]
+        part = predict_levels(self._generator, self._parameters, start, stop, self._device)
+        return np.asarray(part[0], np.float64)
 
     def begin(self, start: int, stop: int) -> Callable[[], NDArray[np.float64]]:
         """As `block`, when it is called.

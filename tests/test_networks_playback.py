@@ -116,16 +116,18 @@ def test_levels_that_are_not_there(start: int, stop: int) -> None:
         OperatorPlayback(Stub(False), SOURCES, SIGNALS).block(start, stop)
 
 
-def test_history_of_the_papers_models() -> None:
-    model = build(GeneratorSpec.named("conv1.5d-boundary", num_levels=9, num_arc=8, coarse=(4, 4), widths=(4, 3)))
+@pytest.mark.parametrize("name", ["conv1.5d-boundary", "conv1d-t-boundary", "fc-t-boundary"])
+def test_history_of_the_papers_models(name: str) -> None:
+    model = build(GeneratorSpec.named(name, num_levels=16, num_arc=16))
     parameters = np.array([7.0, 0.3, -0.2])
     playback: Playback = HistoryPlayback(model, parameters)
     whole = predict(model, parameters[None])[0]
-    assert playback.fields == model.spec.fields and playback.num_levels == 9
-    assert np.array_equal(playback.block(0, 9), whole)
-    assert np.array_equal(playback.begin(3, 5)(), whole[:, 3:5])
-    with pytest.raises(ValueError, match="not among the 9"):
-        playback.begin(0, 10)
+    assert playback.fields == model.spec.fields and playback.num_levels == 16
+    assert np.array_equal(playback.block(0, 16), whole)
+    part = playback.begin(3, 5)()
+    assert part.dtype == np.float64 and np.abs(part - whole[:, 3:5]).max() < 1e-6 * np.abs(whole).max()  # float32
+    with pytest.raises(ValueError, match="not among the 16"):
+        playback.begin(0, 17)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
