@@ -10,11 +10,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from submodel import drawing
 from submodel.metrics import mean_over_samples
-from submodel.validation import FIELDS, STAGES, SampleFields, TrainingHistory, ValidationResult
+from submodel.validation import FIELDS, STAGES, SampleTrace, TrainingHistory, ValidationResult
 
 Array = npt.NDArray[np.floating]
 
@@ -113,7 +113,44 @@ def _draw_training(place: Axes, frequency: Axes, parameters: Array | None) -> No
     frequency.plot(parameters[:, 0], foot, "|", color=color, markersize=9, transform=frequency.get_xaxis_transform())
 
 
-def traces(result: ValidationResult, fields: SampleFields) -> Figure:
+def bounds(result: ValidationResult) -> Figure:
+    """ε of every sample against the bound that the generator promised for it; below the line it held.
+
+    Raises:
+        ValueError: The result has no bounds.
+    """
+    if result.bounds is None:
+        raise ValueError("this validation has no bounds to draw: the generator was not calibrated")
+    promised, epsilon = result.bounds.values, result.epsilon
+    held = result.bounds.held(epsilon)
+    both = np.concatenate([promised, epsilon[epsilon > 0.0]])
+    ends = (both.min() / 1.3, both.max() * 1.3)
+    order = np.argsort(promised)
+    place = np.empty(len(order), dtype=int)
+    place[order] = np.arange(1, len(order) + 1)
+    with mpl.rc_context(drawing.STYLE):
+        figure = drawing.new_figure(10.5, 4.6)
+        against, each = figure.subplots(1, 2)
+        against.plot(ends, ends, color=drawing.QUIET, linestyle=":", linewidth=1.2, label="error = bound")
+        each.plot(place[order], promised[order], color=drawing.INK, alpha=0.5, linewidth=1.3, label="bound")
+        for mask, color, label in ((held, drawing.GOOD, "held"), (~held, drawing.BEFORE, "exceeded")):
+            if mask.any():
+                dots: dict[str, Any] = {"s": 34, "color": color, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
+                against.scatter(promised[mask], epsilon[mask], label=label, **dots)
+                each.scatter(place[mask], epsilon[mask], **dots)
+        against.set(xlabel="bound of ε", ylabel="ε, time mean", title="error against bound")
+        each.set(xlabel="samples in the order of their bounds", title="each sample and its bound")
+        for axes in (against, each):
+            _scale_by_percent(axes, "y", ends)
+            axes.grid(True)
+        _scale_by_percent(against, "x", ends)
+        labelled = [axes.get_legend_handles_labels() for axes in (against, each)]
+        handles, labels = (first + second for first, second in zip(*labelled, strict=True))
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def traces(result: ValidationResult, fields: SampleTrace) -> Figure:
     """Predicted against true displacement at three nodes of Γ, and where these are."""
     scene = result.scene
     source = result.sample(fields.index).parameters[1:]
@@ -150,7 +187,7 @@ def traces(result: ValidationResult, fields: SampleFields) -> Figure:
     return figure
 
 
-def _telling_nodes(points: Array, source: Array, fields: SampleFields) -> dict[int, str]:
+def _telling_nodes(points: Array, source: Array, fields: SampleTrace) -> dict[int, str]:
     """Three nodes of Γ with their descriptions: nearest and farthest from the source, largest error.
 
     Where the largest error is at one of the first two, the third is halfway between them along Γ.
@@ -167,7 +204,7 @@ def _telling_nodes(points: Array, source: Array, fields: SampleFields) -> dict[i
     return nodes
 
 
-def space_time(result: ValidationResult, fields: SampleFields) -> Figure:
+def space_time(result: ValidationResult, fields: SampleTrace) -> Figure:
     """Displacement on Γ over arc length and time: true, predicted, difference, in one colour scale."""
     difference = fields.trace_predicted - fields.trace_true
     scale = drawing.symmetric_scale(fields.trace_true, fields.trace_predicted)
@@ -223,6 +260,17 @@ def percent(value: float, _: object = None) -> str:
     leading = value / 10.0**power
     factor = "" if abs(leading - 1) < 1e-6 else rf"{leading:.2g}\cdot "
     return rf"${factor}10^{{{power}}}$ %"
+
+
+def _scale_by_percent(axes: Axes, which: str, ends: tuple[float, float]) -> None:
+    """A logarithmic axis in percent, with 2 and 5 labelled where it spans little."""
+    axes.set(**{f"{which}scale": "log", f"{which}lim": ends})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(percent))
+    size, pad = (mpl.rcParams[f"{which}tick.major.{name}"] for name in ("size", "pad"))
+    axis.set_tick_params(which="minor", length=size, pad=pad)  # labels on one line
+    axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    axis.set_minor_formatter(FuncFormatter(percent) if ends[1] < 100.0 * ends[0] else NullFormatter())
 
 
 def _positive_scale(epsilon: Array) -> Normalize:

@@ -51,6 +51,11 @@ def draw_pictures(result: ValidationResult, *, progress: Progress | None = None)
         "worst-space-time": lambda: charts.space_time(result, worst),
         "samples": lambda: charts.sample_map(result),
     }
+    median = result.median
+    if median is not None and median.index != worst.index:
+        drawings["median-traces"] = lambda: charts.traces(result, median)
+    if result.bounds is not None:
+        drawings["bounds"] = lambda: charts.bounds(result)
     if best.index == worst.index:
         del drawings["best-snapshots"]
     overview = result.overview
@@ -105,6 +110,7 @@ def render(result: ValidationResult, drawn: Mapping[str, bytes]) -> str:
         fields=FIELDS,
         stage_labels=charts.STAGE_LABELS,
         pictures=uris,
+        mean_bound=None if result.bounds is None else float(result.bounds.values.mean()),
         num_levels=len(result.times) * len(result.samples),
         written=date.today().isoformat(),
     )

@@ -154,5 +154,11 @@ def error_table(result: ValidationResult) -> list[str]:
             lines.append(f"{name + ' ' + words:<24}" + "".join(f"{error:>14}" for error in errors))
     worst = result.sample(result.worst.index)
     lines.append(f"worst sample {worst.index}: epsilon {percent(worst.epsilon)}")
+    if result.bounds is not None and result.share_held is not None:
+        lines.append(
+            f"bound of epsilon, {100 * result.bounds.coverage:g} % coverage promised: held for "
+            f"{result.share_held * len(result.samples):.0f} of {len(result.samples)} samples, on average "
+            f"{percent(float(result.bounds.values.mean()))}"
+        )
     lines.append(f"levels left out of epsilon, before the wave arrives: {result.num_left_out}")
     return lines

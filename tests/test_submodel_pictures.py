@@ -15,7 +15,7 @@ from matplotlib.collections import QuadMesh, TriMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
-from synthetic_validation import TIMES, ZONE_POINTS, recorded, result
+from synthetic_validation import TIMES, ZONE_POINTS, calibrated, recorded, result
 
 from submodel import charts, drawing, pictures
 from submodel.scene import Scene, outlines, rectangle
@@ -211,6 +211,22 @@ def test_traces_show_three_nodes_with_the_boundary_data_on_the_truth() -> None:
     node = int(np.linalg.norm(RESULT.scene.interface.points - (0.6, 0.7), axis=1).argmin())
     np.testing.assert_array_equal(true, WORST.trace_true[:, node])
     np.testing.assert_array_equal(predicted, WORST.trace_predicted[:, node])
+
+
+def test_bounds_show_every_sample_once_held_or_not() -> None:
+    validated = calibrated()
+    assert validated.bounds is not None
+    against, each = charts.bounds(validated).axes
+    held, exceeded = (np.asarray(dots.get_offsets()) for dots in against.collections)
+    assert (len(held), len(exceeded)) == (3, 1)
+    np.testing.assert_allclose(exceeded[0], (validated.bounds.values[1], validated.epsilon[1]))
+    assert np.all(held[:, 1] <= held[:, 0])
+    places = np.concatenate([np.asarray(dots.get_offsets())[:, 0] for dots in each.collections])
+    assert sorted(places) == [1, 2, 3, 4]
+    line = np.asarray(each.get_lines()[0].get_ydata())
+    np.testing.assert_array_equal(line, np.sort(validated.bounds.values))
+    with pytest.raises(ValueError, match="no bounds to draw: the generator was not calibrated"):
+        charts.bounds(RESULT)
 
 
 def test_space_time_covers_the_interface_and_all_times() -> None:

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_validation import recorded, result
+from synthetic_validation import calibrated, recorded, result
 
 from submodel import report
 from submodel.validation import GeneratorInfo, ValidationResult
-from submodel.wording import amount, count, facts, percent, seconds, size, verdict
+from submodel.wording import amount, count, error_table, facts, percent, seconds, size, verdict
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -112,6 +112,37 @@ def test_the_page_says_what_was_run_and_how_to_do_it_again() -> None:
         "one-way",
     ):
         assert words in text
+
+
+def test_traces_are_shown_for_the_worst_and_the_median_sample() -> None:
+    validated = calibrated()
+    assert (validated.worst.index, validated.median_index) == (1, 3)
+    drawn = report.draw_pictures(validated)
+    assert {"worst-traces", "median-traces", "bounds"} <= set(drawn)
+    text = Page(report.render(validated, drawn)).text
+    assert "Worst sample (1): " in text and "Median sample (3): " in text
+    assert "median-traces" not in report.draw_pictures(result())  # not kept
+
+
+def test_the_bound_is_on_the_page_with_the_share_that_it_held_for() -> None:
+    validated = calibrated()
+    html = report.render(validated, dict.fromkeys((*NAMES, "median-traces", "bounds", "training"), PIXEL))
+    found = Page(html)
+    assert found.open == [] and "bound" in found.attributes("id")
+    text = " ".join(found.text.split())
+    assert "to hold for 90 % of fresh samples (split conformal, on 70 calibration runs)" in text
+    assert "It held for 3 of 4 samples, 75.0 %" in text
+    assert validated.bounds is not None
+    assert all(percent(value) in text for value in validated.bounds.values)
+    assert "90 % coverage promised: held for 3 of 4 samples" in "\n".join(error_table(validated))
+    bare = page(result())
+    assert "bound" not in bare.attributes("id") and "conformal" not in bare.text
+    assert "promised" not in "\n".join(error_table(result()))
+
+
+def test_what_else_is_to_be_said_of_a_generator_is_in_its_table() -> None:
+    generator = GeneratorInfo("g.safetensors", "operator", 9, ("displacement",), details=(("rays", "the direct one"),))
+    assert "the direct one" in page(result(generator=generator)).text
 
 
 def test_a_recorded_boundary_has_no_generator_on_its_page() -> None:

@@ -1,6 +1,7 @@
 """What a validation keeps of its samples, and the JSON that it writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from submodel.case import Case
 from submodel.scene import Scene
-from submodel.validation import GeneratorInfo, Motion, Setting, ValidationAccumulator
+from submodel.validation import Bounds, GeneratorInfo, Motion, Setting, ValidationAccumulator
 
 CASES = Path(__file__).parents[1] / "cases"
 TIMES = np.linspace(0.0, 2.0, 6)
@@ -116,6 +117,18 @@ def test_memory_does_not_grow_with_the_fields() -> None:
     kept = [value for value in vars(accumulator).values() if hasattr(value, "zoomed")]
     assert len(kept) == 2
     assert not any(hasattr(sample, "zoomed") for sample in accumulator._samples.values())
+
+
+def test_bounds_and_the_sample_in_the_middle(case: Case) -> None:
+    result = accumulate({0: 0.02, 1: 0.06, 2: 0.01, 5: 0.03}).result(setting(case), scene(case), TIMES)
+    assert result.median_index == 5  # of the two in the middle the larger one
+    np.testing.assert_allclose(result.epsilon, [0.02, 0.06, 0.01, 0.03], rtol=1e-12)
+    assert result.share_held is None and "bound" not in result.to_json()
+    bounded = replace(result, bounds=Bounds(0.9, np.array([0.03, 0.05, 0.02, 0.04]), 70))
+    assert bounded.share_held == 0.75
+    assert bounded.to_json()["bound"] == {"coverage": 0.9, "held": 0.75, "mean": pytest.approx(0.035)}
+    with pytest.raises(ValueError, match="3 bounds for 4 samples: give one each"):
+        replace(result, bounds=Bounds(0.9, np.ones(3), 70))
 
 
 def test_refusals(case: Case) -> None:
