@@ -2,7 +2,7 @@
 
 M and K are symmetric, so the discrete operator from a load to the displacement is: what a load b makes at node j is
 what a load on node j makes in the mean over b, and the mean over a point source's load is the value at its place. The
-load on Γ, ``r = M_z (u⁺ - 2u + u⁻)/dt² + K_z ū``, is such a mean too, with the rows of M_z and K_z in place of the node.
+load on Γ, ``r = M_z (u⁺ - 2u + u⁻)/dt² + K_z ū``, is such a mean too, with rows of M_z and K_z in place of the node.
 Both hold for every stepper of `solvers.stepping`, in discrete time and to round-off.
 """
 
@@ -140,11 +140,12 @@ def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.flo
     mesh, comm = domain.mesh, domain.mesh.comm
     num_owned = mesh.topology.index_map(mesh.topology.dim).size_local
     in_zone = np.isin(np.arange(num_owned), domain.zone_cells)
-    cells = np.column_stack([cell_midpoints(mesh)[:num_owned], domain.speed[:num_owned], in_zone])
-    parts, nodes = comm.gather(cells), comm.gather(mesh.geometry.x[:, :2])
+    mine = np.column_stack([cell_midpoints(mesh)[:num_owned], domain.speed[:num_owned], in_zone])
+    parts, nodes = comm.gather(mine), comm.gather(mesh.geometry.x[:, :2])
     same = None
     if parts is not None and nodes is not None:
-        cells, points = np.concatenate(parts), np.concatenate(nodes).astype(np.float64)
+        cells: NDArray[np.float64] = np.concatenate(parts)
+        points: NDArray[np.float64] = np.concatenate(nodes)
         size = float(np.ptp(points, axis=0).max())
         image = np.column_stack([cells[:, :2] @ matrix.T + shift, cells[:, 2:]])
         same = _same(cells, image, size) and _same(points, points @ matrix.T + shift, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset, DatasetError
 from submodel.plan import PLAN_FILE, Plan, SampleId, shards_folder
+from submodel.reciprocal import FIELDS, ReciprocalDataset, ReciprocalPlan
 from submodel.sampling import SPLITS
-from submodel.seal import MISSING, shard_fault
+from submodel.seal import MISSING, is_reciprocal, shard_fault
 
 MOST_LINES = 10  # of a report for a reader; the JSON holds all
 
@@ -41,11 +42,13 @@ class CheckReport:
         path: the dataset.
         num_samples: by split; empty when the file cannot be read.
         findings: what is wrong, the worst first.
+        unit: what is counted, "samples" or "runs".
     """
 
     path: str
     num_samples: dict[str, int]
     findings: tuple[Finding, ...]
+    unit: str = "samples"
 
     @property
     def ok(self) -> bool:
@@ -60,13 +63,13 @@ class CheckReport:
         """The report for a reader; what to do comes last."""
         counted = ", ".join(f"{num} {split}" for split, num in self.num_samples.items() if num)
         if self.ok:
-            yield f"{self.path}: {counted} samples, all whole, finite and different"
+            yield f"{self.path}: {counted} {self.unit}, all whole, finite and different"
             return
         for finding in self.findings[:MOST_LINES]:
             yield f"{finding.where}: {finding.message}"
         if len(self.findings) > MOST_LINES:
             yield f"... and {len(self.findings) - MOST_LINES} more"
-        yield f"{self.path}: {len(self.findings)} faults in {counted or 'no'} samples"
+        yield f"{self.path}: {len(self.findings)} faults in {counted or 'no'} {self.unit}"
         if any(finding.kind in ("missing", "damaged") for finding in self.findings):
             yield "run the same `submodel generate` again: it redoes what is missing or damaged"
 
@@ -81,15 +84,44 @@ def check(path: str | Path) -> CheckReport:
         The report; a file that is no dataset is a finding too.
     """
     path = Path(path)
+    if is_reciprocal(path):
+        return _check_reciprocal(path)
     try:
         with Dataset.open_master(path) as dataset:
             plan, case = dataset.plan, dataset.case
             findings = list(_check_file(dataset))
     except DatasetError as error:
         return _unreadable(path, error)
-    findings += _check_parameters(plan, case)
-    findings.sort(key=lambda finding: ("file", "missing", "damaged", "duplicate", "parameters").index(finding.kind))
-    return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, tuple(findings))
+    findings += _check_parameters([(str(sample), _vector(plan, sample)) for sample in plan.samples], case)
+    return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, _sorted(findings))
+
+
+def _check_reciprocal(path: Path) -> CheckReport:
+    """As `check`, of a reciprocal dataset."""
+    try:
+        with ReciprocalDataset.open_master(path) as dataset:
+            plan, case = dataset.plan, dataset.case
+            findings = [Finding("damaged", str(path), fault) for fault in _geometry_faults(dataset)]
+            for run, fault in dataset.faults():
+                findings.append(Finding("missing" if fault == MISSING else "damaged", str(run), fault))
+    except DatasetError as error:
+        return _unreadable(path, error)
+    low = case.parameters.omega[0]
+    findings += _check_parameters([(f"source {i}", (low, *place)) for i, place in enumerate(plan.sources)], case)
+    return CheckReport(str(path), _num_runs(plan), _sorted(findings), "runs")
+
+
+def _num_runs(plan: ReciprocalPlan) -> dict[str, int]:
+    return {field: len(plan.orbits) for field in FIELDS}
+
+
+def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
+    order = ("file", "missing", "damaged", "duplicate", "parameters")
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.kind)))
+
+
+def _vector(plan: Plan, sample: SampleId) -> tuple[float, ...]:
+    return tuple(plan.parameters[sample.split][sample.index])
 
 
 def _check_file(dataset: Dataset) -> Iterator[Finding]:
@@ -103,7 +135,7 @@ def _check_file(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("missing" if fault == MISSING else "damaged", str(sample), fault)
 
 
-def _geometry_faults(dataset: Dataset) -> Iterator[str]:
+def _geometry_faults(dataset: Dataset | ReciprocalDataset) -> Iterator[str]:
     """What cannot be right in the arrays that all samples share."""
     geometry = dataset.geometry
     interface, num_levels = geometry.interface, dataset.case.time.levels
@@ -125,32 +157,44 @@ def _geometry_faults(dataset: Dataset) -> Iterator[str]:
         yield "medium has wave speeds that are not positive"
 
 
-def _check_parameters(plan: Plan, case: Case) -> Iterator[Finding]:
-    """Samples that repeat another, also of the other split, and those that the case cannot run."""
-    seen: dict[tuple[float, ...], SampleId] = {}
-    for sample in plan.samples:
-        vector = tuple(plan.parameters[sample.split][sample.index])
-        first = seen.setdefault(vector, sample)
-        if first != sample:
-            yield Finding("duplicate", str(sample), f"has the same parameters as {first}")
+def _check_parameters(named: Iterable[tuple[str, tuple[float, ...]]], case: Case) -> Iterator[Finding]:
+    """Samples that repeat another, also of another split, and those that the case cannot run."""
+    seen: dict[tuple[float, ...], str] = {}
+    for name, vector in named:
+        first = seen.setdefault(vector, name)
+        if first != name:
+            yield Finding("duplicate", name, f"has the same parameters as {first}")
         try:
             case.check_parameters(*vector)
         except CaseError as error:
-            yield Finding("parameters", str(sample), str(error))
+            yield Finding("parameters", name, str(error))
 
 
 def _unreadable(path: Path, error: DatasetError) -> CheckReport:
     """The report on what is no dataset, or not yet one."""
     plan_file = shards_folder(path) / PLAN_FILE
-    try:
-        plan = None if path.exists() else Plan.from_json(plan_file.read_text())
-    except (OSError, ValueError):
-        plan = None
+    plan = None if path.exists() else _plan(plan_file)
     if plan is None:
         return CheckReport(str(path), {}, (Finding("file", str(path), str(error)),))
-    faults = ((sample, shard_fault(plan_file.parent, plan, sample)) for sample in plan.samples)
+    faults = [(str(sample), shard_fault(plan_file.parent, plan, sample)) for sample in plan.samples]
     findings: list[Any] = [Finding("missing", str(path), "is not there: the generation is unfinished")]
     findings += [
-        Finding("missing" if fault == MISSING else "damaged", str(sample), fault) for sample, fault in faults if fault
+        Finding("missing" if fault == MISSING else "damaged", sample, fault) for sample, fault in faults if fault
     ]
+    if isinstance(plan, ReciprocalPlan):
+        return CheckReport(str(path), _num_runs(plan), tuple(findings), "runs")
     return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, tuple(findings))
+
+
+def _plan(path: Path) -> Plan | ReciprocalPlan | None:
+    """The plan in a file, of either kind, or None."""
+    try:
+        text = path.read_text()
+    except (OSError, ValueError):
+        return None
+    for kind in (Plan, ReciprocalPlan):
+        try:
+            return kind.from_json(text)
+        except ValueError:
+            continue
+    return None

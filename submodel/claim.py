@@ -8,18 +8,41 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 from submodel.dataset import UNFINISHED, Dataset, DatasetError, unfinished_name
 from submodel.plan import PLAN_FILE, Plan, shards_folder
 
 
-def claim(path: Path, asked: Plan) -> tuple[Plan, bool]:
+class Claimed(Protocol):
+    """A plan that can be kept in a file and compared with another."""
+
+    def to_json(self) -> str: ...
+
+    @classmethod
+    def from_json(cls, text: str) -> Self: ...
+
+    def difference(self, asked: Any) -> str | None: ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Claimed)
+
+
+def plan_of(path: Path) -> Plan:
+    """The plan of a dataset."""
+    with Dataset.open_master(path) as dataset:
+        return dataset.plan
+
+
+def claim(path: Path, asked: AnyPlan, read: Callable[[Path], AnyPlan]) -> tuple[AnyPlan, bool]:
     """Claim the dataset's place, and find or write its plan. Local.
 
     Args:
         path: the dataset.
         asked: what it is to hold.
+        read: gives the plan of a file that joins the samples, or raises DatasetError.
 
     Returns:
         The plan, that which was begun if there is one, and whether the joining file is there and whole.
@@ -34,7 +57,7 @@ def claim(path: Path, asked: Plan) -> tuple[Plan, bool]:
         raise DatasetError(f"there is no folder {path.parent}: create it, or choose another -o")
     if path.is_dir():
         raise DatasetError(f"{path} is a folder: name a file, such as {path / 'dataset.h5'}")
-    begun = _begun(path, folder)
+    begun = _begun(path, folder, type(asked), read)
     for plan in begun:
         if difference := plan.difference(asked):
             raise DatasetError(f"{path} {difference}: choose another -o, or delete {path} and {folder}")
@@ -47,23 +70,22 @@ def claim(path: Path, asked: Plan) -> tuple[Plan, bool]:
     except OSError as error:
         raise DatasetError(f"cannot write {error.filename or folder} ({error.strerror}): choose another -o") from error
     plan = begun[0] if begun else asked
-    return plan, _is_whole(path, plan)
+    return plan, _is_whole(path, plan, read)
 
 
-def _begun(path: Path, folder: Path) -> list[Plan]:
+def _begun(path: Path, folder: Path, kind: type[AnyPlan], read: Callable[[Path], AnyPlan]) -> list[AnyPlan]:
     """The plans found at a dataset's place: that beside its samples, and that within it."""
     plans = []
     if (folder / PLAN_FILE).exists():
         try:
-            plans.append(Plan.from_json((folder / PLAN_FILE).read_text()))
+            plans.append(kind.from_json((folder / PLAN_FILE).read_text()))
         except ValueError as error:
             raise DatasetError(
                 f"{folder / PLAN_FILE} is damaged ({error}): delete it if {path} exists, else delete {folder}"
             ) from error
     if path.exists():
         try:
-            with Dataset.open_master(path) as dataset:
-                plans.append(dataset.plan)
+            plans.append(read(path))
         except DatasetError as error:
             if not plans:  # with a plan beside it, a damaged file is written anew
                 raise DatasetError(f"{path} exists and is in the way: {error}; or choose another -o") from error
@@ -72,18 +94,17 @@ def _begun(path: Path, folder: Path) -> list[Plan]:
     return plans
 
 
-def _is_whole(path: Path, plan: Plan) -> bool:
+def _is_whole(path: Path, plan: AnyPlan, read: Callable[[Path], AnyPlan]) -> bool:
     """Whether the file that joins the samples is there and undamaged."""
     if not path.exists():
         return False
     try:
-        with Dataset.open_master(path) as dataset:
-            return dataset.plan == plan
+        return bool(read(path) == plan)
     except DatasetError:
         return False
 
 
-def _write_plan(path: Path, plan: Plan) -> None:
+def _write_plan(path: Path, plan: Claimed) -> None:
     """Write a plan, whole, unless another generation has written one in the meantime."""
     unfinished = unfinished_name(path)
     unfinished.write_text(plan.to_json())

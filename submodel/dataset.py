@@ -6,10 +6,11 @@ The layout is specified in docs/dataset-format.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 import h5py
 import numpy as np
@@ -26,11 +27,12 @@ from submodel.layout import (
     MediumMap,
     master_attributes,
     names,
-    shard_attributes,
+    shard_marks,
 )
 from submodel.plan import Plan, SampleId, rows, shards_folder
 from submodel.sampling import SPLITS, Split
-from submodel.seal import DATASET, SEAL_SIZE, dataset_name, is_sealed, seal, shard_fault, shard_name
+from submodel.seal import DATASET, RECIPROCAL, SEAL_SIZE, dataset_name, is_sealed, seal, shard_fault, shard_name
+from submodel.sections import Units
 
 __all__ = [
     "Dataset",
@@ -54,6 +56,17 @@ def unfinished_name(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
+class Recorded(Protocol):
+    """A plan whose samples, or runs, are written."""
+
+    @property
+    def key(self) -> str: ...
+
+    def marks(self, sample: Any) -> dict[str, Any]:
+        """What a shard says of its sample."""
+        ...
+
+
 class ShardWriter:
     """Writes one file a sample, whole or not at all. Local.
 
@@ -63,14 +76,14 @@ class ShardWriter:
         shapes: of each array of a sample.
     """
 
-    def __init__(self, folder: Path, plan: Plan, shapes: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, folder: Path, plan: Recorded, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._folder = folder
         self._plan = plan
         self._key = plan.key
         self._arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
         self._content = np.empty(0, np.uint8)  # of a shard as it is read back; all are of one size
 
-    def write(self, sample: SampleId, arrays: Mapping[str, Floats]) -> None:
+    def write(self, sample: object, arrays: Mapping[str, Floats]) -> None:
         """Write a sample to a temporary name, read it back, compare, and give it its name.
 
         Args:
@@ -94,12 +107,12 @@ class ShardWriter:
             seal(file, self._content, shard_name(self._key, sample))
         os.replace(unfinished, path)
 
-    def _store(self, path: Path, sample: SampleId) -> dict[str, int]:
+    def _store(self, path: Path, sample: object) -> dict[str, int]:
         """Write the file and return at which byte each array begins."""
         places = {}
         _require_space(path, sum(array.nbytes for array in self._arrays.values()) + METADATA_SIZE)
         with h5py.File(path, "w", userblock_size=SEAL_SIZE) as file:
-            for key, value in shard_attributes(self._key, self._plan, sample).items():
+            for key, value in {**shard_marks(self._key), **self._plan.marks(sample)}.items():
                 file.attrs[key] = value
             for name, array in self._arrays.items():
                 places[name] = file.create_dataset(name, data=array).id.get_offset()
@@ -133,49 +146,76 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    unfinished = unfinished_name(path)
-    with h5py.File(unfinished, "w", userblock_size=SEAL_SIZE) as file:
-        for key, value in master_attributes(plan).items():
-            file.attrs[key] = value
-        file.attrs["shards"] = shards_folder(path).name
-        units = Case.from_json(plan.case).units
-        _put(file, "time", geometry.times, "time", units.time)
-        for name, unit in (
-            ("points", units.length),
-            ("arc", units.length),
-            ("loop", ""),
-            ("weights", units.length),
-        ):
-            _put(file, f"interface/{name}", getattr(geometry.interface, name), "arc", unit)
-        _put(file, "zone/points", geometry.zone_points, "node", units.length)
-        _put(file, "medium/x", geometry.medium.x, "x", units.length)
-        _put(file, "medium/y", geometry.medium.y, "y", units.length)
-        speed = geometry.medium.speed.astype(np.float32)
-        file.create_dataset("medium/speed", data=speed).attrs.update(axes="y,x", unit=f"{units.length}/{units.time}")
+    with sealed_file(path, DATASET) as file:
+        file.attrs.update(master_attributes(plan))
+        put_geometry(file, path, geometry, Case.from_json(plan.case).units)
         for split in SPLITS:
             _put(file, f"{split}/parameters", plan.vectors(split), "sample", "omega: rad/time; x, y: length")
+            samples = [sample for sample in plan.samples if sample.split == split]
             for name, shape in geometry.shapes(plan.fields).items():
-                _join(file, path, plan, split, name, shape)
+                axes = "sample,time,node" if name in ZONE_FIELDS else "sample,time,arc"
+                pieces = [(f"{sample}.h5", name, shape, ...) for sample in samples]
+                join(file, path, f"{split}/{name}", shape, pieces, axes)
+
+
+@contextmanager
+def sealed_file(path: Path, kind: str) -> Iterator[h5py.File]:
+    """An HDF5 file to fill, which is sealed and gets its name when it is whole. Local."""
+    unfinished = unfinished_name(path)
+    with h5py.File(unfinished, "w", userblock_size=SEAL_SIZE) as file:
+        yield file
     content = np.fromfile(unfinished, np.uint8)
     with open(unfinished, "r+b") as sealed:
-        seal(sealed, content, dataset_name())
+        seal(sealed, content, dataset_name(kind))
     os.replace(unfinished, path)
 
 
-def _join(file: h5py.File, path: Path, plan: Plan, split: Split, name: str, shape: tuple[int, int]) -> None:
-    """Add one field of one split, from the shards."""
-    samples = [sample for sample in plan.samples if sample.split == split]
-    layout = h5py.VirtualLayout((len(samples), *shape), np.float32)
+def put_geometry(file: h5py.File, path: Path, geometry: Geometry, units: Units) -> None:
+    """Write what all samples share, and where they lie."""
+    file.attrs["shards"] = shards_folder(path).name
+    _put(file, "time", geometry.times, "time", units.time)
+    for name, unit in (
+        ("points", units.length),
+        ("arc", units.length),
+        ("loop", ""),
+        ("weights", units.length),
+    ):
+        _put(file, f"interface/{name}", getattr(geometry.interface, name), "arc", unit)
+    _put(file, "zone/points", geometry.zone_points, "node", units.length)
+    _put(file, "medium/x", geometry.medium.x, "x", units.length)
+    _put(file, "medium/y", geometry.medium.y, "y", units.length)
+    speed = geometry.medium.speed.astype(np.float32)
+    file.create_dataset("medium/speed", data=speed).attrs.update(axes="y,x", unit=f"{units.length}/{units.time}")
+
+
+def join(
+    file: h5py.File,
+    path: Path,
+    name: str,
+    shape: tuple[int, ...],
+    pieces: Sequence[tuple[str, str, tuple[int, ...], Any]],
+    axes: str,
+) -> None:
+    """Add a virtual dataset, joined from the shards along a first axis.
+
+    Args:
+        file: The file.
+        path: What it will be called.
+        name: Of the dataset.
+        shape: Of one piece.
+        pieces: Of each a shard's file name, the array therein, this array's shape, and which part of it is taken.
+        axes: Names of the axes.
+    """
+    if not pieces:
+        file.create_dataset(name, (0, *shape), np.float32).attrs["axes"] = axes
+        return
+    layout = h5py.VirtualLayout((len(pieces), *shape), np.float32)
     layout.dcpl.set_obj_track_times(False)  # the same arguments give the same bytes
-    for place, sample in enumerate(samples):
+    for place, (shard, array, whole, part) in enumerate(pieces):
         # relative, so that file and folder move together; HDF5 takes a lone % for a pattern
-        source = f"{shards_folder(path).name}/{sample}.h5".replace("%", "%%")
-        layout[place] = h5py.VirtualSource(source, name, shape)
-    if samples:
-        joined = file.create_virtual_dataset(f"{split}/{name}", layout, fillvalue=np.nan)
-    else:
-        joined = file.create_dataset(f"{split}/{name}", (0, *shape), np.float32)
-    joined.attrs["axes"] = "sample,time,node" if name in ZONE_FIELDS else "sample,time,arc"
+        source = f"{shards_folder(path).name}/{shard}".replace("%", "%%")
+        layout[place] = h5py.VirtualSource(source, array, whole)[part]
+    file.create_virtual_dataset(name, layout, fillvalue=np.nan).attrs["axes"] = axes
 
 
 def _put(file: h5py.File, name: str, array: NDArray[Any], axes: str, unit: str) -> None:
@@ -223,12 +263,7 @@ class Dataset:
         Raises:
             DatasetError: there is no dataset, it is of another make or unfinished.
         """
-        if not path.exists():
-            begun = shards_folder(path).is_dir()
-            remedy = "run the same `submodel generate` again" if begun else "make it with `submodel generate`"
-            raise DatasetError(f"{path} {'is unfinished' if begun else 'does not exist'}: {remedy}")
-        _require_seal(path)
-        file = h5py.File(path, "r")
+        file = open_sealed(path, DATASET)
         try:
             return cls(path, file)
         except ValueError as error:
@@ -241,12 +276,7 @@ class Dataset:
         Raises:
             CaseError: it was not; the first difference is named.
         """
-        if self.case.fingerprint() != case.fingerprint():
-            key, theirs, ours = next(self.case.differences(case))
-            raise CaseError(
-                f"{self.path} was generated for another case ('{self.case.name}': {key} is {theirs}, here {ours}): "
-                "use that case, or generate a dataset for this one"
-            )
+        require_same(self.path, self.case, case)
 
     def close(self) -> None:
         """Close the file."""
@@ -268,7 +298,7 @@ class Dataset:
     @property
     def interface(self) -> InterfaceArrays:
         """The zone's boundary."""
-        return InterfaceArrays(**{name: self._stored(f"interface/{name}") for name in InterfaceArrays.__annotations__})
+        return self.geometry.interface
 
     @property
     def zone_points(self) -> NDArray[np.float64]:
@@ -278,12 +308,12 @@ class Dataset:
     @property
     def medium(self) -> MediumMap:
         """The wave speed in the domain."""
-        return MediumMap(**{name: self._stored(f"medium/{name}") for name in MediumMap.__annotations__})
+        return self.geometry.medium
 
     @property
     def geometry(self) -> Geometry:
         """What all samples share."""
-        return Geometry(self.times, self.interface, self.zone_points, self.medium)
+        return stored_geometry(self._file)
 
     def num_samples(self, split: Split) -> int:
         """Number of samples of a split."""
@@ -404,19 +434,61 @@ class Dataset:
         return None
 
 
-def _require_seal(path: Path) -> None:
-    """Refuse what is not a dataset of this version, or has changed since it was written."""
+def stored_geometry(file: h5py.File) -> Geometry:
+    """What `put_geometry` wrote."""
+
+    def group(name: str, made: type[Any]) -> Any:
+        return made(**{key: file[f"{name}/{key}"][()] for key in made.__annotations__})
+
+    return Geometry(
+        file["time"][()], group("interface", InterfaceArrays), file["zone/points"][()], group("medium", MediumMap)
+    )
+
+
+def require_same(path: Path, theirs: Case, ours: Case) -> None:
+    """See that the dataset at path was generated for a case.
+
+    Raises:
+        CaseError: it was not; the first difference is named.
+    """
+    if theirs.fingerprint() != ours.fingerprint():
+        key, has, wanted = next(theirs.differences(ours))
+        raise CaseError(
+            f"{path} was generated for another case ('{theirs.name}': {key} is {has}, here {wanted}): "
+            "use that case, or generate a dataset for this one"
+        )
+
+
+def open_sealed(path: Path, kind: str) -> h5py.File:
+    """Open a file once it is known to be what was written. Local.
+
+    Args:
+        path: The file.
+        kind: `seal.DATASET` or `seal.RECIPROCAL`.
+
+    Raises:
+        DatasetError: there is none, or another kind of dataset, or of another version, or it has changed.
+    """
+    if not path.exists():
+        begun = shards_folder(path).is_dir()
+        remedy = "run the same `submodel generate` again" if begun else "make it with `submodel generate`"
+        raise DatasetError(f"{path} {'is unfinished' if begun else 'does not exist'}: {remedy}")
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DatasetError(f"cannot read {path} ({error.strerror}): name a dataset") from error
     said = content[:SEAL_SIZE].tobytes().decode(errors="replace")
-    if not said.startswith(DATASET):
+    if kind == DATASET and said.startswith(RECIPROCAL):
+        raise DatasetError(f"{path} holds reciprocal runs, which can only be trained on: name a dataset with samples")
+    if kind == RECIPROCAL and said.startswith(DATASET):
+        raise DatasetError(f"{path} holds samples: name a dataset made with `submodel generate --reciprocal`")
+    if not said.startswith(kind):
         raise DatasetError(f"{path} is not a dataset of submodel: make one with `submodel generate`")
-    version = said.removeprefix(DATASET).partition(",")[0]
+    version = said.removeprefix(kind).partition(",")[0]
     if version != str(FORMAT_VERSION):
         raise DatasetError(
             f"{path} has format version {version}, this submodel reads {FORMAT_VERSION}: use the one that made it"
         )
-    if not is_sealed(content, dataset_name()):
+    if not is_sealed(content, dataset_name(kind)):
         raise DatasetError(f"{path} is damaged: it does not match its checksum; {REDO}")
+    return h5py.File(path, "r")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from mpi4py import MPI
@@ -18,14 +20,26 @@ from solvers.full import FullModel
 from solvers.stability import ResolutionWarning
 from submodel import build
 from submodel.case import Case
-from submodel.claim import claim
+from submodel.claim import claim, plan_of
 from submodel.dataset import DatasetError, Geometry, InterfaceArrays, ShardWriter, write_master
 from submodel.farm import Failure, agree, farm, on_root
 from submodel.layout import FIELDS
 from submodel.plan import Plan, SampleId, shards_folder
 from submodel.sampling import SPLITS
-from submodel.seal import shard_fault
+from submodel.seal import Keyed, shard_fault
 from submodel.sections import GmshDomain
+
+SMALLER = "leave out the fields in the zone with --no-fields"
+
+
+Sample = TypeVar("Sample", covariant=True)
+
+
+class Samples(Keyed, Protocol[Sample]):
+    """A plan that names what is to be made."""
+
+    @property
+    def samples(self) -> tuple[Sample, ...]: ...
 
 
 class GenerationError(RuntimeError):
@@ -107,23 +121,24 @@ def generate(
                 fields=fields,
                 ranks_per_sample=ranks_per_sample,
             )
-            return claim(path, asked)
+            return claim(path, asked, plan_of)
 
         plan, finished = on_root(comm, prepare)
-        todo = _faulty(plan, shards_folder(path), comm)
+        todo = faulty(plan, shards_folder(path), comm)
         kept = len(plan.samples) - len(todo)
         if finished and not todo:
             return Generated(plan, 0, kept, time.perf_counter() - start, 0.0)
         group = comm.Split(comm.rank // ranks_per_sample, comm.rank)
-        model = _build_in_turn(case, comm, group)
+        model = build_in_turn(case, comm, group)
         if isinstance(case.domain, GmshDomain):  # of a box the case itself knows what lies inside
             model.require_sources(np.concatenate([plan.vectors(split) for split in SPLITS])[:, 1:])
-        geometry = _geometry(case, model)
-        on_root(comm, lambda: _check_space(path, geometry, plan, len(todo)))
+        geometry = shared_geometry(case, model)
+        sizes = geometry.shapes(plan.fields).values()
+        on_root(comm, lambda: check_space(path, len(todo), len(todo) * sum(4 * math.prod(size) for size in sizes)))
         built = time.perf_counter()
         writer = ShardWriter(shards_folder(path), plan, geometry.shapes(plan.fields))
         job = _Job(case, plan, todo, model, geometry.times, writer)
-        failure = farm(len(todo), job.do, comm, group, _counted(progress, len(todo), comm))
+        failure = farm(len(todo), job.do, comm, group, counted(progress, len(todo), comm))
         looped = time.perf_counter()
         del model, job
         group.Free()
@@ -159,7 +174,7 @@ class _Job:
         self.writer.write(sample, arrays)
 
 
-def _counted(progress: Callable[[int, int], None] | None, total: int, comm: MPI.Comm) -> Callable[[], None]:
+def counted(progress: Callable[[int, int], None] | None, total: int, comm: MPI.Comm) -> Callable[[], None]:
     """A call after each sample that tells progress how many are done, beginning with none."""
     count = itertools.count()
 
@@ -171,14 +186,14 @@ def _counted(progress: Callable[[int, int], None] | None, total: int, comm: MPI.
     return done
 
 
-def _faulty(plan: Plan, folder: Path, comm: MPI.Comm) -> list[SampleId]:
+def faulty(plan: Samples[Sample], folder: Path, comm: MPI.Comm) -> list[Sample]:
     """The samples that are missing or damaged, looked at by all ranks. Collective on comm."""
     mine = [sample for sample in plan.samples[comm.rank :: comm.size] if shard_fault(folder, plan, sample)]
     found = {sample for part in comm.allgather(mine) for sample in part}
     return [sample for sample in plan.samples if sample in found]
 
 
-def _build_in_turn(case: Case, comm: MPI.Comm, group: MPI.Comm) -> FullModel:
+def build_in_turn(case: Case, comm: MPI.Comm, group: MPI.Comm) -> FullModel:
     """Build the full model in the root's group, which fills the cache of compiled forms, then in the others.
 
     Collective on comm.
@@ -188,7 +203,7 @@ def _build_in_turn(case: Case, comm: MPI.Comm, group: MPI.Comm) -> FullModel:
     return (models + agree(comm, lambda: [] if first else [build.full_model(case, group)]))[0]
 
 
-def _geometry(case: Case, model: FullModel) -> Geometry:
+def shared_geometry(case: Case, model: FullModel) -> Geometry:
     """What all samples share. Collective on the model's comm."""
     interface = InterfaceArrays(
         points=np.asarray(model.interface.points, dtype=np.float64),
@@ -200,14 +215,23 @@ def _geometry(case: Case, model: FullModel) -> Geometry:
     return Geometry(build.time_grid(case).times, interface, zone_points, build.medium_map(case, model.domain))
 
 
-def _check_space(path: Path, geometry: Geometry, plan: Plan, num: int) -> None:
-    """Refuse to begin what the disk cannot hold. Root."""
-    sizes = [4 * np.prod(shape) for shape in geometry.shapes(plan.fields).values()]
-    needed, free = num * int(sum(sizes)), shutil.disk_usage(path.parent).free
+def check_space(path: Path, num: int, needed: int, remedy: str = SMALLER) -> None:
+    """Refuse to begin what the disk cannot hold. Local.
+
+    Args:
+        path: Where it is to lie.
+        num: Number of samples.
+        needed: Bytes of them all.
+        remedy: What to do beside making room.
+
+    Raises:
+        DatasetError: There is not enough room.
+    """
+    free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DatasetError(
             f"{num} samples need {needed / 1e9:.1f} GB in {path.parent}, which has {free / 1e9:.1f} GB left: "
-            "make room, choose another -o, or leave out the fields in the zone with --no-fields"
+            f"make room, choose another -o, or {remedy}"
         )
 
 

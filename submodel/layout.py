@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submodel.case import Case
-from submodel.plan import Plan, SampleId
+from submodel.plan import Plan
 
 FORMAT_VERSION = 2
 MASTER, SHARD = "submodel-dataset", "submodel-shard"
@@ -99,16 +99,9 @@ class Geometry:
         return shapes
 
 
-def shard_attributes(key: str, plan: Plan, sample: SampleId) -> dict[str, Any]:
-    """The attributes of a shard; key is that of the plan."""
-    return {
-        "format": SHARD,
-        "format_version": FORMAT_VERSION,
-        "plan": key,
-        "split": sample.split,
-        "sample": sample.index,
-        "parameters": np.array(plan.parameters[sample.split][sample.index]),
-    }
+def shard_marks(key: str) -> dict[str, Any]:
+    """The attributes that every shard has; key is that of the plan."""
+    return {"format": SHARD, "format_version": FORMAT_VERSION, "plan": key}
 
 
 def master_attributes(plan: Plan) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +136,11 @@ class Plan:
         num: int = getattr(self, split)
         return num
 
+    def marks(self, sample: SampleId) -> dict[str, Any]:
+        """What a shard says of its sample."""
+        parameters = np.array(self.parameters[sample.split][sample.index])
+        return {"split": sample.split, "sample": sample.index, "parameters": parameters}
+
     def vectors(self, split: Split) -> NDArray[np.float64]:
         """Parameters of a split, (sample, 3)."""
         return np.array(self.parameters[split], dtype=np.float64).reshape(-1, 3)
@@ -148,11 +154,16 @@ class Plan:
         if self.fields != asked.fields:
             words = {True: "with fields in the zone", False: "with --no-fields"}
             return f"was begun {words[self.fields]}, you asked for one {words[asked.fields]}"
-        if self.code_version != asked.code_version:
-            return f"was begun by submodel {self.code_version}, this is {asked.code_version}"
-        for key, begun, now in Case.from_json(self.case).differences(Case.from_json(asked.case)):
-            return f"was begun from a case with {key} = {json.dumps(begun)}, yours has {json.dumps(now)}"
-        return None
+        return case_difference(self.case, self.code_version, asked.case, asked.code_version)
+
+
+def case_difference(begun_case: str, begun_version: str, asked_case: str, asked_version: str) -> str | None:
+    """In what the program, or the physics of a case, differs from that asked for now, in words."""
+    if begun_version != asked_version:
+        return f"was begun by submodel {begun_version}, this is {asked_version}"
+    for key, begun, now in Case.from_json(begun_case).differences(Case.from_json(asked_case)):
+        return f"was begun from a case with {key} = {json.dumps(begun)}, yours has {json.dumps(now)}"
+    return None
 
 
 def rows(array: NDArray[np.float64]) -> list[list[float]]:

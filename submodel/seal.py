@@ -7,25 +7,40 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from submodel.layout import FORMAT_VERSION
-from submodel.plan import Plan, SampleId
 
 SEAL_SIZE = 512  # bytes; an HDF5 user block, which the library leaves alone
 MISSING = "is missing"
-DATASET = "submodel dataset, version "
+DATASET, RECIPROCAL = "submodel dataset, version ", "submodel reciprocal dataset, version "
 
 
-def dataset_name() -> str:
+class Keyed(Protocol):
+    """A plan, known by its key."""
+
+    @property
+    def key(self) -> str: ...
+
+
+def dataset_name(kind: str = DATASET) -> str:
     """What the seal of a dataset says."""
-    return f"{DATASET}{FORMAT_VERSION}"
+    return f"{kind}{FORMAT_VERSION}"
 
 
-def shard_name(key: str, sample: SampleId) -> str:
+def is_reciprocal(path: Path) -> bool:
+    """Whether a file says that it is a reciprocal dataset, of whatever version. Local."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(RECIPROCAL)) == RECIPROCAL.encode()
+    except OSError:
+        return False
+
+
+def shard_name(key: str, sample: object) -> str:
     """What the seal of a shard says; key is that of the plan."""
     return f"submodel shard, version {FORMAT_VERSION}, plan {key}, sample {sample}"
 
@@ -47,7 +62,7 @@ def is_sealed(content: NDArray[np.uint8], name: str) -> bool:
     return content[:SEAL_SIZE].tobytes() == _line(content, name)
 
 
-def shard_fault(folder: Path, plan: Plan, sample: SampleId) -> str | None:
+def shard_fault(folder: Path, plan: Keyed, sample: object) -> str | None:
     """What is wrong with a shard, or None. Reads all of it. Local.
 
     Args:

@@ -43,7 +43,13 @@ def rewrite(path: Path, **arguments: object) -> None:
 def test_a_whole_dataset_passes(path: Path) -> None:
     report = check(path)
     assert report.ok
-    assert report.to_json() == {"ok": True, "path": str(path), "num_samples": NUM, "findings": ()}
+    assert report.to_json() == {
+        "ok": True,
+        "path": str(path),
+        "num_samples": NUM,
+        "findings": (),
+        "unit": "samples",
+    }
     assert list(report.lines()) == [f"{path}: 3 train, 2 test, 1 calibration samples, all whole, finite and different"]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from submodel.case import Case
+from submodel.case import Case, CaseError
 from submodel.commands.options import (
     CaseArgument,
 )
@@ -30,8 +30,19 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Seed of the samples; the case's by default.")] = None,
     ranks_per_sample: Annotated[int, typer.Option(help="MPI ranks that share one run.")] = 1,
     fields: Annotated[bool, typer.Option(help="Store the fields in the zone, the truth of a validation.")] = True,
+    reciprocal: Annotated[
+        bool,
+        typer.Option(
+            "--reciprocal",
+            help="Run from the nodes of the zone's boundary instead: training data for sources everywhere, "
+            "kept at --train places, 2048 by default.",
+        ),
+    ] = False,
 ) -> None:
     """Run the full model for the samples of a case, in parallel under mpirun, and record the zone's traces."""
+    if reciprocal:
+        _generate_reciprocal(case, output, train, test, calibration, seed, ranks_per_sample)
+        return
     from submodel.generate import generate as generate_dataset
     from submodel.progress import count_progress
 
@@ -54,6 +65,41 @@ def generate(
         typer.echo(f"{output}: {done.num_made} samples made{kept} ({spent}, {comm.size} ranks)")
 
 
+def _generate_reciprocal(
+    case: Path,
+    output: Path,
+    train: int | None,
+    test: int | None,
+    calibration: int | None,
+    seed: int | None,
+    ranks_per_sample: int,
+) -> None:
+    """Run from the nodes of the zone's boundary."""
+    from submodel.generate_reciprocal import generate_reciprocal
+    from submodel.progress import count_progress
+
+    with parallel() as comm, count_progress("generate", "runs", shown=comm.rank == 0) as progress:
+        if test is not None or calibration is not None:
+            raise CaseError(
+                "--test and --calibration do not go with --reciprocal, which makes training data: "
+                "generate them as another dataset, with --train 0"
+            )
+        done = generate_reciprocal(
+            Case.load(case),
+            output,
+            num=train,
+            seed=seed,
+            ranks_per_sample=ranks_per_sample,
+            comm=comm,
+            announce=typer.echo,
+            progress=progress,
+        )
+    if comm.rank == 0:
+        kept = f", {done.num_kept} were there" if done.num_kept else ""
+        spent = f"{done.loop_seconds:.1f} s, set-up {done.setup_seconds:.1f} s"
+        typer.echo(f"{output}: {done.num_made} runs made{kept} ({spent}, {comm.size} ranks)")
+
+
 EPILOG_CHECK = "Example: submodel check demo.h5 --json. The exit status is 0 when all is well, 1 when not."
 
 
@@ -61,7 +107,7 @@ def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset (.h5).")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Verify checksums, shapes, finiteness and duplicates of a dataset."""
+    """Verify checksums, shapes, finiteness and duplicates of a dataset, of samples or of reciprocal runs."""
     from submodel.check import check as check_dataset
 
     with refusals():
