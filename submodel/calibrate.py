@@ -17,7 +17,7 @@ from submodel.boundary import Generated, Recorded
 from submodel.case import Case
 from submodel.dataset import Dataset, DatasetError
 from submodel.sampling import Split
-from submodel.trust import COVERAGE, Training, Trust
+from submodel.trust import COVERAGE, Training, Trust, num_sorted, rank_of
 from submodel.validate import Clock, compare, predict
 from submodel.validation import ValidationAccumulator
 
@@ -83,6 +83,7 @@ def calibrate(
             f"{dataset.path} has no calibration samples: generate it with --calibration 100, or put calibration = 100 "
             "among the parameters of the case"
         )
+    rank_of(coverage, num_sorted(len(parameters)))  # too few runs are told before the work
     generated = Generated.load(path, case, device)
     recorded = Recorded(dataset, SPLIT)
     predictions = predict(generated, parameters, comm, Clock())

@@ -114,7 +114,7 @@ class ErrorModel:
         if not (np.isfinite(epsilon).all() and (epsilon > 0.0).all()):
             raise ValueError("an error of a calibration run is zero or not finite: nothing can be calibrated on it")
         order = np.random.default_rng(seed).permutation(len(epsilon))
-        num_fitted = max(1, round(FITTED * len(epsilon)))
+        num_fitted = len(epsilon) - num_sorted(len(epsilon))
         fitted, rest = order[:num_fitted], order[num_fitted:]
         centre = features[fitted].mean(axis=0)
         scale = np.maximum(features[fitted].std(axis=0), 1e-12 + 1e-6 * np.abs(centre))
@@ -141,18 +141,9 @@ class ErrorModel:
         """What the expected error is multiplied with to hold with a coverage.
 
         Raises:
-            ValueError: The coverage is not between 0 and 1, or needs more runs.
+            ValueError: As `rank_of`.
         """
-        if not 0.0 < coverage < 1.0:
-            raise ValueError(f"the coverage must lie between 0 and 1, got {coverage:g}")
-        rank = math.ceil((self.num_runs + 1) * coverage - 1e-9)
-        if rank > self.num_runs:
-            needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
-            raise ValueError(
-                f"a coverage of {100 * coverage:g} % needs {needed} calibration runs beside those of the fit, "
-                f"there are {self.num_runs}: generate more, or ask for less"
-            )
-        return self.quotients[max(rank, 1) - 1]
+        return self.quotients[rank_of(coverage, self.num_runs) - 1]
 
 
 @dataclass(frozen=True)
@@ -187,7 +178,7 @@ class Trust:
         features = training.features(parameters)
         models = {name: ErrorModel.fit(features, np.asarray(errors)) for name, errors in epsilon.items()}
         for model in models.values():
-            model.factor(coverage)
+            rank_of(coverage, model.num_runs)
         return cls(training, models, coverage)
 
     def bound(self, parameters: ArrayLike, interface: str, coverage: float | None = None) -> Array:
@@ -233,6 +224,29 @@ class Trust:
             raise ValueError(
                 f"the error model of this generator cannot be read ({error}): calibrate it again"
             ) from error
+
+
+def num_sorted(num_runs: int) -> int:
+    """How many of so many calibration runs the coverage rests on."""
+    return num_runs - max(1, round(FITTED * num_runs))
+
+
+def rank_of(coverage: float, num: int) -> int:
+    """Which of so many ascending quotients has a coverage: ``ceil((num + 1) coverage)``, counted from 1.
+
+    Raises:
+        ValueError: The coverage is not between 0 and 1, or needs more quotients.
+    """
+    if not 0.0 < coverage < 1.0:
+        raise ValueError(f"the coverage must lie between 0 and 1, got {coverage:g}")
+    rank = math.ceil((num + 1) * coverage - 1e-9)
+    if rank > num:
+        needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
+        raise ValueError(
+            f"a coverage of {100 * coverage:g} % needs {needed} calibration runs beside those of the fit, "
+            f"there are {num}: generate more, or ask for less"
+        )
+    return max(rank, 1)
 
 
 def _plain(values: Array) -> tuple[float, ...]:

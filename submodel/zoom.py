@@ -111,13 +111,13 @@ def _run(
     model: ZoneModel, given: Trace | Prediction | None, block: int | None, comm: MPI.Comm
 ) -> tuple[ZoneRun, float, Overlap | None]:
     """Run the zone on what the root is given; the run, its seconds, and how streaming went. Collective on comm."""
-    if not comm.bcast(isinstance(given, Prediction) and block is not None):
+    if block is None or not comm.bcast(isinstance(given, Prediction)):
         trace = given.trace() if isinstance(given, Prediction) else given
         data = model.boundary_source(comm.bcast(trace))
         start = time.perf_counter()
         return model.run(data), time.perf_counter() - start, None
     prediction = given if isinstance(given, Prediction) else None
-    with StreamedBoundary(model, prediction, block=block or BLOCK) as streamed:
+    with StreamedBoundary(model, prediction, block=block) as streamed:
         start = time.perf_counter()
         return model.run(streamed), time.perf_counter() - start, streamed.overlap
 
