@@ -102,7 +102,7 @@ class ConvHead(nn.Module):
 
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
-        self.num_times = spec.num_levels if spec.time == "local" or spec.time == "global" else 1
+        self.shape = (1 if spec.time == "sampled" else spec.num_levels, spec.num_arc)
         self.conv = convolution(spec, spec.widths[-1], spec.num_levels if spec.time == "global" else 1, bias=True)
         grid = [points * 2 ** (len(spec.widths) - 1) for points in spec.coarse]
         self.resample = Resample(grid, spec.image, closed=closed_axes(spec))
@@ -110,7 +110,7 @@ class ConvHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map (batch, channel, axes...) to (batch, time, node); time has one level where it is sampled."""
         image = self.resample(self.conv(features))
-        return cast(Tensor, image.reshape(features.shape[0], self.num_times, -1))
+        return cast(Tensor, image.reshape(features.shape[0], *self.shape))
 
 
 class FullTrunk(nn.Sequential):

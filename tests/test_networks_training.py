@@ -70,12 +70,17 @@ def test_repeats_itself_and_leaves_the_global_seed_alone() -> None:
     assert not same(first, other)
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("last", [2, 3, 4, 5])
-def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, batch_norm: bool, last: int) -> None:
+@pytest.mark.parametrize("kind", ["plain", "normalised", "sampled", "euler"])
+@pytest.mark.parametrize("last", [2, 5])
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, kind: str, last: int) -> None:
     p, u = waves(12)
-    spec = dataclasses.replace(SPEC, batch_norm=batch_norm)
-    whole, history = train(spec, p, u, PLAN)
+    spec = dataclasses.replace(SPEC, batch_norm=kind == "normalised")
+    if kind == "sampled":
+        sizes = {**SMALL, "coarse": (4,), "time_features": 4}
+        spec = GeneratorSpec.named("conv1d-t-boundary", num_levels=24, num_arc=16, **sizes)
+    euler = {"euler": 0.1, "dt": 0.1} if kind == "euler" else {}
+    plan = dataclasses.replace(PLAN, **euler)  # type: ignore[arg-type]
+    whole, history = train(spec, p, u, plan)
     path = tmp_path / "state.safetensors"
 
     def kill(progress: Progress) -> None:
@@ -83,17 +88,17 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, batch_norm
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(spec, p, u, PLAN, checkpoint=path, progress=kill)
+        train(spec, p, u, plan, checkpoint=path, progress=kill)
     told: list[int] = []
     resumed, again = train(
-        spec, p, u, PLAN, checkpoint=path, resume=True, progress=lambda progress: told.append(progress.last.epoch)
+        spec, p, u, plan, checkpoint=path, resume=True, progress=lambda progress: told.append(progress.last.epoch)
     )
     assert same(whole, resumed)
     assert told == list(range(last + 1, 7))  # every epoch was saved
     timeless = [dataclasses.replace(e, elapsed=0) for e in history]
     assert timeless == [dataclasses.replace(e, elapsed=0) for e in again]
     assert all(a.elapsed <= b.elapsed for a, b in zip(again, again[1:], strict=False))
-    finished, _ = train(spec, p, u, PLAN, checkpoint=path, resume=True)  # nothing left to do
+    finished, _ = train(spec, p, u, plan, checkpoint=path, resume=True)  # nothing left to do
     assert same(whole, finished)
 
 
@@ -107,6 +112,39 @@ def test_best_weights_are_kept() -> None:
         error = mean_absolute(generator.standardised(torch.as_tensor(p[held], dtype=torch.float32)), scores)
     assert float(error) == pytest.approx(min(e.validation for e in history), rel=1e-5)
     assert history[-1].validation > min(e.validation for e in history)
+
+
+def test_early_stopping_stops_and_keeps_the_best(tmp_path: Path) -> None:
+    p, u = waves(12)
+    plan = dataclasses.replace(PLAN, epochs=200, patience=4, learning_rate=0.3, final_learning_rate=0.3)  # it jumps
+    path = tmp_path / "state.safetensors"
+    told: list[Progress] = []
+    generator, history = train(SPEC, p, u, plan, checkpoint=path, progress=told.append)
+    errors = [epoch.validation for epoch in history]
+    best = int(np.argmin(errors))
+    assert len(history) == best + 1 + 4 < 200 and min(errors) < errors[-1]
+    assert told[-1].fraction == 1 and told[-1].remaining == 0
+    _, held = split_samples(12, plan.validation, plan.seed)
+    scores = generator.target_scaler(torch.as_tensor(u[held]))
+    with torch.no_grad():
+        error = mean_absolute(generator.standardised(torch.as_tensor(p[held], dtype=torch.float32)), scores)
+    assert float(error) == pytest.approx(min(errors), rel=1e-5)
+    again, same_history = train(SPEC, p, u, plan, checkpoint=path, resume=True)  # it had stopped
+    assert same_history == history and same(again, generator)
+
+
+def test_schedules_of_the_paper() -> None:
+    short = TrainingPlan.early_stopping(device="cpu")
+    assert (short.epochs, short.learning_rate, short.final_learning_rate, short.patience) == (1000, 1e-3, 1e-3, 100)
+    assert TrainingPlan.early_stopping(epochs=30, patience=None).patience is None
+    long = TrainingPlan.long_decay(seed=3)
+    assert (long.epochs, long.learning_rate, long.final_learning_rate) == (10000, 1e-3, 1e-4)
+    assert long.patience is None and long.seed == 3
+    p, u = waves(4)
+    _, history = train(SPEC, p, u, TrainingPlan.early_stopping(epochs=3, device="cpu", threads=1))
+    assert {epoch.learning_rate for epoch in history} == {1e-3}
+    _, history = train(SPEC, p, u, TrainingPlan.long_decay(epochs=3, device="cpu", threads=1))
+    assert [epoch.learning_rate for epoch in history] == pytest.approx([1e-3, 10**-3.5, 1e-4])
 
 
 def test_statistics_come_from_the_training_split_only() -> None:
@@ -149,8 +187,8 @@ def test_learning_rate_decays_and_progress_is_told() -> None:
     _, history = train(SPEC, p, u, PLAN, progress=told.append)
     assert [t.last for t in told] == list(history) and [e.epoch for e in history] == [1, 2, 3, 4, 5, 6]
     ratios = np.diff(np.log([e.learning_rate for e in history]))
-    np.testing.assert_allclose(ratios, np.log(0.1) / 6)
-    assert history[0].learning_rate == 1e-3
+    np.testing.assert_allclose(ratios, np.log(0.1) / 5)
+    assert history[0].learning_rate == 1e-3 and history[-1].learning_rate == pytest.approx(1e-4)
     assert [t.fraction for t in told] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
     assert told[-1].remaining == 0 and told[0].remaining > 0
     assert told[-1].best == min(e.validation for e in history)
@@ -180,6 +218,10 @@ def test_training_by_seconds(tmp_path: Path) -> None:
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"validation": 1.0}, r"validation must be a fraction in \[0, 1\), got 1.0"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
+        ({"euler": -1.0}, "euler must not be negative, got -1.0"),
+        ({"euler": 0.1}, "needs the time between two levels: give dt, got None"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"levels_per_sample": 0}, "levels_per_sample must be at least 1, got 0"),
         ({"loss": "median"}, "loss must be one of mean_square, mean_absolute, got 'median'"),
     ],
 )
@@ -190,7 +232,7 @@ def test_bad_plans(options: dict[str, Any], message: str) -> None:
 
 def test_bad_samples() -> None:
     p, u = waves(4)
-    with pytest.raises(ValueError, match=r"targets must have shape \(sample, field, time, arc\) = \(4, 2, 24, 16\)"):
+    with pytest.raises(ValueError, match=r"targets must have shape \(sample, field, time, node\) = \(4, 2, 24, 16\)"):
         train(SPEC, p, u[:, :1], PLAN)
     with pytest.raises(ValueError, match="resume needs the checkpoint"):
         train(SPEC, p, u, PLAN, resume=True)

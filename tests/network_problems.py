@@ -1,0 +1,42 @@
+"""Small generators and fields that the tests of the networks share."""
+
+from typing import Any
+
+import numpy as np
+
+from networks.models import MODELS
+from networks.spec import GeneratorSpec
+
+NUM_LEVELS, NUM_ARC, GRID = 12, 8, (5, 6)
+DT = 0.25
+
+
+def is_zone(model: str) -> bool:
+    return MODELS[model][2] == "zone"
+
+
+def toy(model: str, **options: Any) -> GeneratorSpec:
+    """A model of the family with few numbers."""
+    time, space, _, _ = MODELS[model]
+    num_axes = 0 if space == "global" else (1 if not is_zone(model) else 2) + (time == "local")
+    sizes: dict[str, Any] = {"stem": 10, "depth": 1, "time_features": 3}
+    if num_axes:
+        sizes |= {"coarse": (3,) * num_axes, "widths": (10, 8), "kernel_size": (3,) * num_axes}
+    else:
+        sizes |= {"widths": (24,), "head_widths": (24,)}
+    nodes = {"num_arc": 30, "grid": GRID} if is_zone(model) else {"num_arc": NUM_ARC}
+    return GeneratorSpec.named(model, **{"num_levels": NUM_LEVELS, **nodes, **sizes, **options})
+
+
+def waves(spec: GeneratorSpec, num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth fields of parameters: u = sin(w t + phase of the node), v the centred difference of u in time.
+
+    Returns:
+        Parameters (sample, 3) and targets (sample, field, time, node), float32.
+    """
+    p = np.random.default_rng(seed).uniform(1, 2, (num, 3))
+    t = DT * np.arange(-1, spec.num_levels + 1)[:, None]
+    angle = 2 * np.pi * np.arange(spec.num_arc) / spec.num_arc
+    u = np.sin(p[:, 0, None, None] * t + p[:, 1, None, None] * np.cos(angle - p[:, 2, None, None]))
+    fields = {"displacement": u[:, 1:-1], "velocity": (u[:, 2:] - u[:, :-2]) / (2 * DT), "load": u[:, 1:-1] ** 2}
+    return p, np.stack([fields[name] for name in spec.fields], 1).astype(np.float32)
