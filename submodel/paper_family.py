@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from networks.generator import build
@@ -13,6 +15,8 @@ from submodel.zone_target import Sizes
 
 FIELDS = ("displacement", "velocity")
 """What [A]'s models predict."""
+CHECKPOINT_EVERY = 60.0
+"""Seconds between two savings of an unfinished training; that of the largest model takes 370 MB."""
 
 
 def specification(model: str, variant: str, sizes: Sizes) -> GeneratorSpec:
@@ -48,10 +52,17 @@ def training_plan(
         dt: time between two levels.
         seed, device, threads: as of `TrainingPlan`.
     """
-    euler = EULER_WEIGHT if VARIANTS[variant].euler else 0.0
+    options: dict[str, Any] = {
+        "euler": EULER_WEIGHT if VARIANTS[variant].euler else 0.0,
+        "dt": dt,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+        "checkpoint_every": CHECKPOINT_EVERY,
+    }
     if schedule == "short":
-        return TrainingPlan.early_stopping(epochs=epochs, euler=euler, dt=dt, seed=seed, device=device, threads=threads)
-    return TrainingPlan.long_decay(epochs=10 * epochs, euler=euler, dt=dt, seed=seed, device=device, threads=threads)
+        return TrainingPlan.early_stopping(epochs=epochs, **options)
+    return TrainingPlan.long_decay(epochs=10 * epochs, **options)
 
 
 def count_parameters(spec: GeneratorSpec) -> int:

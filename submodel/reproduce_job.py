@@ -281,4 +281,5 @@ def _device_name(plan: TrainingPlan) -> str:
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{plan.threads or torch.get_num_threads()} thread(s) of {name}"
+    threads = plan.threads or torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"

@@ -197,6 +197,60 @@ def test_a_killed_run_goes_on(
     assert not list(folder.glob("*.unfinished*"))
 
 
+def test_damaged_files_are_made_anew(
+    whole: tuple[Reproduced, Path], toy_data: tuple[Case, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, folder = JOBS[2:3], tmp_path / MODELS_FOLDER
+    run(toy_data, tmp_path, jobs)
+    (folder / f"{jobs[0].name}.json").write_text("{")
+    generator = folder / f"{jobs[0].name}.safetensors"
+    generator.write_bytes(generator.read_bytes()[:1000])
+    train, calls = reproduce_job.train, iter(range(2))
+
+    def spoilt(*arguments: Any, checkpoint: Path, **options: Any) -> Any:
+        if next(calls) == 0:
+            checkpoint.write_bytes(b"half a file")
+        return train(*arguments, checkpoint=checkpoint, **options)
+
+    monkeypatch.setattr(reproduce_job, "train", spoilt)
+    done = run(toy_data, tmp_path, jobs)
+    assert next(calls, None) is None
+    assert errors(done.records) == errors(whole[0].records[2:3])
+
+
+def test_each_rank_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from submodel import reproduce as module
+
+    class Local:
+        rank = 3
+
+        def Free(self) -> None:
+            pass
+
+    class Comm:
+        def Split_type(self, _: Any) -> Local:
+            return Local()
+
+    taken: list[int] = []
+    monkeypatch.setattr(module, "select_device", lambda name: torch.device(name))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    module._choose_device("cuda", Comm())  # type: ignore[arg-type]
+    module._choose_device("cpu", Comm())  # type: ignore[arg-type]
+    assert taken == [1]
+
+
+def test_a_device_that_is_not_there_is_refused(toy_data: tuple[Case, Path], tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="no CUDA device"):
+        run(toy_data, tmp_path, device="cuda")
+
+
 def test_other_options_make_other_models(toy_data: tuple[Case, Path], tmp_path: Path) -> None:
     jobs = JOBS[2:3]
     first = run(toy_data, tmp_path, jobs).records[0]

@@ -54,7 +54,7 @@ def _tables(known: Listing) -> list[Table]:
     own = Table("form", "parameters", "fields", "about", title="Our own generator, model operator (the default)")
     for form in known.own:
         own.add_row(form.form, f"{form.parameters / 1e6:.3f} M", ", ".join(form.fields), form.about)
-    return [sizes, ratios, own]
+    return [sizes, ratios, own] if known.own else [sizes, ratios]
 
 
 def _lines(known: Listing) -> list[str]:
@@ -67,7 +67,8 @@ def _lines(known: Listing) -> list[str]:
     for ratio in known.ratios:
         what, ours, paper, deviation, remark = _ratio_words(ratio)
         lines.append(f"{what:<52} {ours:>6} {paper:>6} {deviation:>7}  {remark}".rstrip())
-    lines += ["", f"{'operator, form':<18} {'ours (M)':>9}  fields"]
+    if known.own:
+        lines += ["", f"{'operator, form':<18} {'ours (M)':>9}  fields"]
     for form in known.own:
         lines.append(f"{form.form:<18} {form.parameters / 1e6:>9.3f}  {', '.join(form.fields)}; {form.about}")
     return lines
