@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,13 @@ CHECKPOINT_EVERY = 60.0
 """Seconds between two savings of an unfinished training; that of the largest model takes 370 MB."""
 
 
-def specification(model: str, variant: str, sizes: Sizes) -> GeneratorSpec:
+def specification(model: str, variant: str, sizes: Sizes, fields: Sequence[str] = FIELDS) -> GeneratorSpec:
     """What to build for a model of [A] in one of its variants.
 
     Args:
         model, variant: names, as in `paper_tables.MODEL_TITLES` and `VARIANT_TITLES`.
         sizes: of the data.
+        fields: what it predicts; by default what [A] does.
 
     Raises:
         ValueError: an unknown name, or sizes that the model cannot take: a zone whose nodes form no grid.
@@ -36,7 +38,7 @@ def specification(model: str, variant: str, sizes: Sizes) -> GeneratorSpec:
         num_levels=sizes.num_levels,
         num_arc=sizes.num_zone if zone else sizes.num_arc,
         grid=sizes.grid if zone else None,
-        fields=FIELDS,
+        fields=tuple(fields),
     )
 
 
