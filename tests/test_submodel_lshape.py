@@ -1,0 +1,88 @@
+"""The case cases/lshape.toml: an L of two materials on a mesh without structure, from mesh to validation."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from roof_problems import done
+
+from submodel import build
+from submodel.case import Case
+from submodel.dataset import Dataset
+from submodel.reciprocal import ReciprocalDataset
+from submodel.symmetry import IDENTITY, find
+from submodel.travel import travel_table
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The case beside its mesh, made as its comment says."""
+    folder = tmp_path_factory.mktemp("lshape")
+    for name in ("cases", "meshes"):
+        (folder / name).mkdir()
+    generate = runpy.run_path(str(ROOT / "meshes" / "generate.py"))["generate"]
+    generate(ROOT / "meshes" / "lshape.geo", folder / "meshes" / "lshape.msh")
+    return Path(shutil.copy(ROOT / "cases" / "lshape.toml", folder / "cases"))
+
+
+@pytest.fixture(scope="module")
+def dataset(case: Path) -> Path:
+    path = case.parent / "l.h5"
+    done("generate", case, "-o", path, "--train", 1, "--test", 2, "--calibration", 0)
+    return path
+
+
+def test_the_mesh_resolves_the_waves(case: Path) -> None:
+    said = Case.load(case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = build.full_model(said, MPI.COMM_SELF)
+        assert model._points_at_unit_omega / said.parameters.omega[1] >= 12
+        assert model.run(build.point_source(said, said.parameters.omega[1], 0.8, -0.8)) is not None
+
+
+def test_it_has_no_symmetry_and_waves_bend_around_its_corner(dataset: Path) -> None:
+    with Dataset.open(dataset) as data:
+        interface, medium = data.interface, data.medium
+        parameters = data.parameters("test")
+        load = data.traces("test")["load"]
+        times = data.times
+    assert [symmetry.name for symmetry in find(interface, medium)] == [IDENTITY]
+    x, y = np.meshgrid(medium.x, medium.y)
+    assert np.isnan(medium.speed[(x > 0.01) & (y > 0.01)]).all()
+    assert set(medium.speed[medium.inside].tolist()) == {np.float32(0.8), 1.0}
+    table = travel_table(medium, interface.points)
+    assert table is not None
+    for arrival, history in zip(table.at(parameters[:, 1:]), abs(load), strict=True):
+        # to 5 % of its maximum: the fastest numerical waves are a few cells ahead of the first arrival
+        first = times[(history > 0.05 * history.max()).argmax(axis=0)]
+        heard = (history > 0.05 * history.max()).any(axis=0)
+        assert (first[heard] > arrival[heard] - 0.1).all()
+        assert np.median(first[heard] - arrival[heard]) < 0.6
+
+
+def test_recorded_boundary_data_are_replayed(case: Path, dataset: Path) -> None:
+    said = done("validate", case, "--dataset", dataset, "--boundary", "recorded")
+    line = next(line for line in said.splitlines() if line.startswith("displacement in the zone"))
+    assert "10⁻⁷ %" in line  # float32
+
+
+def test_it_is_covered_by_reciprocal_runs(case: Path, dataset: Path, tmp_path: Path) -> None:
+    said = done("generate", case, "-o", tmp_path / "r.h5", "--reciprocal", "--train", 1)
+    assert "112 runs, two for each of 56 nodes of the zone's boundary: they cover every source in" in said
+    with Dataset.open(dataset) as data, ReciprocalDataset.open(tmp_path / "r.h5") as runs:
+        omega, *place = data.parameters("train")[0]
+        assert place == runs.plan.sources[0]
+        signal = np.sin(omega * data.times)
+        for g, name in zip(runs.responses(), ("displacement", "load"), strict=True):
+            truth = data.traces("train")[name][0]
+            mine = np.stack([np.convolve(one, signal)[: len(signal)] for one in g[0].T.astype(float)], axis=1)
+            assert np.linalg.norm(mine - truth) < 1e-6 * np.linalg.norm(truth)
