@@ -75,5 +75,5 @@ def _lines(known: Listing) -> list[str]:
 
 
 def _ratio_words(ratio: Ratio) -> tuple[str, str, str, str, str]:
-    figures = (f"{ratio.ours:.2f}", f"{ratio.paper:.2f}", f"{100 * ratio.deviation:+.0f} %")
+    figures = (f"{ratio.ours:.2f}", f"{ratio.paper:.2f}", f"{round(100 * ratio.deviation):+d} %")
     return (f"{ratio.above} / {ratio.below}", *figures, ratio.remark)
