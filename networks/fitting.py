@@ -1,6 +1,7 @@
 """The moving parts of one training: the model, its optimiser, the data on the device, one pass after the other."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -133,14 +134,18 @@ class Fit:
         rate = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        inputs, _ = self.train_split
-        order = torch.randperm(len(inputs), generator=self.batches)
+        num_samples, size = len(self.train_split[0]), self.plan.batch_size
+        order = torch.randperm(num_samples, generator=self.batches).to(self.device)
+        levels: Sequence[Tensor | None] = [None] * len(order.split(size))
+        if self.spec.time == "sampled":
+            shape = (num_samples, self.plan.levels_per_sample)
+            levels = torch.randint(self.spec.num_levels, shape, generator=self.batches).to(self.device).split(size)
         total = torch.zeros((), device=self.device)
         self.model.train()
-        for batch in order.split(self.plan.batch_size):
-            self._step(batch, total)
+        for batch, own_levels in zip(order.split(size), levels, strict=True):
+            self._step(batch, own_levels, total)
         self.group.total(total)
-        total /= len(inputs)
+        total /= num_samples
         validation = self._validation_error() if len(self.held_split[0]) else total
         mean, error = torch.stack((total, validation)).tolist()
         self.history.append(Epoch(len(self.history) + 1, self.group.agree(self.elapsed), mean, error, rate))
@@ -154,17 +159,11 @@ class Fit:
             for name, tensor in self.model.state_dict().items():
                 self.best[name].copy_(tensor)
 
-    def _step(self, batch: Tensor, total: Tensor) -> None:
+    def _step(self, batch: Tensor, levels: Tensor | None, total: Tensor) -> None:
         """One step of the optimiser; this rank computes its share of the batch and adds its loss to `total`."""
         mine = self.group.share(batch)
-        levels = None
-        if self.spec.time == "sampled":
-            shape = (len(batch), self.plan.levels_per_sample)
-            drawn = torch.randint(self.spec.num_levels, shape, generator=self.batches)
-            levels = self.group.share(drawn).to(self.device)
-        mine = mine.to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._objective(mine, levels)
+        loss = self._objective(mine, None if levels is None else self.group.share(levels))
         weight = len(mine) * self.group.size / len(batch)  # so that the mean over ranks is the mean over the batch
         (loss * weight if self.group.size > 1 else loss).backward()  # type: ignore[no-untyped-call]
         self.group.average_gradients(self.model)

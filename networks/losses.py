@@ -57,7 +57,8 @@ class EulerResidual:
     def of_history(self, generator: BoundaryGenerator, scores: Tensor) -> Tensor:
         """The residual of whole histories in standard scores (batch, field, time, node), a scalar."""
         scaler = generator.target_scaler
-        u, v = scaler.inverse(scores[:, [*self.fields]], fields=self.fields).unbind(1)
+        pair = torch.stack([scores[:, number] for number in self.fields], 1)
+        u, v = scaler.inverse(pair, fields=self.fields).unbind(1)
         residual = (u[:, 2:] - u[:, :-2]) / (2 * self.dt) - v[:, 1:-1]
         return (residual / scaler.scale[self.fields[1], 1:-1]).square().mean()
 
@@ -79,8 +80,7 @@ class EulerResidual:
         neighbours = torch.cat((centre - 1, centre + 1), 1)
         around = generator.standardised(parameters, neighbours, self.fields[:1])
         before, after = scaler.inverse(around, neighbours, self.fields[:1])[:, 0].chunk(2, 1)
-        numbers = self.fields[1:]
-        v = scaler.inverse(scores[:, [*numbers]], levels, numbers)[:, 0]
+        v = scaler.inverse(scores[:, self.fields[1], None], levels, self.fields[1:])[:, 0]
         residual = ((after - before) / (2 * self.dt) - v) / scaler.scale[self.fields[1]][centre]
         inner = (levels == centre)[:, :, None]
         return (residual.square() * inner).mean()

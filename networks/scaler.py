@@ -92,7 +92,9 @@ class TargetScaler(nn.Module):
             levels: integer (level,) or (batch, level), those of the scores; None for all.
             fields: numbers of the fields of the scores; None for all.
         """
-        mean, scale = (self.mean, self.scale) if fields is None else (self.mean[[*fields]], self.scale[[*fields]])
+        mean, scale = self.mean, self.scale
+        if fields is not None:  # stacked views: an index of numbers would wait for the device
+            mean, scale = torch.stack([mean[i] for i in fields]), torch.stack([scale[i] for i in fields])
         if levels is not None:
             mean, scale = mean[:, levels], scale[:, levels]
             if levels.ndim == 2:
