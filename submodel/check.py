@@ -12,7 +12,8 @@ import numpy as np
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset, DatasetError
 from submodel.plan import PLAN_FILE, Plan, SampleId, shards_folder
-from submodel.reciprocal import FIELDS, ReciprocalDataset, ReciprocalPlan
+from submodel.reciprocal import ReciprocalDataset
+from submodel.reciprocal_plan import FIELDS, ReciprocalPlan
 from submodel.sampling import SPLITS
 from submodel.seal import MISSING, is_reciprocal, shard_fault
 

@@ -19,7 +19,8 @@ from submodel.farm import agree, farm, on_root
 from submodel.generate import GenerationError, build_in_turn, check_space, counted, faulty, shared_geometry
 from submodel.layout import Geometry
 from submodel.plan import shards_folder
-from submodel.reciprocal import ReciprocalPlan, RunId, plan_of_reciprocal, write_reciprocal
+from submodel.reciprocal import plan_of_reciprocal, write_reciprocal
+from submodel.reciprocal_plan import ReciprocalPlan, RunId
 from submodel.sections import GmshDomain
 from submodel.symmetry import Symmetries, Symmetry, find
 

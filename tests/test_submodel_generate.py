@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mpi4py import MPI
+from roof_problems import done, submodel, toy
 from test_submodel_dataset import NUM, flip, toy_case
 
 from submodel import build, farm
@@ -23,6 +24,7 @@ from submodel.case import Case
 from submodel.dataset import Dataset, DatasetError
 from submodel.generate import Generated, GenerationError, generate
 from submodel.plan import PLAN_FILE, shards_folder
+from submodel.sampling import SPLITS
 
 ALONE = MPI.COMM_SELF
 GENERATE = f"""
@@ -350,6 +352,16 @@ def test_levels_of_another_case_are_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module.build, "time_grid", lambda case: grid.divided(2))
     with pytest.raises(GenerationError, match="the levels of the run are not those of the case"):
         run(tmp_path / "data.h5")
+
+
+def test_the_command_takes_a_number_for_each_split(tmp_path: Path) -> None:
+    path = tmp_path / "data.h5"
+    said = done("generate", toy(tmp_path), "-o", path, "--train", 0, "--test", 1, "--calibration", 2, "--no-fields")
+    assert "3 samples made" in said
+    with Dataset.open(path) as dataset:
+        assert [dataset.num_samples(split) for split in SPLITS] == [0, 1, 2]
+    refused = submodel("generate", toy(tmp_path), "-o", path, "--train", 0, "--test", 1, "--calibration", 3)
+    assert "was begun with --calibration 2, you asked for --calibration 3" in refused.text
 
 
 # Under mpirun: on any number of ranks.

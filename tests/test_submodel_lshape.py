@@ -58,15 +58,16 @@ def test_it_has_no_symmetry_and_waves_bend_around_its_corner(dataset: Path) -> N
     assert [symmetry.name for symmetry in find(interface, medium)] == [IDENTITY]
     x, y = np.meshgrid(medium.x, medium.y)
     assert np.isnan(medium.speed[(x > 0.01) & (y > 0.01)]).all()
-    assert set(medium.speed[medium.inside].tolist()) == {np.float32(0.8), 1.0}
+    assert np.array_equal(np.unique(medium.speed[medium.inside]), np.array([0.8, 1.0], np.float32))
     table = travel_table(medium, interface.points)
     assert table is not None
-    for arrival, history in zip(table.at(parameters[:, 1:]), abs(load), strict=True):
+    arrivals = table.at(parameters[:, 1:])
+    for index, history in enumerate(abs(load)):
         # to 5 % of its maximum: the fastest numerical waves are a few cells ahead of the first arrival
         first = times[(history > 0.05 * history.max()).argmax(axis=0)]
         heard = (history > 0.05 * history.max()).any(axis=0)
-        assert (first[heard] > arrival[heard] - 0.1).all()
-        assert np.median(first[heard] - arrival[heard]) < 0.6
+        assert (first[heard] > arrivals[index, heard] - 0.1).all()
+        assert np.median(first[heard] - arrivals[index, heard]) < 0.6
 
 
 def test_recorded_boundary_data_are_replayed(case: Path, dataset: Path) -> None:

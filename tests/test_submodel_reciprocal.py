@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,8 @@ from submodel.dataset import Dataset, DatasetError
 from submodel.generate import GenerationError
 from submodel.generate_reciprocal import ReciprocalGenerated, generate_reciprocal
 from submodel.plan import PLAN_FILE, shards_folder
-from submodel.reciprocal import ReciprocalDataset, ReciprocalPlan
+from submodel.reciprocal import ReciprocalDataset
+from submodel.reciprocal_plan import ReciprocalPlan
 from submodel.sampling import sample
 
 ALONE = MPI.COMM_SELF
@@ -76,10 +80,10 @@ def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any)
                 warnings.simplefilter("ignore")
                 direct = model.run(build.point_source(case, 5.0, x, y), fields=False)
             assert direct is not None
-            signal = np.sin(5.0 * dt * np.arange(num))
+            samples = np.sin(5.0 * dt * np.arange(num))
             for g, truth in zip(responses, (direct.trace.displacement, direct.trace.load), strict=True):
                 assert truth is not None
-                mine = np.stack([np.convolve(g[index, :, node], signal)[:num] for node in range(16)], axis=1)
+                mine = np.stack([np.convolve(g[index, :, node], samples)[:num] for node in range(16)], axis=1)
                 assert relative_l2(mine, truth) < 3e-7  # float32
 
 
@@ -111,6 +115,30 @@ def test_what_is_missing_or_damaged_is_redone(copied: Path, whole: Path, spoil: 
     generated = run(copied)
     assert (generated.num_made, generated.num_kept) == (num_made, RUNS - num_made)
     assert content(copied) == content(whole)
+
+
+KILLED = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from mpi4py import MPI
+from test_submodel_dataset import toy_case
+from submodel.generate_reciprocal import generate_reciprocal
+
+def die(done, total):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+generate_reciprocal(toy_case(), "{{path}}", num={NUM}, comm=MPI.COMM_SELF, progress=die)
+"""
+
+
+def test_killed_and_started_again_it_equals_an_uninterrupted_generation(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.h5"
+    killed = subprocess.run([sys.executable, "-c", KILLED.format(path=path)])
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert run(path).num_kept == 3
+    assert content(path) == content(whole)
 
 
 def test_a_run_that_fails_loses_no_other(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
