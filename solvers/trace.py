@@ -93,18 +93,24 @@ class Trace:
         u = self.extended_displacement()
         return self.displacement + theta * (u[2:] - 2.0 * u[1:-1] + u[:-2])
 
-    def resampled(self, parts: int) -> Trace:
-        """The trace on a time grid ``parts`` times finer, by cubic splines in time."""
-        if parts == 1:
+    def resampled(self, parts: int, start: int = 0, stop: int | None = None) -> Trace:
+        """The trace on a time grid ``parts`` times finer, by cubic splines in time.
+
+        Args:
+            parts: Fine steps to a step.
+            start: First fine level that is wanted.
+            stop: The one after the last, all by default.
+        """
+        wanted = slice(start, stop)
+        fields = [self.displacement, self.velocity, *([] if self.load is None else [self.load])]
+        if parts == 1 and wanted == slice(0, None):
             return self
+        if parts == 1:
+            return Trace(self.times[wanted], self.interface, *(field[wanted] for field in fields))
         num_fine = (len(self.times) - 1) * parts + 1
-        fine = np.linspace(self.times[0], self.times[-1], num_fine)
-
-        def finer(field: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(CubicSpline(self.times, field, axis=0)(fine))
-
-        load = None if self.load is None else finer(self.load)
-        return Trace(fine, self.interface, finer(self.displacement), finer(self.velocity), load)
+        fine = np.linspace(self.times[0], self.times[-1], num_fine)[wanted]
+        values = CubicSpline(self.times, np.hstack(fields), axis=0)(fine)
+        return Trace(fine, self.interface, *np.hsplit(values, len(fields)))
 
     def on(self, target: Interface) -> Trace:
         """The trace at the nodes of another discretisation of the same curve.

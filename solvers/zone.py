@@ -130,16 +130,27 @@ class ZoneModel:
         """Where this rank's nodes of Γ stand among all: the columns of `datum` that its boundary source yields."""
         return self._gamma.positions
 
-    def datum(self, trace: Trace) -> NDArray[np.float64]:
+    def datum(self, trace: Trace, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
 
         The trace may be a stretch of levels: what depends on neighbours in time is then right in its inside only (one
         level at either end; where the steps are divided, as far as the cubic splines of `Trace.resampled` reach).
 
+        Args:
+            trace: Boundary data.
+            start: The first level of the trace from which steps are wanted.
+            stop: The one after the last, all by default; from the trace's last level there is one step.
+
         Raises:
             ValueError: If the trace lacks the load that the impedance condition needs.
         """
-        local = trace.resampled(self.parts)
+        num_fine = (len(trace.times) - 1) * self.parts + 1
+        first = start * self.parts
+        end = num_fine if stop is None else min(stop * self.parts, num_fine)
+        low, high = max(0, first - 1), min(num_fine, end + 1)
+        return self._datum(trace.resampled(self.parts, low, high))[first - low : end - low]
+
+    def _datum(self, local: Trace) -> NDArray[np.float64]:
         if self.condition == "dirichlet":
             return local.extended_displacement()[2:]
         if local.load is None:

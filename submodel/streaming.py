@@ -15,11 +15,11 @@ from solvers.trace import Trace, Transfer
 from solvers.zone import ZoneModel
 from submodel.boundary import Prediction
 
-BLOCK = 32
+BLOCK = 64
 """Levels of a block where nothing else is asked for."""
 
-REACH = 40
-"""Levels beyond a block that its cubic splines see: what lies farther off counts by less than 0.268^40 = 1e-23."""
+REACH = 26
+"""Levels beyond a block that its cubic splines see: what lies farther off counts by less than 0.268^26 = 1e-15."""
 
 
 @dataclass
@@ -177,18 +177,17 @@ class _Work:
         self._transfer = Transfer(prediction.interface, model.interface)
         self._margin = 1 if model.parts == 1 else REACH
         self._first = 0
-        self._kept: dict[str, NDArray[np.float64]] = {}  # fields of the levels from _first on
+        self._kept: dict[str, NDArray[np.float64]] = {}  # fields of the levels from _first on, at the zone's nodes
 
     def block(self, number: int) -> NDArray[np.float64]:
         """The data of a block, (step, node of Γ)."""
         start = time.perf_counter()
-        num_levels, parts = self._prediction.num_levels, self._model.parts
+        num_levels = self._prediction.num_levels
         begin, end = number * self._block, min((number + 1) * self._block, num_levels)
         low, high = max(0, begin - self._margin), min(num_levels, end + self._margin)
         self._hold(low, high)
-        trace = Trace(self._prediction.times[low:high], self._prediction.interface, **self._kept)
-        datum = self._model.datum(self._transfer.trace(trace))
-        found = datum[(begin - low) * parts : (end - low) * parts]
+        trace = Trace(self._prediction.times[low:high], self._model.interface, **self._kept)
+        found = self._model.datum(trace, begin - low, end - low)
         self._overlap.worked += time.perf_counter() - start
         return found
 
@@ -198,8 +197,14 @@ class _Work:
         last = self._first + held
         if not self._first <= low <= last <= high or held == 0:
             last, self._kept = low, {}
-        new = self._prediction.begin(last, high)() if last < high else {}
+        new = self._carried(last, high) if last < high else {}
         if self._kept:
             old = {name: field[low - self._first :] for name, field in self._kept.items()}
             new = {name: np.concatenate([old[name], new[name]]) if new else field for name, field in old.items()}
         self._first, self._kept = low, new
+
+    def _carried(self, start: int, stop: int) -> dict[str, NDArray[np.float64]]:
+        """Fields of some levels at the zone's nodes."""
+        trace = self._transfer.trace(self._prediction.stretch(start, stop))
+        fields = {"displacement": trace.displacement, "velocity": trace.velocity}
+        return fields if trace.load is None else fields | {"load": trace.load}
