@@ -62,7 +62,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generato
     with _buildable(path):
         spec = _spec(document)
         with torch.random.fork_rng(devices=()):
-            generator = build(spec) if isinstance(spec, GeneratorSpec) else _operator(spec, tensors)
+            generator = build(spec) if isinstance(spec, GeneratorSpec) else _operator(spec)
         generator.load_state_dict(tensors)
         metadata = dict(document["metadata"])
     return generator.to(device).eval(), metadata
@@ -100,7 +100,7 @@ def _buildable(path: str | Path) -> Iterator[None]:
     """Say which file it was that holds what cannot be built."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} holds a generator that this version cannot build ({error}); train it again"
         ) from error
@@ -117,16 +117,9 @@ def _spec(document: Mapping[str, Any]) -> Spec:
     raise ValueError(f"unknown family {family!r}")
 
 
-def _operator(spec: Spec, tensors: Mapping[str, Tensor]) -> Generator:
-    """An operator generator whose buffers take what a file holds: tables have the size that their case gave them."""
-    module = importlib.import_module("networks.operator")
-    generator = module.OperatorGenerator(spec)
-    for name, tensor in tensors.items():
-        place, _, leaf = name.rpartition(".")
-        buffers = generator.get_submodule(place)._buffers
-        if leaf in buffers and (buffers[leaf] is None or buffers[leaf].shape != tensor.shape):
-            buffers[leaf] = torch.empty_like(tensor)
-    return generator
+def _operator(spec: Spec) -> Generator:
+    """An operator generator, untrained; what its case gave it, travel times above all, is among its tensors."""
+    return importlib.import_module("networks.operator").OperatorGenerator(spec)
 
 
 def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:

@@ -199,10 +199,11 @@ class ToyOperatorSpec:
     """Stands for the specification of an operator generator."""
 
     width: int
+    travel: int
     model: str = "operator"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"width": self.width}
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ToyOperatorSpec":
@@ -210,15 +211,14 @@ class ToyOperatorSpec:
 
 
 class ToyOperator(torch.nn.Module):
-    """A generator with tables of its case's size, unknown to the specification."""
+    """A generator with a table that its case fills."""
 
-    def __init__(self, spec: ToyOperatorSpec, table: torch.Tensor | None = None) -> None:
+    def __init__(self, spec: ToyOperatorSpec) -> None:
         super().__init__()
         self.spec = spec
         self.layer = torch.nn.Linear(2, spec.width)
         self.inner = torch.nn.Module()
-        self.inner.register_buffer("table", table)
-        self.register_buffer("scale", torch.ones(1) if table is None else torch.ones(len(table)))
+        self.inner.register_buffer("table", torch.full((spec.travel, 5), torch.nan))
 
 
 @pytest.fixture
@@ -231,20 +231,19 @@ def toy_operators(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_operator_generators_and_their_tables(tmp_path: Path, toy_operators: None) -> None:
     path = tmp_path / "operator.safetensors"
-    generator = ToyOperator(ToyOperatorSpec(4), torch.rand(3, 5))
+    generator = ToyOperator(ToyOperatorSpec(4, 3))
+    generator.inner.get_buffer("table").copy_(torch.rand(3, 5))
     save(path, generator, metadata=METADATA)
-    assert read_metadata(path) == (ToyOperatorSpec(4), METADATA)
+    assert read_metadata(path) == (generator.spec, METADATA)
     found, metadata = load(path)
     before, after = generator.state_dict(), found.state_dict()
     assert isinstance(found, ToyOperator) and metadata == METADATA and not found.training
     assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
     tensors, document = read_tensors(path, GENERATOR)
-    write_tensors(path, GENERATOR, {**tensors, "layer.bias": torch.zeros(5)}, document)  # weights do not stretch
-    with pytest.raises(CheckpointError, match="cannot build"):
-        load(path)
-    write_tensors(path, GENERATOR, {**tensors, "outer.table": torch.zeros(5)}, document)
-    with pytest.raises(CheckpointError, match="cannot build"):
-        load(path)
+    for name in ("layer.bias", "inner.table", "outer.table"):  # of another size, or unknown
+        write_tensors(path, GENERATOR, {**tensors, name: torch.zeros(7)}, document)
+        with pytest.raises(CheckpointError, match="cannot build"):
+            load(path)
 
 
 def test_a_header_without_a_document(path: Path, generator: BoundaryGenerator) -> None:
