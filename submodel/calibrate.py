@@ -141,7 +141,7 @@ def training_of(case: Case, generated: Generated) -> Training:
 
 def _images(sources: NDArray[np.float64], symmetries: Sequence[Any]) -> list[NDArray[np.float64]]:
     """Sources under each map ``x -> matrix x + shift``."""
-    return [sources @ np.asarray(matrix).T + np.asarray(shift) for matrix, shift, *_ in symmetries]
+    return [sources @ np.asarray(each.matrix).T + np.asarray(each.shift) for each in symmetries]
 
 
 def _shifted(progress: Callable[[int, int], None] | None, number: int, parts: int) -> Callable[[int, int], None] | None:

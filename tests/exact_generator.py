@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from mpi4py import MPI
 
+from networks.operator_spec import OperatorSpec, SymmetryMap
 from networks.response import LowPass, impulse_responses
+from solvers.trace import Interface
 from submodel import build
 from submodel.boundary import Generated
 from submodel.case import Case
@@ -28,25 +29,33 @@ class ExactGenerator:
         responses: (source, 2, time + 1, arc), low-passed, of displacement and load.
         dt: Time step.
         band: Angular frequencies that it claims to know.
+        interface: Γ.
     """
 
     num_parameters = 1234
 
-    def __init__(self, sources: np.ndarray, responses: np.ndarray, dt: float, band: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        sources: np.ndarray,
+        responses: np.ndarray,
+        dt: float,
+        band: tuple[float, float],
+        interface: Interface,
+    ) -> None:
         self._sources, self._responses = sources, torch.from_numpy(responses)
-        num_levels, num_arc = responses.shape[2] - 1, responses.shape[3]
-        self.basis = torch.zeros((num_levels + 1, 1), dtype=torch.float64)
-        self.spec = SimpleNamespace(
-            model="operator",
-            fields=("displacement", "velocity", "load"),
-            num_levels=num_levels,
-            num_arc=num_arc,
+        self.basis = torch.zeros((responses.shape[2], 1), dtype=torch.float64)
+        self.spec = OperatorSpec(
+            num_levels=responses.shape[2] - 1,
             dt=dt,
             rate=RATE,
             band=band,
-            num_frequencies=1,
-            rays="direct",
-            symmetries=(((np.eye(2)), np.zeros(2), np.arange(num_arc)),),
+            points=tuple((float(x), float(y)) for x, y in interface.points),
+            loop=tuple(int(number) for number in interface.loop),
+            speed=1.0,
+            symmetries=(
+                SymmetryMap(((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0), tuple(range(interface.num_nodes))),
+                SymmetryMap(((-1.0, 0.0), (0.0, -1.0)), (0.0, 0.0), tuple(range(interface.num_nodes))),
+            ),
         )
 
     def amplitudes(self, sources: torch.Tensor) -> torch.Tensor:
@@ -82,4 +91,5 @@ def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> 
         "history": {"train": [1.0], "validation": []},
         "seconds": 1.0,
     }
-    return Generated(ExactGenerator(sources, y, time.dt, case.parameters.omega), metadata, Path(__file__), "cpu")
+    known = ExactGenerator(sources, y, time.dt, case.parameters.omega, model.interface)
+    return Generated(known, metadata, Path(__file__), "cpu")

@@ -40,18 +40,17 @@ def operator(case: Case) -> Generated:
 class History(torch.nn.Module):
     """A model of [A]: what it predicts is known in closed form."""
 
-    def __init__(self, fields: tuple[str, ...], num_levels: int, num_nodes: int, target: str = "boundary") -> None:
+    def __init__(self, model: str, fields: tuple[str, ...], num_nodes: int) -> None:
         super().__init__()
-        self.spec = SimpleNamespace(
-            fields=fields, num_levels=num_levels, num_arc=num_nodes, num_parameters=3, target=target, model="conv1d-t"
-        )
+        self.spec = GeneratorSpec.named(model, num_levels=41, num_arc=num_nodes, fields=fields)
         self.input_scaler = SimpleNamespace(mean=torch.zeros(3, dtype=torch.float64))
         self.factor = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
 
-    def forward(self, parameters: torch.Tensor) -> torch.Tensor:
+    def forward(self, parameters: torch.Tensor, levels: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, field, time, node): the field's number, plus omega times level plus x times node."""
         spec, omega, x = self.spec, parameters[:, 0], parameters[:, 1]
-        level, node = torch.arange(spec.num_levels), torch.arange(spec.num_arc)
+        level = torch.arange(spec.num_levels) if levels is None else levels
+        node = torch.arange(spec.num_arc)
         plane = omega[:, None, None] * level[:, None] + x[:, None, None] * node
         return self.factor * torch.stack([plane + number for number in range(len(spec.fields))], 1)
 
@@ -63,7 +62,7 @@ def history(operator: Generated, *fields: str, zone: bool = False) -> Generated:
     if zone:
         inner = np.array([[0.0, 0.0], [0.05, 0.05]])
         metadata["zone_points"] = np.vstack([inner, operator.interface.points[::-1]]).tolist()
-    model = History(fields, 41, num_arc + 2 * zone, "zone" if zone else "boundary")
+    model = History("fc-t" if zone else "conv2d-boundary", fields, num_arc + 2 * zone)
     return replace(operator, generator=model, metadata=metadata)
 
 
@@ -206,6 +205,11 @@ def test_a_source_where_training_is_sparse_is_warned_of(operator: Generated) -> 
     assert "away from its nearest training sources" in warning
 
 
-def test_the_stand_ins_have_what_the_specification_of_a_generator_has() -> None:
-    spec = GeneratorSpec.named("conv1.5d-boundary", num_levels=41, num_arc=16)
-    assert {"fields", "num_levels", "num_arc", "num_parameters", "target", "model"} <= {*dir(spec)}
+def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Generated) -> None:
+    """The stand-in claims to be symmetric under a half turn."""
+    from submodel.calibrate import MOST_SOURCES, training_of
+
+    training = training_of(case, operator)
+    assert {tuple(source) for source in training.sources} == {HERE, THERE, (-0.6, -0.7), (-0.8, -0.5)}
+    many = np.random.default_rng(0).uniform(0.45, 0.85, (MOST_SOURCES, 3)).tolist()
+    assert len(training_of(case, replace(operator, metadata=operator.metadata | {"parameters": many})).sources) == 1000
