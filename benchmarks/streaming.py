@@ -27,7 +27,7 @@ from solvers.operators import Discretization
 from solvers.source import Sine
 from solvers.time import TimeGrid
 from solvers.zone import ZoneModel
-from submodel.boundary import Prediction
+from submodel.prediction import Prediction
 from submodel.streaming import StreamedBoundary
 
 RESULTS = Path(__file__).parent / "results" / "streaming.json"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,11 @@ from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
 from submodel.excitation import Excitation, check_band
 from submodel.layout import InterfaceArrays
+from submodel.prediction import Prediction, Whole
 from submodel.sampling import Split
 from submodel.trust import Trust
 from submodel.zone_target import interface_nodes
 
-if TYPE_CHECKING:
-    from networks.playback import Playback
-
-Block = NDArray[np.float64]
 OPERATOR = "operator"  # the model of [A]'s successor, which learns responses instead of samples
 
 
@@ -41,59 +37,6 @@ class Recorded:
         """
         fields = {name: field.astype(np.float64) for name, field in self.dataset.trace(self.split, index).items()}
         return Trace(self.dataset.times, curve(self.dataset.interface), **fields)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What networks foretell on Γ for one excitation, any stretch of levels at a time.
-
-    Args:
-        times: Times of the levels, shape (time,).
-        interface: The nodes of Γ.
-        playbacks: What networks give, one or several whose fields are added.
-        nodes: Which of a network's nodes are those of Γ, shape (arc,); ``None`` when all are.
-    """
-
-    times: NDArray[np.float64]
-    interface: Interface
-    playbacks: Sequence[Playback]
-    nodes: NDArray[np.int64] | None = None
-
-    @property
-    def num_levels(self) -> int:
-        """How many levels there are."""
-        return len(self.times)
-
-    def begin(self, start: int, stop: int) -> Callable[[], dict[str, Block]]:
-        """Start on some levels; the call of what is returned waits for them.
-
-        Returns:
-            Gives displacement, velocity and, where it is predicted, load, each (stop - start, arc). A velocity that was
-            not predicted is the displacement's rate of change.
-        """
-        fields = self.playbacks[0].fields
-        low, high = (start, stop) if "velocity" in fields else (max(0, start - 1), min(self.num_levels, stop + 1))
-        begun = [playback.begin(low, high) for playback in self.playbacks]
-
-        def finish() -> dict[str, Block]:
-            blocks = [wait() for wait in begun]
-            whole = blocks[0] if len(blocks) == 1 else np.sum(blocks, axis=0)
-            if self.nodes is not None:
-                whole = whole[..., self.nodes]
-            named = dict(zip(fields, whole, strict=True))
-            if "velocity" not in named:
-                named["velocity"] = np.gradient(named["displacement"], self.times[low:high], axis=0)
-            return {name: field[start - low : stop - low] for name, field in named.items()}
-
-        return finish
-
-    def stretch(self, start: int, stop: int) -> Trace:
-        """The trace of the levels start .. stop - 1."""
-        return Trace(self.times[start:stop], self.interface, **self.begin(start, stop)())
-
-    def trace(self) -> Trace:
-        """All levels in one shot."""
-        return self.stretch(0, self.num_levels)
 
 
 @dataclass(frozen=True)
@@ -299,7 +242,7 @@ class Generated:
             predicted = predict(self.generator, parameters, self.device)
         nodes, interface, times = self._nodes(), self.interface, case.time.times
         return [
-            Prediction(times, interface, [_Whole(self.fields, sample.astype(np.float64))], nodes).trace()
+            Prediction(times, interface, [Whole(self.fields, sample.astype(np.float64))], nodes).trace()
             for sample in predicted
         ]
 
@@ -321,24 +264,6 @@ class Generated:
         if getattr(self.generator.spec, "target", "boundary") != "zone":
             return None
         return interface_nodes(np.asarray(self.metadata["zone_points"]), self.interface.points)
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """A history that is there already, (field, time, node)."""
-
-    fields: tuple[str, ...]
-    history: NDArray[np.float64]
-
-    @property
-    def num_levels(self) -> int:
-        return int(self.history.shape[1])
-
-    def block(self, start: int, stop: int) -> Block:
-        return self.history[:, start:stop]
-
-    def begin(self, start: int, stop: int) -> Callable[[], Block]:
-        return lambda: self.history[:, start:stop]
 
 
 def curve(arrays: InterfaceArrays) -> Interface:

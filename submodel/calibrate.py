@@ -15,10 +15,10 @@ from solvers.zone import INTERFACE_CONDITIONS
 from submodel import build
 from submodel.boundary import Generated, Recorded
 from submodel.case import Case
+from submodel.compare import Clock, compare, predict
 from submodel.dataset import Dataset, DatasetError
 from submodel.sampling import Split
 from submodel.trust import COVERAGE, Training, Trust, num_sorted, rank_of
-from submodel.validate import Clock, compare, predict
 from submodel.validation import ValidationAccumulator
 
 SPLIT: Split = "calibration"

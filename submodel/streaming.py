@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solvers.trace import Trace, Transfer
 from solvers.zone import ZoneModel
-from submodel.boundary import Prediction
+from submodel.prediction import Prediction
 
 BLOCK = 64
 """Levels of a block where nothing else is asked for."""

@@ -17,9 +17,9 @@ from solvers.mesh import Defect
 from solvers.trace import Trace
 from solvers.zone import ZoneModel, ZoneRun
 from submodel import build, paraview, pictures
-from submodel.boundary import Prediction
 from submodel.case import Case
 from submodel.outputs import require_folder
+from submodel.prediction import Prediction
 from submodel.scene import Scene
 from submodel.streaming import BLOCK, Overlap, StreamedBoundary
 

@@ -18,9 +18,9 @@ from networks.generator import GeneratorSpec
 from solvers.source import Chirp, Ricker, Signal, Sine, Tabulated
 from submodel.boundary import Generated
 from submodel.case import Case, CaseError
+from submodel.compare import validate_excitations
 from submodel.excitation import Excitation
 from submodel.trust import Training, Trust
-from submodel.validate import validate_excitations
 
 HERE, THERE = (0.6, 0.7), (0.8, 0.5)
 SOURCES = np.array([HERE, THERE])

@@ -20,7 +20,7 @@ from solvers.operators import Discretization
 from solvers.time import TimeGrid
 from solvers.trace import Trace
 from solvers.zone import ZoneModel, ZoneRun
-from submodel.boundary import Prediction
+from submodel.prediction import Prediction
 from submodel.streaming import StreamedBoundary
 
 EXACT = 1e-12  # of the largest value; the arithmetic is that of one shot, in another order
