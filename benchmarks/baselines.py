@@ -379,7 +379,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The Markdown file."""
     return (
         "Relative L2 errors and ε ([A] eq. 22) over fresh samples, means beside the worst; `numbers` is what a form "
-        "keeps to predict,\n`training` the time of one core. Made by\n\n"
+        "keeps to predict,\n`training` the time of one core, predictions by the clock of a busy machine. Made by\n\n"
         "    ./run python3 benchmarks/baselines.py --dataset paper2d.h5 --fresh fresh.h5 -o "
         "benchmarks/results/baselines.json\n\n" + markdown(rows)
     )
