@@ -1,0 +1,398 @@
+"""Train an operator generator: fit its rays, choose its time basis, then its network on pairs of source and node."""
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from networks.checkpoint import CheckpointError, read_tensors, write_tensors
+from networks.distributed import Group, current_group
+from networks.operator import OperatorGenerator
+from networks.operator_spec import OperatorSpec
+from networks.operator_targets import Coordinates, band_weights, coordinates, fit_rays
+from networks.plan import Epoch, Progress
+from networks.predict import select_device
+from networks.soap import Soap
+from networks.training import TrainingError, _threads, split_samples
+
+OPERATOR_TRAINING = "submodel-operator-training"
+WARM_UP = 50
+LOAD = 0.5
+"""Weight of the load's relative squared error to that of the displacement."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TravelTimes:
+    """Travel times of the direct ray.
+
+    Attributes:
+        x, y: regular grid, rising, unit of length.
+        time: (y, x, arc) from the grid's points to the nodes of Gamma.
+    """
+
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    time: NDArray[np.floating]
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponseData:
+    """What is learnt from.
+
+    Attributes:
+        sources: (source, 2) positions.
+        displacement, load: (source, level, arc) low-passed responses to a unit sample.
+        travel: where the spec asks for it.
+    """
+
+    sources: NDArray[np.floating]
+    displacement: NDArray[np.floating]
+    load: NDArray[np.floating]
+    travel: TravelTimes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorPlan:
+    """How to train. Exactly one of `epochs` and `seconds` is given.
+
+    Attributes:
+        epochs: passes, of `pairs_per_epoch` pairs or all there are.
+        seconds: wall-clock time of everything, the fit of the rays included.
+        batch_size: pairs of source and node in one step.
+        learning_rate: of SOAP at its highest; it falls along half a cosine.
+        final_learning_rate: at the end.
+        pairs_per_epoch: pairs of one pass, at most.
+        validation: fraction of the sources kept from training, to be watched; weights are those of the last pass.
+        seed: of the weights, the validation split and the batches.
+        device: auto, cpu or cuda.
+        threads: CPU threads while training; None leaves torch's own number.
+        checkpoint_every: seconds between two savings of the state of training; 0 saves after every epoch.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+    batch_size: int = 512
+    learning_rate: float = 5e-3
+    final_learning_rate: float = 1e-6
+    pairs_per_epoch: int = 25600
+    validation: float = 0.0
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = 1
+    checkpoint_every: float = 10.0
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.seconds is None):
+            raise ValueError(f"give either epochs or seconds, got epochs={self.epochs} and seconds={self.seconds}")
+        amount = self.epochs if self.epochs is not None else self.seconds
+        if amount is not None and not amount > 0:
+            raise ValueError(f"epochs or seconds must be positive, got {amount}")
+        for name in ("batch_size", "pairs_per_epoch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+        if not self.checkpoint_every >= 0:
+            raise ValueError(f"checkpoint_every must not be negative, got {self.checkpoint_every}")
+        if not 0 < self.final_learning_rate <= self.learning_rate:
+            raise ValueError(
+                f"learning rates must be positive and not grow, got {self.learning_rate} to {self.final_learning_rate}"
+            )
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation must be a fraction in [0, 1), got {self.validation}")
+
+
+def train_operator(
+    spec: OperatorSpec,
+    data: ResponseData,
+    plan: OperatorPlan,
+    *,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    group: Group | None = None,
+) -> tuple[OperatorGenerator, tuple[Epoch, ...]]:
+    """Train an operator generator.
+
+    Collective over `group`: every rank calls it with the same arguments and returns the same generator.
+
+    Args:
+        spec: what to build.
+        data: responses to learn.
+        plan: how to train; its batch is that of all ranks together.
+        checkpoint: file that holds the state of training, written every `plan.checkpoint_every` seconds and at the end.
+        resume: continue from `checkpoint` where it exists; on a CPU, with epochs given, the result is the same to the
+            bit as without the interruption.
+        progress: called after each epoch, on the leading rank.
+        group: processes that train together; default those that torchrun started.
+
+    Returns:
+        The generator, on the plan's device and in evaluation mode, and the history; losses are mean relative squared
+        errors over the band.
+
+    Raises:
+        ValueError: data that do not fit the specification.
+        TrainingError: the loss is not finite.
+        CheckpointError: `checkpoint` is damaged or belongs to another training.
+    """
+    if resume and checkpoint is None:
+        raise ValueError("resume needs the checkpoint to continue from")
+    group = current_group() if group is None else group
+    path = None if checkpoint is None else Path(checkpoint)
+    with _threads(plan.threads):
+        run = _Run(spec, data, plan, group)
+        run.begin(path if resume and path is not None and group.agree(path.exists()) else None)
+        stored = run.elapsed
+        while not run.finished():
+            run.epoch()
+            if not group.leads:
+                continue
+            if path is not None and (run.finished() or run.elapsed - stored >= plan.checkpoint_every):
+                run.store(path)
+                stored = run.elapsed
+            if progress is not None:
+                progress(run.progress())
+    return run.model.eval(), tuple(run.history)
+
+
+class _Run:
+    """The moving parts of one training."""
+
+    def __init__(self, spec: OperatorSpec, data: ResponseData, plan: OperatorPlan, group: Group) -> None:
+        _require(spec, data)
+        self.spec, self.data, self.plan, self.group = spec, data, plan, group
+        self.started = time.monotonic()
+        self.device = select_device(plan.device)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(plan.seed)
+            self.model = OperatorGenerator(spec)
+        if data.travel is not None and spec.travel is not None:
+            for name in ("x", "y", "time"):
+                values = np.asarray(getattr(data.travel, name), np.float32)
+                getattr(self.model.rays, f"travel_{name}").copy_(torch.as_tensor(values))
+        self.model.to(self.device)
+        self.model.rays.factors.requires_grad_(False)
+        self.chosen, self.held = split_samples(len(data.sources), plan.validation, plan.seed)
+        self.optimizer = Soap(self.model.net.parameters(), plan.learning_rate)
+        self.batches = torch.Generator().manual_seed(plan.seed)
+        self.history: list[Epoch] = []
+        self.steps = 0
+
+    def begin(self, path: Path | None) -> None:
+        """Fit the rays and choose the time basis, or take both from a file; then make the targets."""
+        u, r = self.data.displacement[self.chosen], self.data.load[self.chosen]
+        weights = band_weights(self.spec, u, r)
+        basis = self.model.basis[:-1].double().cpu().numpy()
+        self.coordinates = [coordinates(weight, basis) for weight in weights]
+        if path is not None:
+            self.restore(path)
+        elif self.spec.rays != "none":
+            fit_rays(self.model, np.asarray(self.data.sources, np.float64)[self.chosen], (u, r))
+        self.group.broadcast(self.model)
+        self._prepare(fresh=path is None)
+
+    @torch.no_grad()
+    def _prepare(self, fresh: bool) -> None:
+        """Features and targets of all pairs; the time basis, where none was restored."""
+        every = torch.as_tensor(np.asarray(self.data.sources), dtype=torch.float32, device=self.device)
+        folded, arcs = self.model.fold(every)
+        features = self.model.features(folded)
+        if fresh:
+            inputs = features[self.chosen].flatten(0, 1).double()
+            self.model.feature_mean.copy_(inputs.mean(0))
+            self.model.feature_scale.copy_(inputs.std(0).clamp(min=1e-6))
+        targets = []
+        share = [1.0, LOAD]
+        lost = 0.0
+        for field, (known, values) in enumerate(
+            zip(self.coordinates, (self.data.displacement, self.data.load), strict=True)
+        ):
+            rest, energy = self._rest(field, known, values, every, arcs)
+            rest /= math.sqrt(energy)
+            moment = rest[self.chosen].flatten(0, 1)
+            moment = moment.T @ moment / len(moment)
+            if fresh:
+                directions = torch.linalg.eigh(moment)[1].flip(1)[:, : self.spec.rank]
+                lift = torch.as_tensor(known.lift, device=self.device) @ directions * math.sqrt(energy)
+                self.model.decoder[field].zero_()
+                self.model.decoder[field, :, : directions.shape[1]] = lift.to(torch.float32)
+            project = torch.as_tensor(known.project, device=self.device)
+            read = (project @ self.model.decoder[field].double()) / math.sqrt(energy)  # orthonormal columns
+            found = rest @ read
+            lost += share[field] * float(moment.trace() - found[self.chosen].square().sum(-1).mean())
+            targets.append(found.to(torch.float32))
+        self.share = torch.tensor(share, device=self.device).repeat_interleave(self.spec.rank)
+        self.lost = lost
+        scores = torch.cat(targets, -1)
+        standard = (features - self.model.feature_mean) / self.model.feature_scale
+        self.train_split = (standard[self.chosen].flatten(0, 1), scores[self.chosen].flatten(0, 1))
+        self.held_split = (standard[self.held].flatten(0, 1), scores[self.held].flatten(0, 1))
+
+    def _rest(
+        self, field: int, known: Coordinates, values: NDArray[np.floating], sources: Tensor, arcs: Tensor
+    ) -> tuple[Tensor, float]:
+        """Coordinates (source, arc, coordinate) of what the rays leave, for folded sources; and the mean square of
+        what there was with them."""
+        parts, energy = [], 0.0
+        for part in np.array_split(np.arange(len(values)), max(1, len(values) // 16)):
+            whole = torch.as_tensor(known.of(values[part]), device=self.device)
+            energy += float(whole.square().sum())
+            rays = self.model.known(sources[part])
+            if rays is not None:
+                project = torch.as_tensor(known.project, dtype=torch.float32, device=self.device)
+                whole -= (rays[:, field].transpose(1, 2) @ project.T).double()
+            place = arcs[part][..., None].expand_as(whole)
+            parts.append(torch.zeros_like(whole).scatter_(1, place, whole))
+        return torch.cat(parts), energy / (len(values) * self.spec.num_arc)
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def fraction(self) -> float:
+        """Of the plan that is done."""
+        done = len(self.history) / self.plan.epochs if self.plan.epochs else self.elapsed / (self.plan.seconds or 1.0)
+        return min(1.0, done)
+
+    def finished(self) -> bool:
+        if self.plan.epochs is not None:
+            return len(self.history) >= self.plan.epochs
+        return bool(self.history) and self.history[-1].elapsed >= (self.plan.seconds or 0.0)
+
+    def epoch(self) -> None:
+        """One pass; one device transfer."""
+        plan = self.plan
+        fraction = self.group.agree(self.fraction())
+        fall = 0.5 * (1 + math.cos(math.pi * fraction))
+        rate = plan.final_learning_rate + (plan.learning_rate - plan.final_learning_rate) * fall
+        features, scores = self.train_split
+        order = torch.randperm(len(features), generator=self.batches)[: plan.pairs_per_epoch]
+        total = torch.zeros((), device=self.device)
+        self.model.train()
+        for batch in order.split(plan.batch_size):
+            self.steps += 1
+            for each in self.optimizer.param_groups:
+                each["lr"] = rate * min(1.0, self.steps / WARM_UP)
+            self._step(batch, features, scores, total)
+        self.group.total(total)
+        total /= len(order)
+        validation = self._validation_error() if len(self.held) else total
+        mean, error = (torch.stack((total, validation)) + self.lost).tolist()
+        self.history.append(Epoch(len(self.history) + 1, self.group.agree(self.elapsed), mean, error, rate))
+        if not (np.isfinite(mean) and np.isfinite(error)):
+            raise TrainingError(
+                f"the loss is not finite in epoch {len(self.history)} (training {mean}, validation {error}); "
+                "lower the learning rate or check the data"
+            )
+
+    def _step(self, batch: Tensor, features: Tensor, scores: Tensor, total: Tensor) -> None:
+        mine = self.group.share(batch).to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        miss = (self.model.net(features[mine]) - scores[mine]).square() @ self.share
+        loss = miss.sum() * (self.group.size / len(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.group.average_gradients(self.model.net)
+        self.optimizer.step()
+        total += miss.detach().sum()
+
+    @torch.no_grad()
+    def _validation_error(self) -> Tensor:
+        self.model.eval()
+        features, scores = self.held_split
+        total = torch.zeros((), device=self.device)
+        for part, target in zip(features.split(8192), scores.split(8192), strict=True):
+            total += ((self.model.net(part) - target).square() @ self.share).sum()
+        return total / len(features)
+
+    def progress(self) -> Progress:
+        fraction = 1.0 if self.finished() else self.fraction()
+        remaining = self.elapsed * (1 - fraction) / max(fraction, 1e-9)
+        return Progress(self.history[-1], min(e.validation for e in self.history), fraction, remaining)
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a training to be continued."""
+        plan = dataclasses.asdict(self.plan)
+        del plan["device"], plan["threads"], plan["checkpoint_every"]  # these change no number that matters
+        digest = hashlib.sha256()
+        for array in (self.data.sources, self.data.displacement, self.data.load):
+            digest.update(np.ascontiguousarray(array, np.float32).data)
+        return {"spec": _plain(self.spec.to_dict()), "plan": plan, "data": {"samples": digest.hexdigest()}}
+
+    def store(self, path: Path) -> None:
+        """Write everything that `restore` needs."""
+        tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{n}": t for n, t in state.items()}
+        tensors["batches"] = self.batches.get_state()
+        document = {
+            **self.identity(),
+            "history": [dataclasses.astuple(e) for e in self.history],
+            "steps": self.steps,
+            "elapsed": self.elapsed,
+        }
+        write_tensors(path, OPERATOR_TRAINING, tensors, document)
+
+    def restore(self, path: Path) -> None:
+        """Continue where `store` was called.
+
+        Raises:
+            CheckpointError: the file is damaged, incomplete, or belongs to another training.
+        """
+        tensors, document = read_tensors(path, OPERATOR_TRAINING)
+        for part, entries in self.identity().items():
+            for key, value in entries.items():
+                if value != document.get(part, {}).get(key):
+                    raise CheckpointError(
+                        f"{path} belongs to a training with another {key}; use the same options and data, "
+                        "or another checkpoint file"
+                    )
+        try:
+            state: dict[int, dict[str, Tensor]] = {}
+            for name in tensors:
+                if name.startswith("optimizer."):
+                    _, number, entry = name.split(".")
+                    state.setdefault(int(number), {})[entry] = tensors[name]
+            self.model.load_state_dict(
+                {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+            )
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            self.batches.set_state(tensors["batches"])
+            self.history = [Epoch(*entry) for entry in document["history"]]
+            self.steps = document["steps"]
+            self.started = time.monotonic() - document["elapsed"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} holds no complete training ({error}); delete it and train again") from error
+
+
+def _require(spec: OperatorSpec, data: ResponseData) -> None:
+    """See that data fit the specification."""
+    num = len(data.sources)
+    if np.shape(data.sources) != (num, 2) or num == 0:
+        raise ValueError(f"sources must have shape (source, 2), got {np.shape(data.sources)}")
+    expected = (num, spec.num_levels, spec.num_arc)
+    for name in ("displacement", "load"):
+        values = getattr(data, name)
+        if np.shape(values) != expected:
+            raise ValueError(f"{name} must have shape (source, level, arc) = {expected}, got {np.shape(values)}")
+        if not np.isfinite(values).all() or not np.any(values):
+            raise ValueError(f"{name} must be finite and not all zero; check the dataset")
+    shape = None if data.travel is None else np.shape(data.travel.time)
+    wanted = None if spec.travel is None else (*spec.travel, spec.num_arc)
+    if shape != wanted:
+        raise ValueError(f"travel times must have shape (y, x, arc) = {wanted}, as the specification says, got {shape}")
+
+
+def _plain(values: Any) -> Any:
+    """As JSON gives it back: lists for tuples."""
+    if isinstance(values, dict):
+        return {key: _plain(value) for key, value in values.items()}
+    return [_plain(value) for value in values] if isinstance(values, (list, tuple)) else values

@@ -1,0 +1,340 @@
+"""The operator generator at toy size: rays, symmetry, coordinates, training, resumption and the file."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from networks import checkpoint
+from networks.checkpoint import CheckpointError
+from networks.operator import OperatorGenerator
+from networks.operator_rays import FLOOR, free_waveforms, outward_normals
+from networks.operator_spec import OperatorSpec, SymmetryMap
+from networks.operator_targets import band_weights, coordinates, fit_rays
+from networks.operator_training import OperatorPlan, ResponseData, TravelTimes, train_operator
+from networks.response import LowPass, respond
+from networks.soap import Soap
+from networks.training import TrainingError
+
+SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
+SOURCES = np.random.default_rng(0).uniform(0.5, 0.8, (6, 2)) * [1, -1]
+
+
+def square_map(matrix: Any) -> Any:
+    images = SQUARE @ np.array(matrix).T
+    arc = [int(np.linalg.norm(SQUARE - image, axis=1).argmin()) for image in images]
+    return SymmetryMap(matrix, (0.0, 0.0), tuple(arc))
+
+
+ALL = [((a, 0), (0, b)) for a in (1, -1) for b in (1, -1)] + [((0, a), (b, 0)) for a in (1, -1) for b in (1, -1)]
+
+
+def make_spec(**changes: Any) -> Any:
+    options: dict[str, Any] = {"rays": "direct", "num_frequencies": 16, "rank": 6, "width": 8, "depth": 2}
+    return OperatorSpec(
+        32, 0.05, 15.0, (3.0, 9.0), tuple((float(x), float(y)) for x, y in SQUARE), (0,) * 8, 1.0, **(options | changes)
+    )
+
+
+def make_data(spec: Any, sources: Any = SOURCES, seed: Any = 1) -> Any:
+    """Responses of a generator with some weights: what another of its kind can learn."""
+    torch.manual_seed(seed)
+    teacher = OperatorGenerator(spec)
+    with torch.no_grad():
+        y = teacher(torch.as_tensor(sources, dtype=torch.float32)).numpy()[:, :, :-1]
+    return ResponseData(sources, y[:, 0], y[:, 1])
+
+
+def test_a_waveform_driven_by_a_sine_is_the_field_of_a_line_source() -> None:
+    # steady state at distance r: (i/4) H0; here against direct quadrature of the convolution with G
+    dt, omega, delay, num = 0.01, 5.0, 0.5, 200
+    wave = free_waveforms(np.array([delay]), dt, 15.0, num)[0]
+    signal = np.sin(omega * dt * np.arange(num))
+    found = respond(wave, LowPass(15.0, dt).inverse(signal))
+    t = dt * (num - 1)
+    angle = np.linspace(0, np.arccosh(t / delay), 20001)  # t' = delay cosh(angle) takes the singularity away
+    exact = np.trapezoid(np.sin(omega * (t - delay * np.cosh(angle))), angle) / (2 * np.pi)
+    assert found[-1] == pytest.approx(exact, abs=2e-3)  # of the order of the sampled step, dt² omega² / 12
+
+
+def test_normals_of_a_closed_curve_add_up_to_nothing_and_point_outwards() -> None:
+    normals = outward_normals(SQUARE, np.zeros(8, int))
+    np.testing.assert_allclose(normals.sum(0), 0, atol=1e-15)
+    assert ((normals * SQUARE).sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("rays", ["none", "direct", "walls"])
+def test_amplitudes_and_basis_have_the_shapes_that_a_playback_wants(rays: Any) -> None:
+    spec = make_spec(rays=rays, walls=((-1, -1), (1, 1)))
+    model = OperatorGenerator(spec)
+    sources = torch.as_tensor(SOURCES[:3], dtype=torch.float32)
+    assert model.amplitudes(sources).shape == (3, 2, spec.num_coefficients, 8)
+    assert model.basis.shape == (33, spec.num_coefficients)
+    assert model.direct(sources) is None
+    assert model(sources).shape == (3, 2, 33, 8)
+    assert model.fields == ("displacement", "velocity", "load")
+
+
+def test_rays_of_a_box_vanish_on_its_walls() -> None:
+    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), num_frequencies=30)
+    wall = make_spec(
+        rays="walls", walls=((-0.25 - 1e-9, -1), (1, 1)), num_frequencies=30
+    )  # one side of Gamma all but on a wall
+    sources = torch.as_tensor(SOURCES, dtype=torch.float32)
+    free, held = (OperatorGenerator(s).rays(sources).abs() for s in (spec, wall))
+    assert held[:, 0, :, [0, 6, 7]].max() < 1e-4 * free[:, 0].max()
+
+
+def test_sensitivities_are_the_derivatives_of_the_rays() -> None:
+    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), grid=((-1, -1), (0.1, 0.1)))
+    rays = OperatorGenerator(spec).rays
+    sources = torch.as_tensor(SOURCES[:2], dtype=torch.float32)
+    for field in (0, 1):
+        with torch.no_grad():
+            value, slopes = rays.sensitivities(sources, field)
+        torch.testing.assert_close(value.transpose(1, 2), rays(sources)[:, field].detach())
+        for number in (0, 5, len(rays.factors[field]) - 1):
+            step = torch.zeros(len(rays.factors[field]))
+            step[number] = 2e-3
+            with torch.no_grad():
+                rays.factors[field] += step
+                above = rays(sources)[:, field]
+                rays.factors[field] -= 2 * step
+                below = rays(sources)[:, field]
+                rays.factors[field] += step
+            difference = (above - below).transpose(1, 2) / 4e-3
+            scale = max(float(slopes[number].abs().max()), 1e-3 * float(value.abs().max()))
+            assert float((difference - slopes[number]).abs().max()) < 2e-2 * scale
+
+
+def test_fit_of_the_rays_finds_their_delay_again() -> None:
+    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), num_frequencies=24)
+    teacher = OperatorGenerator(spec)
+    torch.nn.init.zeros_(teacher.net.last.weight)
+    torch.nn.init.zeros_(teacher.net.last.bias)
+    for factor in teacher.rays.factors:
+        factor.data[0] = -0.05
+    with torch.no_grad():
+        y = teacher(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, :, :-1]
+    student = OperatorGenerator(spec)
+    student.rays.factors.requires_grad_(False)
+    fit_rays(student, SOURCES, (y[:, 0], y[:, 1]))
+    assert float(student.rays.factors[0][0]) == pytest.approx(-0.05, abs=0.005)
+    torch.nn.init.zeros_(student.net.last.weight)
+    torch.nn.init.zeros_(student.net.last.bias)
+    with torch.no_grad():
+        found = student(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, :, :-1]
+    assert np.linalg.norm(found - y) < 0.03 * np.linalg.norm(y)  # high frequencies weigh little
+
+
+def test_travel_times_come_from_the_table_where_there_is_one() -> None:
+    x, y = np.linspace(-1, 1, 5), np.linspace(-1, 1, 9)
+    time = (2 + x[None, :, None] + 0.5 * y[:, None, None]) * np.ones(8)
+    spec = make_spec(travel=(9, 5))
+    model = OperatorGenerator(spec)
+    for name, values in (("x", x), ("y", y), ("time", time)):
+        getattr(model.rays, f"travel_{name}").copy_(torch.as_tensor(values))
+    sources = torch.tensor([[0.3, -0.2], [1.0, 1.0]])
+    expected = (2 + sources[:, 0] + 0.5 * sources[:, 1])[:, None].expand(-1, 8)
+    torch.testing.assert_close(model.rays.travel(sources), expected)
+
+
+def test_symmetric_sources_have_permuted_responses() -> None:
+    spec = make_spec(symmetries=tuple(square_map(m) for m in ALL), grid=None)
+    torch.manual_seed(0)
+    model = OperatorGenerator(spec)
+    torch.nn.init.normal_(model.decoder)
+    source = np.array([[0.7, 0.45]])
+    first = model.amplitudes(torch.as_tensor(source, dtype=torch.float32))
+    for each in spec.symmetries:
+        image = torch.as_tensor(source @ np.array(each.matrix).T, dtype=torch.float32)
+        torch.testing.assert_close(model.amplitudes(image)[..., list(each.arc)], first, rtol=1e-4, atol=1e-5)
+
+
+def test_coordinates_square_to_the_cost_and_lift_back() -> None:
+    spec = make_spec()
+    data = make_data(spec)
+    weight = band_weights(spec, data.displacement, data.load)[0]
+    basis = OperatorGenerator(spec).basis[:-1].double().numpy()
+    known = coordinates(weight, basis)
+    amplitudes = np.random.default_rng(0).standard_normal(basis.shape[1])
+    error = basis @ amplitudes
+    score = known.encode @ error
+    assert score @ score == pytest.approx(error @ weight @ error, rel=1e-4)
+    np.testing.assert_allclose(known.project @ known.lift, np.eye(len(known.project)), atol=1e-9)
+    np.testing.assert_allclose(known.project @ amplitudes, score, atol=1e-9 * abs(score).max())
+
+
+@pytest.mark.parametrize("rays", ["none", "direct"])
+def test_training_lowers_the_loss_and_learns_the_responses(rays: Any) -> None:
+    spec = make_spec(rays=rays, width=32)
+    data = make_data(make_spec(rays="direct", num_frequencies=16))
+    model, history = train_operator(spec, data, OperatorPlan(epochs=150, batch_size=48, validation=0.0))
+    assert history[-1].loss < 0.05 * history[0].loss
+    with torch.no_grad():
+        y = model(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, 0, :-1]
+    assert np.linalg.norm(y - data.displacement) < 0.3 * np.linalg.norm(data.displacement)
+
+
+def test_training_is_repeatable_and_resumes_to_the_bit(tmp_path: Any) -> None:
+    spec = make_spec(symmetries=tuple(square_map(m) for m in ALL))
+    data = make_data(spec)
+    plan = OperatorPlan(epochs=8, batch_size=16, validation=0.2, checkpoint_every=0.0)
+    whole, history = train_operator(spec, data, plan)
+    path = tmp_path / "state"
+
+    class StopError(Exception):
+        pass
+
+    def stop(progress: Any) -> None:
+        if progress.last.epoch == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train_operator(spec, data, plan, checkpoint=path, progress=stop)
+    resumed, again = train_operator(spec, data, plan, checkpoint=path, resume=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert [e.loss for e in history] == [e.loss for e in again]
+    with pytest.raises(CheckpointError, match="another seed"):
+        train_operator(spec, data, dataclasses.replace(plan, seed=1), checkpoint=path, resume=True)
+
+
+def test_training_by_the_clock_ends() -> None:
+    spec = make_spec()
+    _, history = train_operator(spec, make_data(spec), OperatorPlan(seconds=0.2))
+    assert history
+
+
+def test_a_generator_comes_back_from_its_file(tmp_path: Any) -> None:
+    spec = make_spec(symmetries=(square_map(ALL[0]), square_map(ALL[1])), walls=((-1, -1), (1, 1)), rays="walls")
+    model, _ = train_operator(spec, make_data(spec), OperatorPlan(epochs=1))
+    checkpoint.save(tmp_path / "g.safetensors", model, metadata={"a": 1})
+    again, metadata = checkpoint.load(tmp_path / "g.safetensors")
+    sources = torch.as_tensor(SOURCES, dtype=torch.float32)
+    assert again.spec == spec and metadata == {"a": 1}
+    assert torch.equal(again.amplitudes(sources), model.amplitudes(sources))
+
+
+def test_travel_times_travel_with_the_data(tmp_path: Any) -> None:
+    spec = make_spec(travel=(3, 3))
+    x = np.linspace(-1, 1, 3)
+    time = np.full((3, 3, 8), 0.5)
+    data = dataclasses.replace(make_data(make_spec()), travel=TravelTimes(x, x, time))
+    model, _ = train_operator(spec, data, OperatorPlan(epochs=1))
+    assert float(model.rays.travel_time.min()) == 0.5
+    with pytest.raises(ValueError, match="travel times must have shape"):
+        train_operator(spec, make_data(make_spec()), OperatorPlan(epochs=1))
+
+
+def test_soap_reaches_the_least_squares_solution_of_a_badly_scaled_problem() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, 4)
+    inputs = torch.randn(64, 6) @ torch.diag(torch.logspace(0, -2, 6)) @ torch.linalg.qr(torch.randn(6, 6))[0]
+    wanted = inputs @ torch.randn(6, 4)
+    optimizer = Soap(layer.parameters(), 0.05)
+    losses = []
+    for step in range(600):
+        for each in optimizer.param_groups:
+            each["lr"] = 0.05 * (1 - step / 600)
+        optimizer.zero_grad()
+        loss = (layer(inputs) - wanted).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 1e-6 * losses[0]
+    with pytest.raises(ValueError, match="learning rate"):
+        Soap(layer.parameters(), 0.0)
+
+
+def test_spec_survives_json() -> None:
+    spec = make_spec(symmetries=(square_map(ALL[0]),), walls=((-1, -1), (1, 1)), travel=None, grid=((0, 0), (0.1, 0.1)))
+    assert OperatorSpec.from_dict(checkpoint.json.loads(checkpoint.json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rank": 0}, "rank must be a positive integer"),
+        ({"dt": 0.0}, "dt must be positive"),
+        ({"num_levels": 2}, "4 levels"),
+        ({"loop": (0,)}, "loop must name"),
+        ({"band": (3.0, 1.0)}, "band must be"),
+        ({"period": 1.0}, "period must be above 1"),
+        ({"model": "other"}, "model is 'operator'"),
+        ({"dispersion": (0, 1)}, "dispersion must be"),
+        ({"rays": "all"}, "rays must be"),
+        ({"rays": "walls"}, "needs the corners of a box"),
+        ({"rays": "walls", "walls": ((0, 0), (1, 1))}, "must enclose"),
+        ({"grid": ((0, 0), (0, 1))}, "steps must be positive"),
+        ({"symmetries": (SymmetryMap(((1, 0), (0, 1)), (0, 0), (0, 1)),)}, "where each of the 8 nodes goes"),
+    ],
+)
+def test_a_bad_specification_is_refused(changes: Any, message: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(make_spec(), **changes)
+
+
+def test_a_bad_map_or_document_is_refused() -> None:
+    with pytest.raises(ValueError, match="orthogonal"):
+        SymmetryMap(((1, 1), (0, 1)), (0, 0), (0,))
+    with pytest.raises(ValueError, match="one to one"):
+        SymmetryMap(((1, 0), (0, 1)), (0, 0), (0, 0))
+    document = make_spec().to_dict()
+    with pytest.raises(ValueError, match="unknown entries"):
+        OperatorSpec.from_dict(document | {"other": 1})
+    del document["dt"]
+    with pytest.raises(ValueError, match="missing entries"):
+        OperatorSpec.from_dict(document)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "either epochs or seconds"),
+        ({"epochs": 0}, "must be positive"),
+        ({"epochs": 1, "batch_size": 0}, "batch_size"),
+        ({"epochs": 1, "threads": 0}, "threads"),
+        ({"epochs": 1, "checkpoint_every": -1}, "checkpoint_every"),
+        ({"epochs": 1, "learning_rate": 1e-9}, "learning rates"),
+        ({"epochs": 1, "validation": 1.0}, "validation"),
+    ],
+)
+def test_a_bad_plan_is_refused(changes: Any, message: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        OperatorPlan(**changes)
+
+
+def test_data_that_do_not_fit_are_refused() -> None:
+    spec = make_spec()
+    data = make_data(spec)
+    plan = OperatorPlan(epochs=1)
+    for changes, message in (
+        ({"sources": SOURCES[:, :1]}, "sources must have shape"),
+        ({"displacement": data.displacement[:2]}, "displacement must have shape"),
+        ({"load": data.load * np.nan}, "load must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_operator(spec, dataclasses.replace(data, **changes), plan)
+    with pytest.raises(ValueError, match="resume needs"):
+        train_operator(spec, data, plan, resume=True)
+    with pytest.raises(TrainingError, match="not finite"):
+        train_operator(spec, data, OperatorPlan(epochs=60, learning_rate=1e30))
+
+
+def test_a_damaged_state_is_refused(tmp_path: Any) -> None:
+    spec = make_spec()
+    data = make_data(spec)
+    path = tmp_path / "state"
+    train_operator(spec, data, OperatorPlan(epochs=1), checkpoint=path)
+    tensors, document = checkpoint.read_tensors(path, "submodel-operator-training")
+    del tensors["batches"]
+    checkpoint.write_tensors(path, "submodel-operator-training", tensors, document)
+    with pytest.raises(CheckpointError, match="no complete training"):
+        train_operator(spec, data, OperatorPlan(epochs=1), checkpoint=path, resume=True)
+
+
+def test_the_table_of_waveforms_begins_close_to_the_source() -> None:
+    assert FLOOR * make_spec().duration < 0.05
