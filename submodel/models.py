@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from networks.models import MODELS, REMARKS
-from submodel.paper_family import FIELDS, count_parameters, own_forms, specification
+from submodel.operator_forms import own_forms
+from submodel.paper_family import FIELDS, count_parameters, specification
 from submodel.paper_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
 from submodel.zone_target import Sizes
 

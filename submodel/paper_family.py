@@ -71,8 +71,3 @@ def count_parameters(spec: GeneratorSpec) -> int:
     """Trainable numbers of a model, without memory for them."""
     with torch.device("meta"):
         return build(spec).num_parameters
-
-
-def own_forms() -> list[tuple[str, int, tuple[str, ...], str]]:
-    """Forms of our own generator: name, trainable numbers, fields, what it is for."""
-    return []
