@@ -1,4 +1,4 @@
-"""The whole product on a small problem, as the commands that a user would type."""
+"""The whole product on the reference problem, as the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class DemoError(RuntimeError):
 
 
 def case_file() -> Path:
-    """cases/demo.toml of the checkout, as a user in the present folder would name it.
+    """cases/paper2d.toml of the checkout, as a user in the present folder would name it.
 
     Raises:
         CaseError: The package does not lie in a checkout.
     """
-    path = Path(__file__).resolve().parent.parent / "cases" / "demo.toml"
+    path = Path(__file__).resolve().parent.parent / "cases" / "paper2d.toml"
     if not path.is_file():
         raise CaseError(f"there is no {path}: run the demo from a checkout of the repository")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -42,7 +42,10 @@ def steps(case: Path, folder: Path) -> list[tuple[str, list[str]]]:
             ["mpirun", "-n", str(NUM_RANKS), "submodel", "generate", name, "-o", dataset],
         ),
         ("Check what was written", ["submodel", "check", dataset]),
-        ("Train a decomposed boundary generator", ["submodel", "train", name, "--dataset", dataset, "-o", generator]),
+        (
+            "Train a boundary generator, and calibrate the bound of its error",
+            ["submodel", "train", name, "--dataset", dataset, "-o", generator],
+        ),
         (
             "Zoom with predicted boundary data for parameters it has never seen, and compare with full FE",
             ["submodel", "validate", name, "--dataset", dataset, "--generator", generator]

@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from networks import checkpoint
-from networks.generator import BoundaryGenerator, GeneratorSpec, closed_loop_size
-from networks.training import Epoch, Progress, TrainingPlan, train
-from submodel import __version__
+from networks.distributed import current_group
+from networks.plan import Epoch, Progress
+from submodel import __version__, train_operator, train_paper
 from submodel.case import Case, CaseError
+from submodel.case_errors import explain
 from submodel.dataset import Dataset, DatasetError
 from submodel.outputs import require_file
+from submodel.reciprocal import ReciprocalDataset
+from submodel.seal import is_reciprocal
+from submodel.sections import Training
+
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True)
@@ -24,18 +32,57 @@ class Trained:
 
     Args:
         path: The generator's file.
-        generator: The network with its best weights.
+        generator: The network, of either family, with the weights that were kept.
         history: One entry an epoch.
     """
 
     path: Path
-    generator: BoundaryGenerator
+    generator: Any
     history: tuple[Epoch, ...]
 
     @property
     def best(self) -> Epoch:
-        """The epoch whose weights were kept."""
+        """The epoch with the smallest validation error."""
         return min(self.history, key=lambda epoch: epoch.validation)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long, where, and from which seed.
+
+    Args:
+        epochs: Passes over the samples, or ``None``.
+        seconds: Wall time, or ``None``; one of the two is given.
+        seed: Of weights and batches.
+        device: auto, cpu or cuda.
+        threads: CPU threads.
+    """
+
+    epochs: int | None
+    seconds: float | None
+    seed: int
+    device: str
+    threads: int
+
+
+def with_training(case: Case, **said: Any) -> Case:
+    """The case with some of its training said otherwise; what is ``None`` stays.
+
+    Raises:
+        CaseError: The words do not go together.
+    """
+    changed = {name: value for name, value in said.items() if value is not None}
+    if not changed:
+        return case
+    before = case.training.model_dump(exclude_unset=True)
+    if "model" in changed and changed["model"] != case.training.model:  # what belongs to the other family
+        before.pop("variant", None)
+        before.pop("rays", None)
+    try:
+        training = Training.model_validate({**before, **changed})
+    except ValidationError as error:
+        raise CaseError(explain(error, Training)) from error
+    return case.model_copy(update={"training": training})
 
 
 def train_generator(
@@ -53,9 +100,11 @@ def train_generator(
 ) -> Trained:
     """Train the case's model on a dataset and write the generator.
 
+    Under `torchrun` all processes train one generator, and the first writes it.
+
     Args:
-        case: Says which model, which fields and how long.
-        dataset_path: Its training split is used.
+        case: Says which model and how long.
+        dataset_path: Its training split is used; or a reciprocal dataset, for the operator generator.
         output: The generator's file; beside it, the state of an unfinished training.
         epochs: Instead of the case's.
         seconds: Instead of the case's.
@@ -66,41 +115,74 @@ def train_generator(
         progress: Called after every epoch.
 
     Raises:
-        CaseError: The dataset belongs to another case, or neither epochs nor seconds are known.
+        CaseError: The dataset belongs to another case, or both epochs and seconds are given.
         DatasetError: The dataset cannot be used.
         CheckpointError: The unfinished training is damaged or another one.
         TrainingError: The loss is not finite.
         ValueError: The device is not there, or numbers are out of range.
     """
-    plan = _plan(case, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
+    length = _length(case, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
     unfinished = output.with_name(f"{output.stem}.unfinished.safetensors")
     if resume and not unfinished.exists():
         raise CaseError(f"there is no unfinished training {unfinished} to resume: leave out --resume")
     require_file(output, "generator.safetensors")
-    with Dataset.open(dataset_path) as dataset:
+    family: Any = train_operator if case.training.model == OPERATOR else train_paper
+    with open_training_data(dataset_path, case) as dataset:
+        if isinstance(dataset, ReciprocalDataset) and family is train_paper:
+            raise DatasetError(
+                f"{dataset_path} holds responses by reciprocity, which the models of the paper cannot learn from: "
+                "use a dataset made without --reciprocal, or the operator generator"
+            )
+        job = family.prepare(case, dataset, length)
+        about = description(case, dataset)
+    generator, history = job.train(checkpoint=unfinished, resume=resume, progress=progress)
+    if current_group().leads:
+        metadata = about | progress_record(job.plan, history)
+        checkpoint.save(output, generator, metadata=metadata)
+        unfinished.unlink(missing_ok=True)
+    return Trained(output, generator, history)
+
+
+def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
+    """Open a dataset of either kind, and see that it belongs to the case and has something to learn from.
+
+    Raises:
+        CaseError: It belongs to another case.
+        DatasetError: It cannot be used, or holds no training samples.
+    """
+    dataset: Dataset | ReciprocalDataset = ReciprocalDataset.open(path) if is_reciprocal(path) else Dataset.open(path)
+    try:
         dataset.require_case(case)
-        if dataset.num_samples("train") == 0:
-            raise DatasetError(f"{dataset_path} has no training samples: generate it with --train 1 or more")
-        parameters = dataset.parameters("train")
-        traces = dataset.traces("train")
-        targets = np.stack([traces[name] for name in case.training.fields], axis=1)
-        interface = dataset.interface
-        origin = {"file": dataset_path.name, "key": dataset.plan.key}
-    spec = GeneratorSpec.named(
-        case.training.model,
-        num_levels=targets.shape[2],
-        num_arc=closed_loop_size(interface.loop),
-        fields=case.training.fields,
-        shared="sl" in case.training.variant,
-        batch_norm="bn" in case.training.variant,
-    )
-    generator, history = train(spec, parameters, targets, plan, checkpoint=unfinished, resume=resume, progress=progress)
-    metadata: dict[str, Any] = {
+        if isinstance(dataset, Dataset) and dataset.num_samples("train") == 0:
+            raise DatasetError(f"{path} has no training samples: generate it with --train 1 or more")
+    except ValueError:
+        dataset.close()
+        raise
+    return dataset
+
+
+def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, Any]:
+    """What a generator's file says of where it comes from."""
+    return {
         "version": __version__,
         "case": case.to_json(),
-        "interface": {name: values.tolist() for name, values in asdict(interface).items()},
-        "dataset": origin,
-        "parameters": parameters.tolist(),
+        "interface": {name: values.tolist() for name, values in asdict(dataset.interface).items()},
+        "zone_points": dataset.zone_points.tolist() if isinstance(dataset, Dataset) else [],
+        "dataset": {"file": dataset.path.name, "key": dataset.plan.key},
+        "parameters": _parameters(dataset).tolist(),
+    }
+
+
+def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
+    """(omega, x_s, y_s) of what was learnt from, (sample, 3); an impulse response has no omega, NaN stands there."""
+    if isinstance(dataset, Dataset):
+        return dataset.parameters("train")
+    return np.column_stack([np.full(dataset.num_sources, np.nan), dataset.sources])
+
+
+def progress_record(plan: Any, history: tuple[Epoch, ...]) -> dict[str, Any]:
+    """What a generator's file says of its training."""
+    return {
         "plan": asdict(plan),
         "history": {
             "train": [float(f"{epoch.loss:.6g}") for epoch in history],
@@ -108,25 +190,14 @@ def train_generator(
         },
         "seconds": history[-1].elapsed,
     }
-    checkpoint.save(output, generator, metadata=metadata)
-    unfinished.unlink(missing_ok=True)
-    return Trained(output, generator, history)
 
 
-def _plan(
+def _length(
     case: Case, *, epochs: int | None, seconds: float | None, device: str, threads: int, seed: int | None
-) -> TrainingPlan:
+) -> Length:
     said = case.training
     if epochs is None and seconds is None:
         epochs, seconds = said.epochs, said.seconds
-    if (epochs is None) == (seconds is None):
-        raise CaseError("how long to train is not said, or said twice: give --epochs or --seconds, one of them")
-    return TrainingPlan(
-        epochs=epochs,
-        seconds=seconds,
-        batch_size=said.batch_size,
-        validation=said.validation,
-        seed=said.seed if seed is None else seed,
-        device=device,
-        threads=threads,
-    )
+    if epochs is not None and seconds is not None:
+        raise CaseError("--epochs and --seconds exclude each other: give one of them")
+    return Length(epochs, seconds, said.seed if seed is None else seed, device, threads)

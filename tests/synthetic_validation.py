@@ -22,7 +22,7 @@ from submodel.validation import (
     ValidationResult,
 )
 
-CASE = Path(__file__).parents[1] / "cases" / "demo.toml"
+CASE = Path(__file__).parents[1] / "cases" / "corner.toml"
 TIMES = np.linspace(0.0, 2.0, 25)
 SIDE = np.linspace(-0.25, 0.25, 9)
 ZONE_POINTS = np.array([(x, y) for y in SIDE for x in SIDE])
@@ -66,7 +66,7 @@ def result(errors: tuple[float, ...] = (0.02, 0.06, 0.01), **others: Any) -> Val
         ),
         "training_parameters": np.array([(4.0, 0.5, 0.5), (5.0, 0.8, 0.6)]),
         "grid_note": "The FE grid itself is 0.78 % off the PDE.",
-        "commands": ("submodel generate cases/demo.toml -o dataset.h5", "submodel validate cases/demo.toml"),
+        "commands": ("submodel generate cases/corner.toml -o dataset.h5", "submodel validate cases/corner.toml"),
         "versions": {"submodel": "0.1.0"},
         "elapsed": {"training": 148.3, "zone run": 0.0031},
     }

@@ -51,7 +51,7 @@ def test_a_training_lasts_as_long_as_is_said_or_two_minutes() -> None:
     assert Case.from_json(by_epochs.to_json()) == by_epochs
 
 
-@pytest.mark.parametrize("name", ["paper2d", "demo"])
+@pytest.mark.parametrize("name", ["paper2d", "corner"])
 def test_a_shipped_case_is_read_and_survives_json(name: str) -> None:
     case = Case.load(CASES / f"{name}.toml")
     assert case.name == name
@@ -61,13 +61,13 @@ def test_a_shipped_case_is_read_and_survives_json(name: str) -> None:
 
 
 def test_a_case_does_not_change() -> None:
-    case = Case.load(CASES / "demo.toml")
+    case = Case.load(CASES / "corner.toml")
     with pytest.raises(Exception, match="frozen"):
         case.time.levels = 3  # type: ignore[misc]
 
 
-def test_the_demo_is_the_reference_with_other_parameters() -> None:
-    keys = [key for key, *_ in Case.load(CASES / "paper2d.toml").differences(Case.load(CASES / "demo.toml"))]
+def test_the_corner_is_the_reference_with_other_parameters() -> None:
+    keys = [key for key, *_ in Case.load(CASES / "paper2d.toml").differences(Case.load(CASES / "corner.toml"))]
     assert keys
     assert all(key.startswith("parameters.") for key in keys)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ import numpy as np
 import pytest
 from roof_problems import Said, done, errors_of, submodel, toy, written
 
-from networks import checkpoint, training
+from networks import checkpoint, fitting
 from networks.plan import TrainingPlan
 from submodel.boundary import Generated
 from submodel.case import Case
 from submodel.cli import app
 
-COMMANDS = ("generate", "check", "train", "zoom", "validate", "info", "demo")
+COMMANDS = ("generate", "check", "train", "calibrate", "zoom", "validate", "models", "reproduce", "info", "demo")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     text = done(command, "--help")
-    assert f"Example: {'mpirun -n 2 ' if command == 'generate' else ''}submodel {command}" in " ".join(text.split())
+    assert re.search(rf"Example: (mpirun -n 2 )?(\./run )?submodel {command}", " ".join(text.split()))
 
 
 def test_the_help_names_every_command() -> None:
@@ -149,7 +150,7 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
     whole, halves = workshop.folder / "whole.safetensors", workshop.folder / "halves.safetensors"
     common = ("train", workshop.case, "--dataset", workshop.dataset, "--epochs", 4, "--device", "cpu")
     done(*common, "-o", whole)
-    epoch = training._Run.epoch
+    epoch = fitting.Fit.epoch
 
     def stop(run: Any) -> None:
         if len(run.history) == 2:
@@ -157,7 +158,7 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
         epoch(run)
 
     monkeypatch.setattr(TrainingPlan, "__post_init__", lambda plan: object.__setattr__(plan, "checkpoint_every", 0.0))
-    monkeypatch.setattr(training._Run, "epoch", stop)
+    monkeypatch.setattr(fitting.Fit, "epoch", stop)
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
     monkeypatch.undo()
     assert "best of 4 epochs" in done(*common, "-o", halves, "--resume")
@@ -272,8 +273,8 @@ def test_training_refuses_what_it_cannot_do(workshop: Workshop, tmp_path: Path) 
     refused(submodel(*train, "-o", target, "--resume"), "no unfinished training", "leave out --resume")
     refused(submodel(*train, "-o", target, "--epochs", 1, "--seconds", 1), "exclude each other")
     refused(submodel(*train, "-o", target, "--epochs", 0), "positive")
-    case = toy(tmp_path, epochs="")
-    refused(submodel("train", case, "--dataset", workshop.dataset, "-o", target), "--epochs or --seconds")
+    refused(submodel(*train, "-o", target, "--model", "operator", "--variant", "sl"), "does not go with model")
+    refused(submodel(*train, "-o", target, "--rays", "direct"), "does not go with model")
     test_only = tmp_path / "test.h5"
     done("generate", workshop.case, "-o", test_only, "--train", 0, "--test", 1, "--seed", 7)
     refused(submodel("train", workshop.case, "--dataset", test_only, "-o", target), "no training samples")

@@ -101,7 +101,7 @@ def test_the_numbers_of_the_json_stand_on_the_page() -> None:
 def test_the_page_says_what_was_run_and_how_to_do_it_again() -> None:
     text = page(result()).text
     for words in (
-        "submodel validate cases/demo.toml",
+        "submodel validate cases/corner.toml",
         "128 × 128 cells, each cut into triangles",
         "conv1.5d-boundary",
         "3 epochs, weights of epoch 2 kept",

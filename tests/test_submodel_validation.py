@@ -24,7 +24,7 @@ INTERFACE = SimpleNamespace(
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return Case.load(CASES / "demo.toml")
+    return Case.load(CASES / "corner.toml")
 
 
 def scene(case: Case) -> Scene:

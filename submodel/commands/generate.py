@@ -15,7 +15,7 @@ from submodel.commands.options import (
 from submodel.refusals import parallel, refusals
 
 EPILOG_GENERATE = (
-    "Example: mpirun -n 2 submodel generate cases/demo.toml -o demo.h5. Killed and started again, it goes on."
+    "Example: mpirun -n 2 submodel generate cases/paper2d.toml -o paper2d.h5. Killed and started again, it goes on."
 )
 
 
@@ -100,7 +100,7 @@ def _generate_reciprocal(
         typer.echo(f"{output}: {done.num_made} runs made{kept} ({spent}, {comm.size} ranks)")
 
 
-EPILOG_CHECK = "Example: submodel check demo.h5 --json. The exit status is 0 when all is well, 1 when not."
+EPILOG_CHECK = "Example: submodel check paper2d.h5 --json. The exit status is 0 when all is well, 1 when not."
 
 
 def check(

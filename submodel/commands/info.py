@@ -10,7 +10,7 @@ import typer
 
 from submodel.refusals import refusals
 
-EPILOG_INFO = "Example: submodel info demo.safetensors"
+EPILOG_INFO = "Example: submodel info paper2d.safetensors"
 
 
 def info(
@@ -38,7 +38,7 @@ def demo(
         "demo-output"
     ),
 ) -> None:
-    """Generate, train, zoom and validate on a small problem; ends with a report."""
+    """Generate, train, zoom and validate on the reference problem; ends with a report."""
     from submodel.demo import run
 
     with refusals():

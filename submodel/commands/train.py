@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
+from click import Choice
 
-from submodel.case import Case, CaseError
-from submodel.commands.options import (
-    CaseArgument,
-    DeviceOption,
-)
+from submodel.case import Case
+from submodel.commands.options import CaseArgument, DeviceOption
 from submodel.refusals import refusals
+from submodel.sections import Model, Rays, Variant
 
-EPILOG = "Example: submodel train cases/demo.toml --dataset demo.h5 -o demo.safetensors --seconds 120"
+EPILOG = "Example: submodel train cases/paper2d.toml --dataset paper2d.h5 -o paper2d.safetensors --seconds 120"
 
 
 def train(
     case: CaseArgument,
-    dataset: Annotated[Path, typer.Option(metavar="DATASET", help="Dataset with training samples (.h5).")],
+    dataset: Annotated[
+        Path, typer.Option(metavar="DATASET", help="Dataset with training samples, or a reciprocal one (.h5).")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="GENERATOR", help="File to write (.safetensors).")],
+    model: Annotated[
+        Model | None,
+        typer.Option(click_type=Choice(get_args(Model)), help="Network; the case's by default. See submodel models."),
+    ] = None,
+    variant: Annotated[
+        Variant | None,
+        typer.Option(click_type=Choice(get_args(Variant)), help="Of a model of the paper; the case's by default."),
+    ] = None,
+    rays: Annotated[
+        Rays | None,
+        typer.Option(click_type=Choice(get_args(Rays)), help="Rays that the operator generator is given."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training samples; the case's by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the training; the case's by default.")] = None,
     device: DeviceOption = "auto",
@@ -28,31 +43,61 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; the case's by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
 ) -> None:
-    """Train the case's boundary generator on a dataset. Needs torch, not FEniCS."""
-    from submodel.progress import show_progress
-    from submodel.train import train_generator
+    """Train the case's boundary generator on a dataset. Needs torch, not FEniCS.
 
-    with refusals(), show_progress("train", 100.0, "%") as advance:
-        if epochs is not None and seconds is not None:
-            raise CaseError("--epochs and --seconds exclude each other: give one of them")
-        trained = train_generator(
-            Case.load(case),
-            dataset,
-            output,
-            epochs=epochs,
-            seconds=seconds,
-            device=device,
-            threads=threads,
-            seed=seed,
-            resume=resume,
-            progress=lambda now: advance(
-                100.0 * now.fraction,
-                f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
-                f" (best {now.best:.3g})",
-            ),
-        )
+    Where FEniCS is there and the dataset has calibration samples, the error bound of the generator is calibrated too.
+    """
+    from networks.distributed import current_group
+    from submodel.progress import show_progress
+    from submodel.train import train_generator, with_training
+
+    with refusals():
+        read = with_training(Case.load(case), model=model, variant=variant, rays=rays)
+        leads = current_group().leads
+        shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)
+        with shown as advance:
+            trained = train_generator(
+                read,
+                dataset,
+                output,
+                epochs=epochs,
+                seconds=seconds,
+                device=device,
+                threads=threads,
+                seed=seed,
+                resume=resume,
+                progress=lambda now: advance(
+                    100.0 * now.fraction,
+                    f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
+                    f" (best {now.best:.3g})",
+                ),
+            )
+    if not leads:
+        return
     best, last = trained.best, trained.history[-1]
     typer.echo(
         f"{output}: {trained.generator.num_parameters} parameters, best of {len(trained.history)} epochs is "
         f"{best.epoch} (validation {best.validation:.3g}), {last.elapsed:.0f} s"
     )
+    _calibrate(case, dataset, output, device)
+
+
+def _calibrate(case: Path, dataset: Path, generator: Path, device: Literal["auto", "cpu", "cuda"]) -> None:
+    """Calibrate the error bound where that can be done here; say so where not."""
+    from submodel.dataset import Dataset
+    from submodel.seal import is_reciprocal
+
+    later = f"submodel calibrate {case} --dataset {dataset} --generator {generator}"
+    if is_reciprocal(dataset):
+        typer.echo(f"no error bound yet: generate calibration samples, then {later.replace(str(dataset), 'DATASET')}")
+        return
+    with Dataset.open(dataset) as data:
+        num = data.num_samples("calibration")
+    if not num:
+        return
+    if importlib.util.find_spec("dolfinx") is None:
+        typer.echo(f"no error bound yet, it needs FEniCS: {later}")
+        return
+    from submodel.commands.calibrate import calibrate
+
+    calibrate(case, dataset, generator, device=device)

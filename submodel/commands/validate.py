@@ -23,7 +23,7 @@ from submodel.refusals import parallel
 from submodel.sampling import Split
 
 EPILOG = (
-    "Example: submodel validate cases/demo.toml --dataset demo.h5 --generator demo.safetensors --report report"
+    "Example: submodel validate cases/paper2d.toml --dataset paper2d.h5 --generator paper2d.safetensors --report report"
 )
 
 

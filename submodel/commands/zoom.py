@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from submodel.boundary import Generated
     from submodel.excitation import Excitation
 
-EPILOG = "Example: submodel zoom cases/demo.toml --generator demo.safetensors --omega 5 --source 0.6 0.7 -o zoomed"
+EPILOG = (
+    "Example: submodel zoom cases/paper2d.toml --generator paper2d.safetensors --omega 12 --source 0.6 0.7 -o zoomed"
+)
 
 SourceOption = Annotated[
     list[Any] | None,  # typer knows no list of pairs, click does
