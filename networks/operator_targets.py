@@ -21,6 +21,10 @@ NUM_SIGNALS = 17
 VELOCITY = 0.25
 """Weight of the velocity's relative error, squared, to that of the displacement."""
 
+LASTING = 0.5
+"""Share of the load's weight that goes to what an impedance zone makes of its error: there a load acts on for as long as
+a wave takes to cross the zone, so that slow errors count for more than quick ones."""
+
 SMALLEST = 1e-4
 """Directions of the basis that matter less, relative to the one that matters most, are left out."""
 
@@ -78,6 +82,7 @@ def band_weights(
     """
     low_pass = LowPass(spec.rate, spec.dt)
     n = spec.num_levels
+    lasting = _lasting(spec)
     weights: list[NDArray[np.float64]] = [np.zeros((n, n)) for _ in (0, 1)]
     moments = [np.einsum("sta,sua->tu", y, y, optimize=True) / len(y) for y in (displacement, load)]
     for omega in np.linspace(*spec.band, NUM_SIGNALS):
@@ -86,8 +91,16 @@ def band_weights(
         rate = band_weight(signal, low_pass, rate=True)[:n, :n]
         share = 1 / NUM_SIGNALS
         weights[0] += share * (plain / np.sum(plain * moments[0]) + VELOCITY * rate / np.sum(rate * moments[0]))
-        weights[1] += share * plain / np.sum(plain * moments[1])
+        felt = lasting.T @ plain @ lasting
+        for part, weight in ((1 - LASTING, plain), (LASTING, felt)):
+            weights[1] += share * part * weight / np.sum(weight * moments[1])
     return weights
+
+
+def _lasting(spec: OperatorSpec) -> NDArray[np.float64]:
+    """Causal exponential with the zone's crossing time, (level, level): 1 / alpha c of the impedance condition."""
+    extent = np.sqrt(np.prod(np.ptp(np.array(spec.points), axis=0)))
+    return toeplitz(np.exp(-spec.speed / extent * spec.dt * np.arange(spec.num_levels)))
 
 
 def fit_rays(
