@@ -18,7 +18,7 @@ from networks.response import LowPass, band_weight, toeplitz
 NUM_SIGNALS = 17
 """Frequencies of the band whose mean is the weight."""
 
-VELOCITY = 0.25
+VELOCITY = 1.0
 """Weight of the velocity's relative error, squared, to that of the displacement."""
 
 LASTING = 0.5
