@@ -3,7 +3,8 @@
 A ray that travels for a time tau brings ``G(t, tau) = H(t - tau) / (2 pi sqrt(t² - tau²))``, the response of the plane
 to an impulse; sampled, low-passed and continued periodically it is a table of complex amplitudes over tau. The flux
 that belongs to it is ``dG/dtau`` times the slowness along the normal. What a grid does to a ray, dispersion above all,
-is a factor ``exp(sum theta phi(omega, tau, direction))`` with a few learnt numbers theta.
+and damping where it ceases to carry waves, is a factor ``exp(sum theta phi(omega, tau, direction))`` with a few learnt
+numbers theta.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ NUM_DELAYS = 700
 
 EARLY = 0.03
 """Share of a run that a ray may come after its end: what a grid smears arrives before the ray."""
+
+UNIT, HIGHEST = 0.7, 0.9
+"""Frequency whose powers are 1, and the one above which powers grow no more, in highest frequencies."""
+
+GROWTH = 1.0
+"""Largest logarithm of what a factor may do to an amplitude."""
 
 SUBSTEPS = 8
 FLOOR = 0.02
@@ -122,9 +129,11 @@ class Rays(nn.Module):
         points = np.array(spec.points)
         normals = outward_normals(points, np.array(spec.loop))
         delays, table = waveform_tables(spec)
-        harmonics, orders = spec.dispersion
-        relative = np.minimum(spec.omega / spec.omega[-1], 0.7) / 0.7
-        powers = np.stack([relative ** (3 + 2 * n) for n in range(orders)] + [relative ** (2 * n) for n in range(3)])
+        relative = np.minimum(spec.omega / spec.omega[-1], HIGHEST) / UNIT
+        orders = spec.dispersion[1]
+        exponents = [1 + 2 ** (n + 1) for n in range(orders)]  # of the delay, then of the damping on the way
+        exponents += [2 ** (n + 2) for n in range(orders - 1)] + [0, 2, 4]
+        powers = np.stack([relative**exponent for exponent in exponents])
         for name, values in (
             ("delays", delays),
             ("omega", spec.omega),
@@ -144,7 +153,7 @@ class Rays(nn.Module):
     def num_features(self, field: int) -> int:
         """Learnt numbers of a field's rays."""
         harmonics, orders = self.spec.dispersion
-        return harmonics * orders + 3 * 3 + (0 if field == 0 else 6)
+        return harmonics * (2 * orders - 1) + 3 * 3 + (0 if field == 0 else 6)
 
     def travel(self, sources: Tensor) -> Tensor:
         """Travel times of the direct ray, (source, 2) to (source, arc)."""
@@ -189,8 +198,8 @@ class Rays(nn.Module):
     def _frequency(self, field: int) -> Tensor:
         """What multiplies each factor's feature, complex (factor, frequency)."""
         harmonics, orders = self.spec.dispersion
-        delay, size = 1j * self.powers[:orders], self.powers[orders:].to(torch.complex64)
-        parts = [delay] * harmonics + [size] * 3
+        delay, damping, size = self.powers.to(torch.complex64).split((orders, orders - 1, 3))
+        parts = [1j * delay, damping] * harmonics + [size] * 3
         if field == 1:
             parts += [size] * 2
         return torch.cat(parts)
@@ -198,6 +207,7 @@ class Rays(nn.Module):
     def _ray(self, field: int, ray: Arrivals, exponent: Tensor) -> Tensor:
         """Complex (ray, frequency) from the exponents (ray, factor)."""
         total = exponent.to(torch.complex64) @ self._frequency(field)
+        total = torch.complex(total.real.clamp(max=GROWTH), total.imag)
         total = total - 1j * ray.delay[:, None] * self.omega
         position = (ray.delay - self.delays[0]) / (self.delays[1] - self.delays[0])
         row = position.long().clamp(0, len(self.delays) - 2)
@@ -245,7 +255,7 @@ class Rays(nn.Module):
             circle.append(2 * quadruple * circle[-1] - circle[-2])
         harmonics, orders = self.spec.dispersion
         late = delay / self.spec.duration * 40
-        shared = [late * c for c in circle[:harmonics] for _ in range(orders)]
+        shared = [late * c for c in circle[:harmonics] for _ in range(2 * orders - 1)]
         shared += [c for c in (*circle[:2], spread) for _ in range(3)]
         extra = [facing] * 3 + [turn] * 3
         return Arrivals(
