@@ -30,6 +30,8 @@ class Pointwise(nn.Module):
         self.first = nn.Linear(num_in, width)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.last = nn.Linear(width, num_out)
+        for start in (self.last.weight, self.last.bias):  # it begins with nothing beside what rays bring
+            nn.init.zeros_(start)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., num_in) to (..., num_out)."""

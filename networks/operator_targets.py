@@ -22,8 +22,8 @@ VELOCITY = 1.0
 """Weight of the velocity's relative error, squared, to that of the displacement."""
 
 LASTING = 0.5
-"""Share of the load's weight that goes to what an impedance zone makes of its error: there a load acts on for as long as
-a wave takes to cross the zone, so that slow errors count for more than quick ones."""
+"""Share of the load's weight that goes to what an impedance zone makes of its error: there a load acts on for as long
+as a wave takes to cross the zone, so that slow errors count for more than quick ones."""
 
 SMALLEST = 1e-4
 """Directions of the basis that matter less, relative to the one that matters most, are left out."""

@@ -28,6 +28,12 @@ BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
 """Where a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
 RATE = 0.8
 """Of the low-pass, in multiples of the highest angular frequency of the band: 15 rad/s on the reference problem."""
+RATES = {"none": 5e-3, "direct": 5e-3, "walls": 1e-3}
+"""Of learning; what all rays of a box leave is so little that large steps lose more than they find."""
+PERIOD = 1.25
+"""Of the slowest amplitude, in durations of a run."""
+HIGHEST = 10.67
+"""Of the amplitudes, in multiples of the highest angular frequency of the band: the onset of a signal is steep."""
 RECIPROCAL_WIDTH = 160
 """Channels of a network whose data never end."""
 PART = 64  # sources that are filtered at once
@@ -67,7 +73,12 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
         symmetries=tuple(SymmetryMap(_rows(m.matrix), (m.shift[0], m.shift[1]), tuple(map(int, m.arc))) for m in maps),
     )
     plan = OperatorPlan(
-        epochs=length.epochs, seconds=length.seconds, seed=length.seed, device=length.device, threads=length.threads
+        epochs=length.epochs,
+        seconds=length.seconds,
+        learning_rate=RATES[spec.rays],
+        seed=length.seed,
+        device=length.device,
+        threads=length.threads,
     )
     low_pass = LowPass(spec.rate, spec.dt)
     if isinstance(dataset, ReciprocalDataset):
@@ -101,6 +112,8 @@ def specification(
         points=tuple((float(x), float(y)) for x, y in points),
         loop=tuple(int(number) for number in loop),
         speed=float(np.nanmedian(medium.speed)) if speed is None else speed,
+        num_frequencies=round(HIGHEST * high * PERIOD * case.time.final / (2.0 * np.pi)),
+        period=PERIOD,
         rays=rays,
         walls=((medium.x[0], medium.y[0]), (medium.x[-1], medium.y[-1])) if rays == "walls" else None,
         travel=None if travel is None else (len(travel.y), len(travel.x)),

@@ -172,7 +172,7 @@ def test_training_lowers_the_loss_and_learns_the_responses(rays: Any) -> None:
     spec = make_spec(rays=rays, width=32)
     data = make_data(make_spec(rays="direct", num_frequencies=16))
     model, history = train_operator(spec, data, OperatorPlan(epochs=150, batch_size=48, validation=0.0))
-    assert history[-1].loss < 0.05 * history[0].loss
+    assert history[-1].loss < 0.15  # 1.5 is that of a prediction of nothing
     with torch.no_grad():
         y = model(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, 0, :-1]
     assert np.linalg.norm(y - data.displacement) < 0.3 * np.linalg.norm(data.displacement)
