@@ -7,6 +7,7 @@ from typing import Any
 
 from submodel.case import Case, CaseError
 from submodel.sampling import SPLITS
+from submodel.seal import is_reciprocal
 from submodel.sections import BoxDomain
 
 
@@ -23,6 +24,8 @@ def describe(path: Path) -> dict[str, Any]:
     if path.suffix == ".toml":
         return {"file": f"{path}, a case"} | of_case(Case.load(path))
     if path.suffix == ".h5":
+        if is_reciprocal(path):
+            return {"file": f"{path}, a reciprocal dataset"} | _of_reciprocal(path)
         return {"file": f"{path}, a dataset"} | _of_dataset(path)
     if path.suffix == ".safetensors":
         return {"file": f"{path}, a generator"} | _of_generator(path)
@@ -63,6 +66,13 @@ def _counts(train: int, test: int, calibration: int) -> str:
 def _speeds(case: Case) -> str:
     speed = case.medium.speed
     return f"{speed:g}" if isinstance(speed, float) else ", ".join(f"{name} {c:g}" for name, c in speed.items())
+
+
+def _of_reciprocal(path: Path) -> dict[str, Any]:
+    from submodel.reciprocal import ReciprocalDataset
+
+    with ReciprocalDataset.open(path) as dataset:
+        return dataset.describe()
 
 
 def _of_dataset(path: Path) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from networks import checkpoint
+from networks.distributed import Group
 from networks.generator import BoundaryGenerator, build, closed_loop_size
-from networks.plan import Epoch, Progress, TrainingPlan
+from networks.plan import Progress, TrainingPlan
 from networks.predict import predict, select_device
 from networks.spec import GeneratorSpec
 from networks.training import TrainingError, train
@@ -31,6 +32,8 @@ from submodel.metrics import FieldErrors, field_errors
 from submodel.paper_family import FIELDS, specification, training_plan
 from submodel.paper_tables import PaperSplit
 from submodel.reproduction import Errors, Job, Record, read_record, write_record
+from submodel.train import description, progress_record
+from submodel.train_paper import targets
 from submodel.zone_target import Sizes, interface_nodes
 
 BATCH = 8
@@ -130,13 +133,14 @@ class Bench:
             tell(0.95 * now.fraction, note)
 
         unfinished = self._file(job, f".{key[:12]}.unfinished.safetensors")
-        options: dict[str, Any] = {"checkpoint": unfinished, "resume": True, "progress": progress}
+        options: dict[str, Any] = {"checkpoint": unfinished, "resume": True, "progress": progress, "group": Group()}
         try:
             generator, history = train(spec, self.parameters, self._targets_of(job), plan, **options)
         except checkpoint.CheckpointError:  # damaged: from the start
             unfinished.unlink()
             generator, history = train(spec, self.parameters, self._targets_of(job), plan, **options)
-        metadata = self._metadata(plan, history) | {"key": key}
+        about = description(self.case, self.dataset) | {"device": _device_name(plan), "key": key}
+        metadata = about | progress_record(plan, history)
         checkpoint.save(path, generator, metadata=metadata)
         for left in self.folder.glob(f"{job.name}.*.unfinished.safetensors"):  # those of other options as well
             left.unlink(missing_ok=True)
@@ -203,16 +207,7 @@ class Bench:
         """Training targets (sample, field, time, node), of the zone or of Γ; those of the last job are kept."""
         if self._targets is None or self._targets[0] != job.predicts_zone:
             self._targets = None  # before the others are read, which are large
-            if job.predicts_zone:
-                num = len(self.parameters)
-                shape = (num, len(FIELDS), len(self.dataset.times), len(self.dataset.zone_points))
-                targets: NDArray[np.float32] = np.empty(shape, np.float32)
-                for index in range(num):
-                    targets[index] = self.dataset.zone_fields("train", index)
-            else:
-                traces = self.dataset.traces("train")
-                targets = np.stack([traces[name] for name in FIELDS], axis=1)
-            self._targets = (job.predicts_zone, targets)
+            self._targets = (job.predicts_zone, targets(self.dataset, FIELDS, zone=job.predicts_zone))
         return self._targets[1]
 
     def _ordered(self, job: Job) -> tuple[GeneratorSpec, TrainingPlan]:
@@ -243,25 +238,6 @@ class Bench:
 
     def _file(self, job: Job, ending: str) -> Path:
         return self.folder / f"{job.name}{ending}"
-
-    def _metadata(self, plan: TrainingPlan, history: tuple[Epoch, ...]) -> dict[str, Any]:
-        """What `submodel train` writes beside a generator, so that a zoom can use it, and the device."""
-        interface = self.dataset.interface
-        return {
-            "version": __version__,
-            "case": self.case.to_json(),
-            "interface": {name: values.tolist() for name, values in asdict(interface).items()},
-            "zone_points": self.dataset.zone_points.tolist(),
-            "dataset": {"file": self.dataset.path.name, "key": self.dataset.plan.key},
-            "parameters": self.parameters.tolist(),
-            "plan": asdict(plan),
-            "history": {
-                "train": [float(f"{epoch.loss:.6g}") for epoch in history],
-                "validation": [float(f"{epoch.validation:.6g}") for epoch in history] if plan.validation else [],
-            },
-            "seconds": history[-1].elapsed,
-            "device": _device_name(plan),
-        }
 
 
 def _mean(found: list[FieldErrors]) -> Errors:

@@ -91,6 +91,15 @@ def done(*arguments: object) -> str:
     return said.text
 
 
+def refused(said: Said, *words: str) -> None:
+    """One line that begins with error and holds the words; status 2."""
+    assert said.status == 2, said.text
+    lines = [line for line in said.text.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("error: "), said.text
+    for word in words:
+        assert word in lines[0], said.text
+
+
 def errors_of(path: Path) -> dict[str, object]:
     """The JSON of a validation."""
     return dict(json.loads(path.read_text(encoding="utf-8")))

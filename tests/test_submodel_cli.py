@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from roof_problems import Said, done, errors_of, submodel, toy, written
+from roof_problems import Said, done, errors_of, refused, submodel, toy, written
 
 from networks import checkpoint, fitting
 from networks.plan import TrainingPlan
@@ -204,15 +204,6 @@ def test_a_mesh_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     refused(submodel("generate", case, "-o", tmp_path / "data.h5"), "there is no file", "make the mesh")
     (tmp_path / "plate.msh").write_text("$MeshFormat\nnothing\n")
     refused(submodel("generate", case, "-o", tmp_path / "data.h5"), "gmsh cannot read")
-
-
-def refused(said: Said, *words: str) -> None:
-    """One line that begins with error and holds the words; status 2."""
-    assert said.status == 2, said.text
-    lines = [line for line in said.text.splitlines() if line.strip()]
-    assert len(lines) == 1 and lines[0].startswith("error: "), said.text
-    for word in words:
-        assert word in lines[0], said.text
 
 
 def test_faulty_cases_are_refused(tmp_path: Path) -> None:

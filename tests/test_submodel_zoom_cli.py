@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 from exact_generator import ExactGenerator, exact
-from roof_problems import Said, done, errors_of, submodel, toy
+from roof_problems import Said, done, errors_of, refused, submodel, toy
 from typer.testing import CliRunner
 
 from networks import checkpoint
@@ -122,14 +122,6 @@ def test_a_table_and_a_chirp_go_in(workshop: Workshop) -> None:
     chirp = ("--signal", "chirp", "--omega", 2.0, "--omega-end", 3.0)
     done(*zoom(workshop, "--source", *workshop.source, *chirp))
     assert record(workshop)["sources"].startswith("chirp, omega 2 to 3 at")
-
-
-def refused(said: Said, *words: str) -> None:
-    """One line that begins with error and holds the words; status 2."""
-    assert said.status == 2, said.text
-    lines = [line for line in said.text.splitlines() if line.strip()]
-    assert len(lines) == 1 and lines[0].startswith("error: "), said.text
-    assert all(word in lines[0] for word in words), said.text
 
 
 def test_what_a_zoomed_run_refuses(workshop: Workshop) -> None:
