@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from networks.distributed import Group
 from networks.layers import DecomposedConv
 from networks.operator import Pointwise
-from networks.operator_training import _Run
+from networks.operator_training import OperatorFit
 from networks.playback import predict_operator
 from networks.soap import Soap
 from submodel import train_operator
@@ -92,7 +92,7 @@ class AlongArc(nn.Module):
 class AlongFrequency(nn.Module):
     """Pointwise layers, then decomposed convolutions over (arc, frequency), whose amplitudes become coordinates."""
 
-    def __init__(self, run: _Run, num_in: int, width: int, depth: int, channels: int = 8) -> None:
+    def __init__(self, run: OperatorFit, num_in: int, width: int, depth: int, channels: int = 8) -> None:
         super().__init__()
         spec = run.spec
         self.num, self.channels = spec.num_frequencies, channels
@@ -136,17 +136,17 @@ class Trial:
     spec: dict[str, Any] = field(default_factory=dict)
     rate: float = 5e-3
     batch: int = 512
-    network: Callable[[_Run, int], nn.Module] | None = None
+    network: Callable[[OperatorFit, int], nn.Module] | None = None
     loops: bool = False
     optimizer: Callable[[Any, float], torch.optim.Optimizer] = Soap
 
 
-def layered(activation: type[nn.Module]) -> Callable[[_Run, int], nn.Module]:
+def layered(activation: type[nn.Module]) -> Callable[[OperatorFit, int], nn.Module]:
     """A network with another activation."""
     return lambda run, num: Layered(num, 2 * run.spec.rank, run.spec.width, run.spec.depth, activation)
 
 
-def along_arc(taps: int) -> Callable[[_Run, int], nn.Module]:
+def along_arc(taps: int) -> Callable[[OperatorFit, int], nn.Module]:
     """A network with one-way kernels along Γ."""
     return lambda run, num: AlongArc(num, 2 * run.spec.rank, run.spec.width, run.spec.depth, taps)
 
@@ -184,7 +184,7 @@ def attempt(trial: Trial, case: Case, dataset: Dataset, fresh: Dataset, seconds:
     if not trial.symmetric:
         spec = replace(spec, symmetries=())
     start = time.process_time()
-    run = _Run(spec, job.data, job.plan, Group())
+    run = OperatorFit(spec, job.data, job.plan, Group())
     run.begin(None)
     features, scores = run.train_split
     if trial.network is not None:
@@ -209,7 +209,7 @@ def attempt(trial: Trial, case: Case, dataset: Dataset, fresh: Dataset, seconds:
     return {"steps": steps, "parameters": run.model.num_parameters, **errors(run, case, fresh)}
 
 
-def errors(run: _Run, case: Case, fresh: Dataset) -> dict[str, float]:
+def errors(run: OperatorFit, case: Case, fresh: Dataset) -> dict[str, float]:
     """Mean relative L2 errors on Γ."""
     parameters, traces = fresh.parameters("test"), fresh.traces("test")
     signals = np.array([Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters])

@@ -64,7 +64,7 @@ def train(
     if resume and path is not None and group.agree(path.exists()):
         restore(path, fit, digest)
     stored = fit.elapsed
-    with _threads(plan.threads):
+    with with_threads(plan.threads):
         while not fit.finished():
             fit.epoch()
             if not group.leads:
@@ -79,7 +79,7 @@ def train(
 
 
 @contextlib.contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def with_threads(number: int | None) -> Iterator[None]:
     """Change torch's number of threads for a while."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if number is None else number)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.operator import OperatorGenerator
+from networks.operator_data import OperatorPlan, ResponseData, TravelTimes
 from networks.operator_spec import OperatorSpec, SymmetryMap
-from networks.operator_training import OperatorPlan, ResponseData, TravelTimes, train_operator
+from networks.operator_training import train_operator
 from networks.plan import Epoch
 from networks.response import LowPass, impulse_responses
 from submodel.case import Case, CaseError

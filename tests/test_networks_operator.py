@@ -10,10 +10,11 @@ import torch
 from networks import checkpoint
 from networks.checkpoint import CheckpointError
 from networks.operator import OperatorGenerator
+from networks.operator_data import OperatorPlan, ResponseData, TravelTimes
 from networks.operator_rays import FLOOR, free_waveforms, outward_normals
 from networks.operator_spec import OperatorSpec, SymmetryMap
 from networks.operator_targets import band_weights, coordinates, fit_rays
-from networks.operator_training import OperatorPlan, ResponseData, TravelTimes, train_operator
+from networks.operator_training import train_operator
 from networks.response import LowPass, respond
 from networks.soap import Soap
 from networks.training import TrainingError

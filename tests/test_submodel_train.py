@@ -94,7 +94,7 @@ def test_an_interrupted_training_of_the_operator_resumes_to_the_bit(
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     common = ("train", shop.case, "--dataset", shop.dataset, "--epochs", 4, "--device", "cpu")
     done(*common, "-o", whole)
-    epoch = operator_training._Run.epoch
+    epoch = operator_training.OperatorFit.epoch
 
     def stop(run: Any) -> None:
         if len(run.history) == 2:
@@ -104,7 +104,7 @@ def test_an_interrupted_training_of_the_operator_resumes_to_the_bit(
     monkeypatch.setattr(
         operator_training.OperatorPlan, "__post_init__", lambda plan: object.__setattr__(plan, "checkpoint_every", 0.0)
     )
-    monkeypatch.setattr(operator_training._Run, "epoch", stop)
+    monkeypatch.setattr(operator_training.OperatorFit, "epoch", stop)
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
     monkeypatch.undo()
     done(*common, "-o", halves, "--resume")
