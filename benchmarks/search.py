@@ -33,8 +33,9 @@ from submodel import train_operator
 from submodel.case import Case
 from submodel.dataset import Dataset
 from submodel.excitation import Excitation
+from submodel.length import Length
 from submodel.metrics import relative_l2
-from submodel.train import Length, with_training
+from submodel.train import with_training
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 LOOPS = 4

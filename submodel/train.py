@@ -18,6 +18,7 @@ from submodel import __version__, train_operator, train_paper
 from submodel.case import Case, CaseError
 from submodel.case_errors import explain
 from submodel.dataset import Dataset, DatasetError
+from submodel.length import Length
 from submodel.outputs import require_file
 from submodel.reciprocal import ReciprocalDataset
 from submodel.seal import is_reciprocal
@@ -44,25 +45,6 @@ class Trained:
     def best(self) -> Epoch:
         """The epoch with the smallest validation error."""
         return min(self.history, key=lambda epoch: epoch.validation)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long, where, and from which seed.
-
-    Args:
-        epochs: Passes over the samples, or ``None``.
-        seconds: Wall time, or ``None``; one of the two is given.
-        seed: Of weights and batches.
-        device: auto, cpu or cuda.
-        threads: CPU threads.
-    """
-
-    epochs: int | None
-    seconds: float | None
-    seed: int
-    device: str
-    threads: int
 
 
 def with_training(case: Case, **said: Any) -> Case:

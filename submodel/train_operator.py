@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from networks.response import LowPass, impulse_responses
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
 from submodel.layout import MediumMap
+from submodel.length import Length
 from submodel.reciprocal import ReciprocalDataset
 from submodel.sections import BoxDomain
 from submodel.symmetry import find

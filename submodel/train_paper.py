@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,10 @@ from networks.spec import GeneratorSpec
 from networks.training import train
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
+from submodel.length import Length
 from submodel.paper_family import specification
 from submodel.paper_tables import ZONE_MODELS
 from submodel.zone_target import Sizes
-
-if TYPE_CHECKING:
-    from submodel.train import Length
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from submodel.boundary import Generated
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
 from submodel.excitation import Excitation
-from submodel.train import Length, with_training
+from submodel.length import Length
+from submodel.train import with_training
 from submodel.train_operator import band, prepare, rays_of
 
 OPERATOR = {"model": 'model = "operator"', "fields": "", "variant": "", "batch_size": "", "validation": ""}
