@@ -23,9 +23,6 @@ from submodel.sections import BoxDomain
 from submodel.symmetry import find
 from submodel.travel import travel_table
 
-if TYPE_CHECKING:
-    from submodel.train import Length
-
 BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
 """Where a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
 RATE = 0.8
