@@ -54,7 +54,7 @@ def error_against_parameters(records: Sequence[Record]) -> Figure:
         figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4)
         names = [f"{number} {title}" for number, title in enumerate(MODEL_TITLES.values(), 1)]
         handles = [Line2D([], [], linestyle="none") for _ in names]
-        figure.legend(handles, names, loc="outside right center", handlelength=0, title="large dot: best variant of")
+        figure.legend(handles, names, loc="outside right center", handlelength=0, title="best variant of")
     return figure
 
 
