@@ -33,6 +33,8 @@ PERIOD = 1.25
 """Of the slowest amplitude, in durations of a run."""
 HIGHEST = 10.67
 """Of the amplitudes, in multiples of the highest angular frequency of the band: the onset of a signal is steep."""
+MOST_FREQUENCIES = 200
+"""Of the amplitudes: with more the fit of the rays of a long run takes longer than the training."""
 RECIPROCAL_WIDTH = 160
 """Channels of a network whose data never end."""
 PART = 64  # sources that are filtered at once
@@ -111,7 +113,7 @@ def specification(
         points=tuple((float(x), float(y)) for x, y in points),
         loop=tuple(int(number) for number in loop),
         speed=float(np.nanmedian(medium.speed)) if speed is None else speed,
-        num_frequencies=round(HIGHEST * high * PERIOD * case.time.final / (2.0 * np.pi)),
+        num_frequencies=min(MOST_FREQUENCIES, round(HIGHEST * high * PERIOD * case.time.final / (2.0 * np.pi))),
         period=PERIOD,
         rays=rays,
         walls=((medium.x[0], medium.y[0]), (medium.x[-1], medium.y[-1])) if rays == "walls" else None,
