@@ -9,7 +9,6 @@ Levels: a run has N, 0 .. N - 1; signals are given at the levels 0 .. N with s[0
 the centred velocity at N - 1. Then g is known at the levels that matter: g[N] would meet s[0].
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,17 +95,6 @@ def respond(response: ArrayLike, drive: ArrayLike) -> Array:
     if d.shape[-1] < num:
         raise ValueError(f"the drive has {d.shape[-1]} levels, the response {num}: give as many")
     return np.asarray(toeplitz(d[..., :num]) @ y)
-
-
-def superpose(responses: Sequence[ArrayLike], drives: Sequence[ArrayLike]) -> Array:
-    """What several sources cause together, each with its own response and drive; shapes as in `respond`.
-
-    Raises:
-        ValueError: not as many drives as responses, or none.
-    """
-    if not responses or len(responses) != len(drives):
-        raise ValueError(f"every source needs a response and a drive, got {len(responses)} and {len(drives)}")
-    return np.asarray(sum(respond(y, d) for y, d in zip(responses, drives, strict=True)))
 
 
 def extended(displacement: ArrayLike, velocity: ArrayLike, dt: float) -> Array:

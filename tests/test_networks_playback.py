@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from networks.generator import build
 from networks.playback import HistoryPlayback, OperatorPlayback, Playback, predict_operator
 from networks.predict import predict
-from networks.response import LowPass, centred_rate, respond, superpose
+from networks.response import LowPass, centred_rate, respond
 from networks.spec import GeneratorSpec
 
 N, ARC, DT, RATE = 60, 10, 0.02, 15.0
@@ -52,7 +52,8 @@ def plain(generator: Stub, sources: NDArray[np.float64], signals: NDArray[np.flo
         known = generator.direct(where)
         y = y if known is None else y + known.double()
     drives = [low_pass.inverse(s) for s in signals]
-    u, r = (superpose(list(y[:, part].numpy()), drives) for part in (0, 1))
+    each = [[respond(y[k, part].numpy(), drive) for k, drive in enumerate(drives)] for part in (0, 1)]
+    u, r = (np.sum(waves, axis=0) for waves in each)
     return np.stack((u[:-1], centred_rate(u, DT), r[:-1]))
 
 
