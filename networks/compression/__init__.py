@@ -1,0 +1,1 @@
+"""Compression of trained networks by matrix, tensor and coupled tensor decompositions."""
