@@ -14,6 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from networks.sharing import unique_tensors
+
 
 class DistributedError(RuntimeError):
     """The processes of one training cannot talk to each other; the message says why and what to do."""
@@ -82,8 +84,8 @@ class Group:
         if self.size == 1:
             return
         with torch.no_grad():
-            for tensor in module.state_dict().values():
-                values = tensor.detach().contiguous().clone()
+            for tensor in unique_tensors(module).values():
+                values = tensor.contiguous().clone()
                 torch.distributed.broadcast(values, 0)
                 tensor.copy_(values)
 

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from networks.distributed import Group
-from networks.generator import build
+from networks.generator import BoundaryGenerator, build
 from networks.losses import LOSSES, EulerResidual
 from networks.norm import share_statistics
 from networks.plan import Epoch, Progress, TrainingPlan
 from networks.predict import select_device
+from networks.sharing import unique_tensors
 from networks.spec import GeneratorSpec
+from networks.start import copy_of, origin
 
 VALIDATION_LEVELS = 32
 """Levels of each validation sample, evenly spaced, that a model whose time is sampled is judged by."""
@@ -48,13 +50,21 @@ class Fit:
         targets: (sample, field, time, node), physical.
         plan: how to train.
         group: the processes that share each batch.
+        initial: where to start, its scalers kept; None starts at weights drawn from the plan's seed.
 
     Raises:
-        ValueError: shapes that do not fit the specification, too few samples, or a plan that the model refuses.
+        ValueError: shapes that do not fit the specification, too few samples, a plan that the model refuses, or an
+            initial model of another specification.
     """
 
     def __init__(
-        self, spec: GeneratorSpec, parameters: np.ndarray, targets: np.ndarray, plan: TrainingPlan, group: Group
+        self,
+        spec: GeneratorSpec,
+        parameters: np.ndarray,
+        targets: np.ndarray,
+        plan: TrainingPlan,
+        group: Group,
+        initial: BoundaryGenerator | None = None,
     ) -> None:
         expected = (len(parameters), len(spec.fields), spec.num_levels, spec.num_arc)
         if np.shape(targets) != expected:
@@ -64,14 +74,19 @@ class Fit:
         self.plan, self.spec, self.group = plan, spec, group
         self.euler = EulerResidual(spec, plan.dt or 0.0) if plan.euler > 0 else None
         self.device = select_device(plan.device)
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(plan.seed)
-            self.model = build(spec)
+        self.origin = origin(initial)
+        if initial is None:
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(plan.seed)
+                self.model = build(spec)
+        else:
+            self.model = copy_of(initial, spec)
         chosen, held = split_samples(len(parameters), plan.validation, plan.seed)
         inputs = torch.as_tensor(np.asarray(parameters, np.float32))
         outputs = torch.as_tensor(np.asarray(targets, np.float32))
-        self.model.input_scaler.fit(inputs[chosen])
-        self.model.target_scaler.fit(outputs[chosen])
+        if initial is None:
+            self.model.input_scaler.fit(inputs[chosen])
+            self.model.target_scaler.fit(outputs[chosen])
         scaler = self.model.target_scaler
         scores, held_scores = scaler(outputs[chosen]), scaler(outputs[held])
         self.held_levels: Tensor | None = None
@@ -89,8 +104,10 @@ class Fit:
         )
         self.loss = LOSSES[plan.loss]
         self.batches = torch.Generator().manual_seed(plan.seed)
-        self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.best = {name: tensor.clone() for name, tensor in unique_tensors(self.model).items()}
         self.best_error = float("inf")
+        if initial is not None and len(held):  # what training must better
+            self.best_error = float(self._validation_error())
         self.history: list[Epoch] = []
         self.started = time.monotonic()
 
@@ -156,7 +173,7 @@ class Fit:
             )
         if error < self.best_error:
             self.best_error = error
-            for name, tensor in self.model.state_dict().items():
+            for name, tensor in unique_tensors(self.model).items():
                 self.best[name].copy_(tensor)
 
     def _step(self, batch: Tensor, levels: Tensor | None, total: Tensor) -> None:

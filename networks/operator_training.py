@@ -21,7 +21,9 @@ from networks.operator_spec import OperatorSpec
 from networks.operator_targets import Coordinates, band_weights, coordinates, fit_rays
 from networks.plan import Epoch, Progress
 from networks.predict import select_device
+from networks.sharing import load_unique, unique_tensors
 from networks.soap import Soap
+from networks.start import copy_of, origin
 from networks.training import TrainingError, split_samples, with_threads
 
 OPERATOR_TRAINING = "submodel-operator-training"
@@ -35,6 +37,7 @@ def train_operator(
     data: ResponseData,
     plan: OperatorPlan,
     *,
+    initial: OperatorGenerator | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -48,6 +51,8 @@ def train_operator(
         spec: what to build.
         data: responses to learn.
         plan: how to train; its batch is that of all ranks together.
+        initial: a generator of the same specification, compressed or not, to start from; it is left as it is, and its
+            rays, time basis and standardisation are kept.
         checkpoint: file that holds the state of training, written every `plan.checkpoint_every` seconds and at the end.
         resume: continue from `checkpoint` where it exists; on a CPU, with epochs given, the result is the same to the
             bit as without the interruption.
@@ -59,7 +64,7 @@ def train_operator(
         errors over the band.
 
     Raises:
-        ValueError: data that do not fit the specification.
+        ValueError: data, or an initial generator, that do not fit the specification.
         TrainingError: the loss is not finite.
         CheckpointError: `checkpoint` is damaged or belongs to another training.
     """
@@ -68,7 +73,7 @@ def train_operator(
     group = current_group() if group is None else group
     path = None if checkpoint is None else Path(checkpoint)
     with with_threads(plan.threads):
-        run = OperatorFit(spec, data, plan, group)
+        run = OperatorFit(spec, data, plan, group, initial)
         run.begin(path if resume and path is not None and group.agree(path.exists()) else None)
         stored = run.elapsed
         while not run.finished():
@@ -86,14 +91,26 @@ def train_operator(
 class OperatorFit:
     """The moving parts of one training."""
 
-    def __init__(self, spec: OperatorSpec, data: ResponseData, plan: OperatorPlan, group: Group) -> None:
+    def __init__(
+        self,
+        spec: OperatorSpec,
+        data: ResponseData,
+        plan: OperatorPlan,
+        group: Group,
+        initial: OperatorGenerator | None = None,
+    ) -> None:
         require(spec, data)
         self.spec, self.data, self.plan, self.group = spec, data, plan, group
         self.started = time.monotonic()
         self.device = select_device(plan.device)
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(plan.seed)
-            self.model = OperatorGenerator(spec)
+        self.origin = origin(initial)
+        self.fresh = initial is None
+        if initial is None:
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(plan.seed)
+                self.model = OperatorGenerator(spec)
+        else:
+            self.model = copy_of(initial, spec)
         if data.travel is not None and spec.travel is not None:
             for name in ("x", "y", "time"):
                 values = np.asarray(getattr(data.travel, name), np.float32)
@@ -107,17 +124,18 @@ class OperatorFit:
         self.steps = 0
 
     def begin(self, path: Path | None) -> None:
-        """Fit the rays and choose the time basis, or take both from a file; then make the targets."""
+        """Fit the rays and choose the time basis, or take both from a file or the model to start from; then make the
+        targets."""
         u, r = self.data.displacement[self.chosen], self.data.load[self.chosen]
         weights = band_weights(self.spec, u, r)
         basis = self.model.basis[:-1].double().cpu().numpy()
         self.coordinates = [coordinates(weight, basis) for weight in weights]
         if path is not None:
             self.restore(path)
-        elif self.spec.rays != "none":
+        elif self.fresh and self.spec.rays != "none":
             fit_rays(self.model, np.asarray(self.data.sources, np.float64)[self.chosen], (u, r))
         self.group.broadcast(self.model)
-        self._prepare(fresh=path is None)
+        self._prepare(fresh=self.fresh and path is None)
 
     @torch.no_grad()
     def _prepare(self, fresh: bool) -> None:
@@ -146,8 +164,8 @@ class OperatorFit:
                 self.model.decoder[field, :, : directions.shape[1]] = lift.to(torch.float32)
             project = torch.as_tensor(known.project, device=self.device)
             read = (project @ self.model.decoder[field].double()) / math.sqrt(energy)  # orthonormal columns
-            found = rest @ read
-            lost += share[field] * float(moment.trace() - found[self.chosen].square().sum(-1).mean())
+            found = rest @ (read if self.fresh else torch.linalg.pinv(read).T)  # the basis may be of other data
+            lost += share[field] * float(moment.trace() - (found * (rest @ read))[self.chosen].sum(-1).mean())
             targets.append(found.to(torch.float32))
         self.share = torch.tensor(share, device=self.device).repeat_interleave(self.spec.rank)
         self.lost = lost
@@ -244,11 +262,16 @@ class OperatorFit:
         digest = hashlib.sha256()
         for array in (self.data.sources, self.data.displacement, self.data.load):
             digest.update(np.ascontiguousarray(array, np.float32).data)
-        return {"spec": _plain(self.spec.to_dict()), "plan": plan, "data": {"samples": digest.hexdigest()}}
+        return {
+            "spec": _plain(self.spec.to_dict()),
+            "plan": plan,
+            "data": {"samples": digest.hexdigest()},
+            "start": _plain(self.origin),
+        }
 
     def store(self, path: Path) -> None:
         """Write everything that `restore` needs."""
-        tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
+        tensors = {f"model.{n}": t for n, t in unique_tensors(self.model).items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{n}": t for n, t in state.items()}
         tensors["batches"] = self.batches.get_state()
@@ -280,9 +303,7 @@ class OperatorFit:
                 if name.startswith("optimizer."):
                     _, number, entry = name.split(".")
                     state.setdefault(int(number), {})[entry] = tensors[name]
-            self.model.load_state_dict(
-                {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-            )
+            load_unique(self.model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state, "param_groups": groups})
             self.batches.set_state(tensors["batches"])

@@ -11,6 +11,7 @@ from networks.distributed import Group, current_group
 from networks.fitting import Fit, TrainingError, split_samples
 from networks.generator import BoundaryGenerator
 from networks.plan import Epoch, Progress, TrainingPlan
+from networks.sharing import load_unique
 from networks.spec import GeneratorSpec
 from networks.unfinished import TRAINING, restore, samples_digest, store
 
@@ -23,6 +24,7 @@ def train(
     targets: np.ndarray,
     plan: TrainingPlan,
     *,
+    initial: BoundaryGenerator | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -38,6 +40,8 @@ def train(
         parameters: (sample, parameter), physical.
         targets: (sample, field, time, node), physical, float32.
         plan: how to train; its batch is that of all ranks together.
+        initial: a generator of the same specification, compressed or not, to start from instead of drawn weights; it
+            is left as it is, its scalers are kept, and its weights are those to better on the validation split.
         checkpoint: file that holds the state of training, written by the leading rank every
             `plan.checkpoint_every` seconds and at the end; every rank must see it to resume.
         resume: continue from `checkpoint` where it exists; on a CPU, with epochs given, the result is the
@@ -50,13 +54,13 @@ def train(
 
     Raises:
         ValueError: shapes that do not fit the specification, too few samples, or the Euler regularisation together
-            with batch normalisation.
+            with batch normalisation; or an initial generator of another specification.
         TrainingError: the loss is not finite.
         CheckpointError: `checkpoint` is damaged or belongs to another training.
         DistributedError: torchrun's processes cannot be connected.
     """
     group = current_group() if group is None else group
-    fit = Fit(spec, parameters, targets, plan, group)
+    fit = Fit(spec, parameters, targets, plan, group, initial)
     path = None if checkpoint is None else Path(checkpoint)
     if resume and path is None:
         raise ValueError("resume needs the checkpoint to continue from")
@@ -74,7 +78,7 @@ def train(
                 stored = fit.elapsed
             if progress is not None:
                 progress(fit.progress())
-    fit.model.load_state_dict(fit.best)
+    load_unique(fit.model, fit.best)
     return fit.model.eval(), tuple(fit.history)
 
 

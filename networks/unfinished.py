@@ -12,6 +12,7 @@ from torch import Tensor
 from networks.checkpoint import CheckpointError, read_tensors, write_tensors
 from networks.fitting import Fit
 from networks.plan import Epoch
+from networks.sharing import load_unique, unique_tensors
 
 TRAINING = "submodel-training"
 
@@ -28,12 +29,12 @@ def identity(fit: Fit, digest: str) -> dict[str, Any]:
     """What must agree for a training to be continued."""
     plan = dataclasses.asdict(fit.plan)
     del plan["device"], plan["threads"], plan["checkpoint_every"]  # these change no number that matters
-    return {"spec": fit.spec.to_dict(), "plan": plan, "data": {"samples": digest}}
+    return {"spec": fit.spec.to_dict(), "plan": plan, "data": {"samples": digest}, "start": fit.origin}
 
 
 def store(path: Path, fit: Fit, digest: str) -> None:
     """Write everything that `restore` needs. Local; called on the leading rank."""
-    tensors = {f"model.{n}": t for n, t in fit.model.state_dict().items()}
+    tensors = {f"model.{n}": t for n, t in unique_tensors(fit.model).items()}
     tensors |= {f"best.{n}": t for n, t in fit.best.items()}
     for number, state in fit.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{n}": t for n, t in state.items()}
@@ -74,7 +75,7 @@ def _take(fit: Fit, tensors: dict[str, Tensor], document: dict[str, Any]) -> Non
         if name.startswith("optimizer."):
             _, number, entry = name.split(".")
             state.setdefault(int(number), {})[entry] = tensors[name]
-    fit.model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    load_unique(fit.model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
     for name, tensor in fit.best.items():
         tensor.copy_(tensors[f"best.{name}"])
     groups = fit.optimizer.state_dict()["param_groups"]

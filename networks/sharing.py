@@ -1,0 +1,44 @@
+"""A model's numbers with each that several layers share told once.
+
+A state dict repeats a shared parameter under every layer's name; a file, a copy of the best weights or a message to
+other processes wants it once. Its name here is the first of them.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, detached, each shared one under its first name only."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor.detach()
+    return found
+
+
+@torch.no_grad()
+def load_unique(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put numbers into a model of the same structure, in place; what is shared stays shared.
+
+    Args:
+        model: gets the numbers, on its own device and in its own types.
+        tensors: as `unique_tensors` gives them.
+
+    Raises:
+        ValueError: a name is missing or unknown, or a shape is another.
+    """
+    own = unique_tensors(model)
+    if missing := sorted(own.keys() - tensors.keys()):
+        raise ValueError(f"{len(missing)} tensors are missing, {missing[0]} first")
+    if unknown := sorted(tensors.keys() - own.keys()):
+        raise ValueError(f"{len(unknown)} tensors have no place in the model, {unknown[0]} first")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, the model's has {tuple(tensor.shape)}")
+    for name, tensor in own.items():
+        tensor.copy_(tensors[name])
