@@ -7,6 +7,7 @@ Source: Boukraichi et al., "A priori compression of convolutional neural network
 section 4 (eq. 20: shared layers) and 6 (the grid of models).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,6 +60,18 @@ class BoundaryGenerator(nn.Module):
     def num_parameters(self) -> int:
         """Trainable numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def linear_positions(self) -> dict[str, int]:
+        """Points of the image that a fully connected layer makes, by the layer's name; channels come last in it.
+
+        The last layer of a convolutional trunk's stem makes the first grid. A layer that is not named makes no image.
+        """
+        points = math.prod(self.spec.coarse)
+        return {
+            f"trunks.{number}.stem.{len(trunk.stem) - 1}": points
+            for number, trunk in enumerate(self.trunks)
+            if isinstance(trunk, ConvTrunk)
+        }
 
     def standardised(
         self, parameters: Tensor, levels: Tensor | None = None, fields: Sequence[int] | None = None

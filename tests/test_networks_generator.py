@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_problems import toy
 
 from networks.generator import build, closed_loop_size
 from networks.layers import DecomposedConv, DenseConv
@@ -12,6 +13,7 @@ from networks.predict import predict, select_device
 from networks.resample import Resample, cubic_matrix
 from networks.scaler import FLOOR, InputScaler, TargetScaler
 from networks.spec import GeneratorSpec
+from networks.trunks import ConvTrunk, num_features
 
 SMALL: dict[str, Any] = {"num_levels": 37, "num_arc": 22, "coarse": (4, 5), "widths": (6, 4), "stem": 8}
 
@@ -176,3 +178,25 @@ def test_same_numbers_on_cuda() -> None:
     generator = build(small())
     p = np.random.default_rng(1).random((4, 3))
     np.testing.assert_allclose(predict(generator, p, "cuda"), predict(generator, p, "cpu"), atol=1e-3)
+
+
+@pytest.mark.parametrize("model", ["conv2d-boundary", "conv1d-t-boundary", "fc-t-boundary"])
+def test_the_last_layer_of_a_stem_makes_an_image(model: str) -> None:
+    """Channels that are removed behind that layer are rows of its weight, every so many, at all points alike."""
+    generator = build(toy(model, shared=False))
+    positions = generator.linear_positions()
+    if model == "fc-t-boundary":
+        assert positions == {}
+        return
+    assert positions == dict.fromkeys(("trunks.0.stem.2", "trunks.1.stem.2"), 3 ** len(generator.spec.coarse))
+    trunk = generator.trunks[0]
+    assert isinstance(trunk, ConvTrunk)
+    features = torch.rand(2, num_features(generator.spec))
+    image = trunk.stem(features).view(2, -1, trunk.first[0]).movedim(-1, 1)
+    weight = generator.get_parameter("trunks.0.stem.2.weight")
+    with torch.no_grad():
+        weight[4 :: trunk.first[0]] = 0
+    changed = trunk.stem(features).view(2, -1, trunk.first[0]).movedim(-1, 1)
+    bias = generator.get_parameter("trunks.0.stem.2.bias")[4 :: trunk.first[0]]
+    torch.testing.assert_close(changed[:, 4], bias.expand(2, -1))
+    assert torch.equal(changed[:, :4], image[:, :4])
