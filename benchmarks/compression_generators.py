@@ -1,0 +1,290 @@
+"""Our dense boundary generators compressed after training, beside networks that are small from the start.
+
+A generator is the twins of conv2d-boundary, one trunk and head for the displacement and one for the velocity, trained
+apart (`independent`) or the velocity's from the trained displacement's (`warm`), for the same number of epochs. It is
+compressed to a share of all its trainable numbers, measured, fine-tuned, measured again. Beside it stand networks of
+as many numbers from the start, trained from scratch for the time of training and fine-tune together: the a-priori
+decomposed conv1.5d-boundary of [A], and conv2d-boundary with fewer channels.
+
+Trainings are counted in epochs, so that a busy machine does not decide: the seconds of a step are measured beside a
+dense one's, step by step in turn, and a fine-tune is given as many epochs as cost a tenth of the dense training's time.
+Errors are those of 20 fresh samples, after a zoom under the Dirichlet condition (which takes u alone), and of v on Γ.
+
+    ./run python benchmarks/compression_generators.py            # about an hour of one core; goes on where it was
+    ./run python benchmarks/compression_generators.py --report   # table and figure from the results that are there
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from compression_generators_report import RESULTS, report
+from evaluation import evaluate
+from torch import Tensor
+
+from networks.compression.compress import compress
+from networks.fitting import split_samples
+from networks.generator import BoundaryGenerator, build
+from networks.plan import TrainingPlan
+from networks.predict import predict
+from networks.spec import GeneratorSpec
+from networks.training import train
+from submodel.dataset import Dataset
+
+CASE = "cases/corner.toml"
+FIELDS = ("displacement", "velocity")
+EPOCHS = 240  # of each dense twin; the validation error is flat from about 150 on
+SHARE = 0.1  # of the dense training's time that a fine-tune may cost
+DENSE = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
+FINE = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
+TIMED_STEPS = 11
+RATIOS = (4, 8, 15, 30, 45)
+KEY_RATIO, KEY_SEEDS = 15, (0, 1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table; a method's name, or `dense`, `decomposed`, `small dense`."""
+
+    method: str
+    ratio: int = 1
+    twins: str = "independent"
+    seed: int = 0
+
+
+def plan() -> Iterator[Row]:
+    """All rows, the most wanted first."""
+    both, scratch = ("independent", "warm"), ("decomposed", "small dense")
+    coupled = [(method, twins) for method in ("tt", "ctd") for twins in both]
+    yield from (Row("dense", 1, twins) for twins in both)
+    yield from (Row(method, KEY_RATIO, twins) for method, twins in coupled)
+    yield Row("svd", KEY_RATIO)
+    yield Row("decomposed", KEY_RATIO)
+    yield from (Row(method, ratio) for ratio in RATIOS for method in ("tt", "ctd", "svd") if ratio != KEY_RATIO)
+    yield from (Row("decomposed", ratio) for ratio in (8, 30))
+    for seed in KEY_SEEDS[1:]:
+        yield from (Row("dense", 1, twins, seed) for twins in both)
+        yield from (Row(method, KEY_RATIO, twins, seed) for method, twins in coupled)
+        yield Row("decomposed", KEY_RATIO, "independent", seed)
+    yield from (Row("small dense", ratio) for ratio in (KEY_RATIO, 30, 8))
+    yield from (Row(method, ratio) for ratio in (KEY_RATIO, 8) for method in ("pctd", "tucker", "cp"))
+    yield from (Row(method, ratio, "warm") for ratio in RATIOS for method in ("tt", "ctd") if ratio != KEY_RATIO)
+    yield from (Row(method, ratio) for ratio in (4, 45) for method in scratch)
+    yield from (Row("small dense", KEY_RATIO, "independent", seed) for seed in KEY_SEEDS[1:])
+
+
+class Bench:
+    """Data, dense models and measurements.
+
+    Args:
+        work: folder of the datasets and of the trained dense twins.
+    """
+
+    def __init__(self, work: Path) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        self.work = work
+        generate(work / "corner.h5")
+        generate(work / "fresh.h5", "--train", "0", "--test", "20", "--seed", "7")
+        with Dataset.open(work / "corner.h5") as dataset:
+            traces = dataset.traces("train")
+            self.parameters = dataset.parameters("train")
+        self.targets = np.stack([traces[name] for name in FIELDS], axis=1)
+        self.fresh = Dataset.open(work / "fresh.h5")
+
+    def spec(self, model: str, fields: tuple[str, ...] = FIELDS, **sizes: Any) -> GeneratorSpec:
+        """A specification of this problem's, one trunk a field."""
+        num_levels, num_arc = self.targets.shape[2:]
+        return GeneratorSpec.named(
+            model, num_levels=num_levels, num_arc=num_arc, fields=fields, variant="basic", **sizes
+        )
+
+    def start(
+        self, spec: GeneratorSpec, seed: int, *, draw: int = 0, weights: dict[str, Tensor] | None = None
+    ) -> BoundaryGenerator:
+        """A model before training: scalers of the seed's split; weights given, or this draw of the seed."""
+        torch.manual_seed(10 * seed + draw)
+        model = build(spec)
+        if weights is not None:
+            model.load_state_dict({k: v for k, v in weights.items() if "scaler" not in k}, strict=False)
+        chosen, _ = split_samples(len(self.parameters), TrainingPlan(epochs=1).validation, seed)
+        wanted = [FIELDS.index(name) for name in spec.fields]
+        model.input_scaler.fit(torch.as_tensor(self.parameters[chosen]))
+        model.target_scaler.fit(torch.as_tensor(self.targets[chosen][:, wanted]))
+        return model
+
+    def train(
+        self, model: BoundaryGenerator, seed: int, epochs: int, rates: dict[str, float]
+    ) -> tuple[BoundaryGenerator, float]:
+        """Train from where a model is, one thread: the best model, and its validation error."""
+        wanted = [FIELDS.index(name) for name in model.spec.fields]
+        how = TrainingPlan(epochs=epochs, threads=1, device="cpu", seed=seed, **rates)
+        trained, history = train(model.spec, self.parameters, self.targets[:, wanted], how, initial=model)
+        return trained, min(epoch.validation for epoch in history)
+
+    def twin(self, field: str, seed: int, *, warm: bool = False) -> BoundaryGenerator:
+        """A dense generator of one field; the warm one begins at the displacement's."""
+        spec = self.spec("conv2d-boundary", (field,))
+        path = self.work / f"dense-{field}-{'warm' if warm else 'own'}-{seed}.pt"
+        weights = self.twin("displacement", seed).state_dict() if warm else None
+        model = self.start(spec, seed, draw=FIELDS.index(field), weights=weights)
+        if not path.exists():
+            start = time.monotonic()
+            trained, error = self.train(model, seed, EPOCHS, DENSE)
+            print(f"{path.name}: validation {error:.4f}, {time.monotonic() - start:.0f} s", flush=True)
+            torch.save(trained.state_dict(), path)
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval()
+
+    def dense(self, row: Row) -> BoundaryGenerator:
+        """The two twins of a row as one generator."""
+        twins = [self.twin("displacement", row.seed), self.twin("velocity", row.seed, warm=row.twins == "warm")]
+        model = self.start(self.spec("conv2d-boundary"), row.seed)
+        numbers = {}
+        for place, twin in enumerate(twins):
+            for name, tensor in twin.state_dict().items():
+                part, _, rest = name.partition(".")
+                if part in ("trunks", "heads"):
+                    numbers[f"{part}.{place}.{rest.partition('.')[2]}"] = tensor
+        model.load_state_dict(numbers | {k: v for k, v in model.state_dict().items() if "scaler" in k})
+        return model.eval()
+
+    def errors(self, model: BoundaryGenerator) -> dict[str, float]:
+        """Errors of the fresh samples, fractions: after the zoom, and on Γ."""
+        found = evaluate(self.fresh.case, self.fresh, lambda wanted: predict(model, wanted), "dirichlet", fields=FIELDS)
+        return {
+            "epsilon_u": found["zone"]["displacement"]["epsilon"],
+            "l2_u": found["zone"]["displacement"]["relative_l2"],
+            "l2_v": found["zone"]["velocity"]["relative_l2"],
+            "gamma_l2_u": found["gamma"]["displacement"]["relative_l2"],
+            "gamma_l2_v": found["gamma"]["velocity"]["relative_l2"],
+        }
+
+    def measure(self, row: Row) -> dict[str, Any]:
+        """Make a row's generator and measure it."""
+        if row.method == "dense":
+            model = self.dense(row)
+            return {"parameters": model.num_parameters, "after": self.errors(model)}
+        if row.method in ("decomposed", "small dense"):
+            return self.from_scratch(row)
+        dense = self.dense(row)
+        sample = torch.as_tensor(self.parameters, dtype=torch.float32)
+        try:
+            model, said = compress(dense, row.method, ratio=row.ratio, sample=sample, **options(dense))
+        except ValueError as error:
+            return {"skipped": str(error)}
+        out: dict[str, Any] = {"parameters": model.num_parameters, "before": self.errors(model)}
+        seconds, own = step_seconds(self, dense, model)
+        epochs = max(1, int(SHARE * EPOCHS * seconds / own))
+        model, out["validation"] = self.train(model, row.seed, epochs, FINE)
+        return out | {
+            "layers": said.to_dict(),
+            "step_seconds": own,
+            "dense_step_seconds": seconds,
+            "epochs": epochs,
+            "time_share": epochs * own / (EPOCHS * seconds),
+            "after": self.errors(model),
+        }
+
+    def from_scratch(self, row: Row) -> dict[str, Any]:
+        """A network of few numbers from the start, for the time of dense training and fine-tune."""
+        dense = self.start(self.spec("conv2d-boundary"), 0)
+        name = "conv1.5d-boundary" if row.method == "decomposed" else "conv2d-boundary"
+        model = self.start(self.scaled(name, dense.num_parameters / row.ratio), row.seed)
+        seconds, own = step_seconds(self, dense, model)
+        epochs = round((1 + SHARE) * EPOCHS * seconds / own)
+        model, validation = self.train(model, row.seed, epochs, DENSE)
+        return {
+            "parameters": model.num_parameters,
+            "widths": model.spec.widths,
+            "stem": model.spec.stem,
+            "step_seconds": own,
+            "dense_step_seconds": seconds,
+            "epochs": epochs,
+            "validation": validation,
+            "after": self.errors(model),
+        }
+
+    def scaled(self, name: str, parameters: float) -> GeneratorSpec:
+        """A model's specification with stem and widths scaled alike, the largest with no more numbers than this."""
+        known = self.spec(name)
+        best = None
+        for factor in np.linspace(0.05, 1.0, 400):
+            widths = tuple(max(2, round(factor * width)) for width in known.widths)
+            spec = self.spec(name, widths=widths, stem=max(2, round(factor * known.stem)))
+            if build(spec).num_parameters > parameters:
+                break
+            best = spec
+        if best is None:
+            raise ValueError(f"{name} has more than {parameters:.0f} numbers at any width")
+        return best
+
+
+def options(dense: BoundaryGenerator) -> dict[str, Any]:
+    """How all methods compress: decompositions of outputs, and the stems' last layers as images."""
+    first = dense.trunks[0].first
+    return {
+        "positions": {f"trunks.{i}.stem.2": int(np.prod(first[1:])) for i in range(len(dense.trunks))},
+        "weighting": "activations",
+    }
+
+
+def step_seconds(bench: Bench, *models: BoundaryGenerator) -> tuple[float, ...]:
+    """Median seconds of one step of training of each model, taken in turn."""
+    torch.set_num_threads(1)
+    models = tuple(copy.deepcopy(model).train() for model in models)
+    optimizers = [torch.optim.AdamW(model.parameters(), 1e-5, foreach=True) for model in models]
+    inputs = torch.as_tensor(bench.parameters[:4], dtype=torch.float32)
+    taken: list[list[float]] = [[] for _ in models]
+    for _ in range(TIMED_STEPS + 1):
+        for seconds, model, optimizer in zip(taken, models, optimizers, strict=True):
+            start = time.perf_counter()
+            optimizer.zero_grad(set_to_none=True)
+            model.standardised(inputs).abs().mean().backward()
+            optimizer.step()
+            seconds.append(time.perf_counter() - start)
+    return tuple(float(np.median(seconds[1:])) for seconds in taken)
+
+
+def generate(path: Path, *options: str) -> None:
+    """Make a dataset of the case where there is none."""
+    if not path.exists():
+        subprocess.run([sys.executable, "-m", "submodel", "generate", CASE, "-o", str(path), *options], check=True)
+
+
+def main() -> None:
+    """Measure what is missing, write results, table and figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("build/compression-generators"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    asked = parser.parse_args()
+    rows = json.loads(asked.output.read_text()) if asked.output.exists() else []
+    if not asked.report:
+        bench, done = Bench(asked.work), {tuple(row[f.name] for f in dataclasses.fields(Row)) for row in rows}
+        for row in plan():
+            if dataclasses.astuple(row) in done:
+                continue
+            rows.append(dataclasses.asdict(row) | bench.measure(row))
+            asked.output.write_text(json.dumps(rows, indent=1) + "\n")
+            short = {k: v for k, v in rows[-1].items() if k != "layers"}
+            print(json.dumps(short), flush=True)
+    report(rows, asked.output)
+
+
+if __name__ == "__main__":
+    main()
