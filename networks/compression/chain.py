@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from networks.compression.geometry import Geometry, convolve
+from networks.compression.geometry import CONVOLVE, Geometry, convolve
 
 Factors = tuple[Tensor, Tensor | None, Tensor]
 """`first`, `core` (None where it is absorbed) and `last` of one train, as they are stored (`shared.Branch`)."""
@@ -26,12 +26,21 @@ def dense_weight(factors: Factors, geometry: Geometry) -> Tensor:
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Combine the channels of (batch, channel, axes...) by a matrix (out, in)."""
-    return functional.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
+    """Combine the channels of (batch, channel, axes...) by a matrix (out, in); the memory format stays.
+
+    A convolution of one tap: measured on one core it is as fast as the matrix product on the channels_last view for
+    few points, up to 1.6 times faster for many, and it takes any memory format.
+    """
+    ones = (1,) * (x.ndim - 2)
+    return CONVOLVE[x.ndim - 2](x, weight.view(*weight.shape, *ones), bias)
 
 
 def apply_trains(x: Tensor, branches: tuple[Factors, ...], bias: Tensor | None, geometry: Geometry) -> Tensor:
-    """Apply the sum of one or two trains, and the bias."""
+    """Apply the sum of one or two trains, and the bias.
+
+    Two trains have their first factors joined to one matrix, and their last. Cores of equal ranks are one convolution
+    in two groups; others are two convolutions.
+    """
     firsts, cores, lasts = zip(*branches, strict=True)
     first, last = joined(firsts, 0), joined(lasts, 1)
     if not geometry.kernel_size:
@@ -39,7 +48,9 @@ def apply_trains(x: Tensor, branches: tuple[Factors, ...], bias: Tensor | None, 
     if cores[0] is None:
         return pointwise(convolve(x, first.view(*first.shape, *geometry.kernel_size), None, geometry), last, bias)
     x = pointwise(x, first)
-    parts = x.split([core.shape[1] for core in cores], 1) if len(cores) > 1 else (x,)
+    if all(core.shape == cores[0].shape for core in cores):
+        return pointwise(convolve(x, joined(cores, 0), None, geometry, groups=len(cores)), last, bias)
+    parts = x.split([core.shape[1] for core in cores], 1)
     outs = [convolve(part, core, None, geometry) for part, core in zip(parts, cores, strict=True)]
     return pointwise(joined(outs, 1), last, bias)
 

@@ -19,7 +19,7 @@ from networks.padding import Extents, pad_circular, pad_zeros
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SUPPORTED = "Conv1d, Conv2d, Conv3d and DenseConv with groups = 1, and Linear"
-_CONV: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _MODES = ("zeros", "circular", "reflect", "replicate")
 
 
@@ -148,6 +148,6 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, geometry: Geometry,
     """Apply a dense kernel (out, in / groups, taps...), or (out, in) of a fully connected layer."""
     if not geometry.kernel_size:
         return functional.linear(x, kernel, bias)
-    return _CONV[len(geometry.kernel_size)](
+    return CONVOLVE[len(geometry.kernel_size)](
         geometry.pad(x), kernel, bias, geometry.stride, geometry._native, geometry.dilation, groups
     )
