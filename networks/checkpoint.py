@@ -3,7 +3,8 @@
 One file holds one thing: the tensors, and in the header its kind, format version, a checksum of the tensors
 and a JSON document. Files are written beside their name and renamed, so a reader never sees half of one.
 
-A generator is of one of two families, and its file says of which: the models of [A], or the operator generator.
+A generator is of one of two families, and its file says of which: the models of [A], or the operator generator. The
+file of a compressed one holds its recipe, and each tensor that layers share once.
 """
 
 import contextlib
@@ -20,7 +21,9 @@ from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
 from safetensors.torch import save_file
 from torch import Tensor
 
+from networks.compression.recipe import apply_recipe, is_compressed, recipe_of
 from networks.generator import GeneratorSpec, build
+from networks.sharing import load_unique, unique_tensors
 
 FORMAT_VERSION = 2
 GENERATOR = "submodel-generator"
@@ -49,7 +52,9 @@ def save(path: str | Path, generator: Generator, *, metadata: Mapping[str, Any] 
     """
     family = OPERATOR if generator.spec.model == OPERATOR else PAPER
     document = {"family": family, "spec": generator.spec.to_dict(), "metadata": dict(metadata or {})}
-    write_tensors(path, GENERATOR, generator.state_dict(), document)
+    if is_compressed(generator):
+        document["compression"] = {**getattr(generator, "compression", {}), **recipe_of(generator)}
+    write_tensors(path, GENERATOR, unique_tensors(generator), document)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
@@ -63,7 +68,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generato
         spec = _spec(document)
         with torch.random.fork_rng(devices=()):
             generator = build(spec) if isinstance(spec, GeneratorSpec) else _operator(spec)
-        generator.load_state_dict(tensors)
+            if recipe := document.get("compression"):
+                apply_recipe(generator, recipe)
+        load_unique(generator, tensors)
         metadata = dict(document["metadata"])
     return generator.to(device).eval(), metadata
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from networks.distributed import Group
+from networks.execution import settle_training
 from networks.generator import BoundaryGenerator, build
 from networks.losses import LOSSES, EulerResidual
 from networks.norm import share_statistics
@@ -110,6 +111,15 @@ class Fit:
             self.best_error = float(self._validation_error())
         self.history: list[Epoch] = []
         self.started = time.monotonic()
+
+    def settle(self) -> None:
+        """Choose by measurement how compressed layers run; for a training that begins. Collective."""
+        batch = self.train_split[0][: self.plan.batch_size]
+        if self.spec.time != "sampled":
+            settle_training(self.model, (batch,), self.group)
+            return
+        levels = torch.arange(self.plan.levels_per_sample, device=self.device) % self.spec.num_levels
+        settle_training(self.model, (batch, levels), self.group)
 
     @property
     def elapsed(self) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from networks.checkpoint import CheckpointError, read_tensors, write_tensors
 from networks.distributed import Group, current_group
+from networks.execution import executions, set_executions, settle_training
 from networks.operator import OperatorGenerator
 from networks.operator_data import OperatorPlan, ResponseData, require
 from networks.operator_spec import OperatorSpec
@@ -136,6 +137,9 @@ class OperatorFit:
             fit_rays(self.model, np.asarray(self.data.sources, np.float64)[self.chosen], (u, r))
         self.group.broadcast(self.model)
         self._prepare(fresh=self.fresh and path is None)
+        if path is None:
+            batch = self.train_split[0][: self.plan.batch_size]
+            settle_training(self.model, (batch,), self.group, part=self.model.net)
 
     @torch.no_grad()
     def _prepare(self, fresh: bool) -> None:
@@ -279,6 +283,7 @@ class OperatorFit:
             **self.identity(),
             "history": [dataclasses.astuple(e) for e in self.history],
             "steps": self.steps,
+            "execution": executions(self.model),
             "elapsed": self.elapsed,
         }
         write_tensors(path, OPERATOR_TRAINING, tensors, document)
@@ -309,6 +314,7 @@ class OperatorFit:
             self.batches.set_state(tensors["batches"])
             self.history = [Epoch(*entry) for entry in document["history"]]
             self.steps = document["steps"]
+            set_executions(self.model, document.get("execution", {}))
             self.started = time.monotonic() - document["elapsed"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path} holds no complete training ({error}); delete it and train again") from error

@@ -11,10 +11,16 @@ from torch import Tensor, nn
 
 
 def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, detached, each shared one under its first name only."""
+    """Parameters and persistent buffers by name, detached, each shared one under its first name only.
+
+    Raises:
+        ValueError: the model's state holds something else.
+    """
     seen: set[int] = set()
     found = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"the model's state holds {name!r}, which is no tensor; only tensors can be stored")
         if id(tensor) not in seen:
             seen.add(id(tensor))
             found[name] = tensor.detach()
@@ -33,10 +39,9 @@ def load_unique(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ValueError: a name is missing or unknown, or a shape is another.
     """
     own = unique_tensors(model)
-    if missing := sorted(own.keys() - tensors.keys()):
-        raise ValueError(f"{len(missing)} tensors are missing, {missing[0]} first")
-    if unknown := sorted(tensors.keys() - own.keys()):
-        raise ValueError(f"{len(unknown)} tensors have no place in the model, {unknown[0]} first")
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or extra:
+        raise ValueError(f"the tensors are not those of this model: missing {missing[:3]}, left over {extra[:3]}")
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, the model's has {tuple(tensor.shape)}")

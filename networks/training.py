@@ -67,6 +67,8 @@ def train(
     digest = samples_digest(parameters, targets) if path is not None else ""
     if resume and path is not None and group.agree(path.exists()):
         restore(path, fit, digest)
+    else:
+        fit.settle()
     stored = fit.elapsed
     with with_threads(plan.threads):
         while not fit.finished():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from networks.checkpoint import CheckpointError, read_tensors, write_tensors
 from networks.fitting import Fit
+from networks.execution import executions, set_executions
 from networks.plan import Epoch
 from networks.sharing import load_unique, unique_tensors
 
@@ -43,6 +44,7 @@ def store(path: Path, fit: Fit, digest: str) -> None:
         **identity(fit, digest),
         "history": [dataclasses.astuple(e) for e in fit.history],
         "best_error": fit.best_error,
+        "execution": executions(fit.model),
         "elapsed": fit.elapsed,
     }
     write_tensors(path, TRAINING, tensors, document)
@@ -83,4 +85,5 @@ def _take(fit: Fit, tensors: dict[str, Tensor], document: dict[str, Any]) -> Non
     fit.batches.set_state(tensors["batches"])
     fit.history = [Epoch(*entry) for entry in document["history"]]
     fit.best_error = document["best_error"]
+    set_executions(fit.model, document.get("execution", {}))
     fit.started = time.monotonic() - document["elapsed"]

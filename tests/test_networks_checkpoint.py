@@ -24,8 +24,13 @@ from networks.checkpoint import (
     update_metadata,
     write_tensors,
 )
+from networks.compression.compress import compress
+from networks.compression.groups import find_groups
 from networks.generator import BoundaryGenerator, GeneratorSpec, build
+from networks.operator import OperatorGenerator
+from networks.operator_spec import OperatorSpec
 from networks.predict import predict
+from networks.sharing import unique_tensors
 
 SPEC = GeneratorSpec.named("conv1.5d-boundary", num_levels=9, num_arc=8, coarse=(4, 4), widths=(4, 3), stem=4)
 METADATA = {"fields": ["displacement", "velocity"], "history": [[1, 0.1, 2.0]], "case": {"name": "toy", "c": 1.0}}
@@ -257,3 +262,35 @@ def test_a_header_without_a_document(path: Path, generator: BoundaryGenerator) -
     with pytest.raises(CheckpointError, match="its header holds no document"):
         load(path)
     assert document["metadata"] == METADATA
+
+
+@pytest.mark.parametrize("family", ["paper", "operator"])
+def test_a_compressed_generator_comes_back_with_what_its_layers_share(tmp_path: Path, family: str) -> None:
+    torch.manual_seed(0)
+    dense: Any
+    if family == "paper":
+        dense = build(GeneratorSpec.named("conv2d-boundary", num_levels=9, num_arc=8, coarse=(4, 4), widths=(6, 5)))
+        inputs = torch.rand(4, 3)
+    else:
+        points = tuple((0.2 * x, 0.2 * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1)))
+        spec = OperatorSpec(16, 0.1, 8.0, (2.0, 3.0), points, (0,) * 4, 1.0, rank=3, width=12, depth=4)
+        dense, inputs = OperatorGenerator(spec), torch.rand(4, 2)
+        torch.nn.init.normal_(dense.decoder)
+        torch.nn.init.normal_(dense.net.last.weight)
+    model, _ = compress(
+        dense, "ctd", ranks={group.name: (1, 1) for group in find_groups(dense)}, execution="factorised"
+    )
+    path = tmp_path / "small.safetensors"
+    save(path, model.eval(), metadata=METADATA)
+    found, metadata = load(path)
+    assert metadata == METADATA and found.spec == dense.spec
+    assert torch.equal(found(inputs), model(inputs)) and not torch.equal(found(inputs), dense.eval()(inputs))
+    assert len(list(found.parameters())) == len(list(model.parameters())) < len(dict(found.state_dict()))
+    assert found.num_parameters == model.num_parameters < dense.num_parameters
+    assert found.compression["layers"] == json.loads(json.dumps(model.compression))["layers"]
+    tensors, document = read_tensors(path, GENERATOR)
+    assert tensors.keys() == unique_tensors(model).keys()
+    del document["compression"]
+    write_tensors(path, GENERATOR, tensors, document)
+    with pytest.raises(CheckpointError, match="cannot build .*are not those of this model"):
+        load(path)

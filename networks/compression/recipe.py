@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from networks.compression.layers import CompressedLayer, SharedPart, SharedTrain, layer_from_structure
+from networks.sharing import load_unique, unique_tensors
 
 VERSION = 1
 HEADER = "compression"
@@ -107,38 +108,6 @@ def apply_recipe(model: nn.Module, recipe: Mapping[str, Any]) -> nn.Module:
         replace(model, entry["names"], layer)
     model.compression = dict(recipe)  # type: ignore[assignment]
     return model
-
-
-def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors, each that it holds under several names once, under the first of them."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"the model's state holds {name!r}, which is no tensor; only tensors can be stored")
-        found.setdefault(id(tensor), (name, tensor))
-    return {name: tensor.detach() for name, tensor in found.values()}
-
-
-def load_unique(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load what `unique_tensors` gave into a model that shares the same tensors.
-
-    Raises:
-        ValueError: tensors missing, left over, or of other shapes.
-    """
-    first: dict[int, str] = {}
-    state = model.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        first.setdefault(id(tensor), name)
-    missing, extra = set(first.values()) - set(tensors), set(tensors) - set(first.values())
-    if missing or extra:
-        raise ValueError(
-            f"the tensors are not those of this model: missing {sorted(missing)[:3]}, left over {sorted(extra)[:3]}; "
-            "apply the recipe that they were stored with"
-        )
-    try:
-        model.load_state_dict({name: tensors[first[id(tensor)]] for name, tensor in state.items()})
-    except RuntimeError as error:
-        raise ValueError(f"the tensors do not fit this model: {error}") from error
 
 
 def save_model(path: str | Path, model: nn.Module) -> None:
