@@ -3,13 +3,16 @@
 Source: [B] section IV: Algorithm 1 (eq. 9-17) and Algorithm 2 (eq. 21-26).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from networks.compression.tensors import Ranks, Train, checked_ranks, hooi_sweep, tt_svd
+from networks.compression.alternating import Sharing, alternate
+from networks.compression.starts import started
+from networks.compression.tensors import Ranks, Train, checked_ranks
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,20 @@ class PartlyCoupled:
 def coupled_tt(
     tensors: Sequence[Tensor],
     shared_ranks: Ranks,
-    own_ranks: Ranks,
+    own_ranks: Ranks | Sequence[Ranks],
     *,
     reference: Tensor | None = None,
     alpha: float = 0.0,
-    start: str = "tt-svd",
+    start: str = "best",
     seed: int = 0,
-    sweeps: int = 200,
-    tolerance: float = 1e-7,
+    sweeps: int = 100,
+    tolerance: float = 1e-6,
 ) -> Coupled:
     """Coupled TT of tensors of one shape ([B] Algorithm 1).
 
     Args:
         tensors: W_n, each (L1, F, L2).
-        shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none.
+        shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none. own_ranks may be a list, one pair a tensor.
         reference: W_m, the weights trained as one set for all; needed where alpha > 0.
         alpha: weight of the shared part's distance to W_m ([B] eq. 14).
         start: "tt-svd" or "random".
@@ -88,20 +91,8 @@ def coupled_tt(
         raise ValueError(f"alpha = {alpha} needs to be >= 0, and where > 0 a reference of shape {tuple(shape)}")
     target = None if reference is None or alpha == 0 else reference.detach().double()
 
-    def gather(residuals: list[Tensor]) -> Tensor:
-        mean = torch.stack(residuals).mean(0)
-        return mean if target is None else (alpha * target + mean) / (1 + alpha)
-
-    def spread(shared: Tensor) -> list[Tensor]:
-        return [shared] * len(work)
-
-    def penalty(shared: Tensor | None) -> float:
-        if target is None:
-            return 0.0
-        return alpha * (target if shared is None else target - shared).square().sum().item()
-
-    ranks = checked_ranks(shared_ranks, shape, zero=True)
-    shared, own, objective = _alternate(work, gather, spread, penalty, ranks, own_ranks, start, seed, sweeps, tolerance)
+    problem = Sharing(work, reference=target, alpha=alpha)
+    shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, start, seed, sweeps, tolerance)
     dtype = tensors[0].dtype
     return Coupled(_cast(shared, dtype), tuple(_cast(part, dtype) for part in own), objective)
 
@@ -109,19 +100,19 @@ def coupled_tt(
 def partly_coupled_tt(
     tensors: Sequence[Tensor],
     shared_ranks: Ranks,
-    own_ranks: Ranks,
+    own_ranks: Ranks | Sequence[Ranks],
     *,
     along: str,
-    start: str = "tt-svd",
+    start: str = "best",
     seed: int = 0,
-    sweeps: int = 200,
-    tolerance: float = 1e-7,
+    sweeps: int = 100,
+    tolerance: float = 1e-6,
 ) -> PartlyCoupled:
     """Partly coupled TT of tensors that differ in one depth only ([B] Algorithm 2).
 
     Args:
         tensors: W_n, each (L1_n, F, L2) for along = "in", (L1, F, L2_n) for along = "out".
-        shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none.
+        shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none. own_ranks may be a list, one pair a tensor.
         along: the depth that differs, "in" or "out".
         start, seed, sweeps, tolerance: as in `coupled_tt`.
 
@@ -133,24 +124,13 @@ def partly_coupled_tt(
     work = _checked(tensors)
     if along == "out":
         work = [tensor.permute(2, 1, 0).contiguous() for tensor in work]
-        shared_ranks, own_ranks = _reversed(shared_ranks), _reversed(own_ranks)
+        shared_ranks, own_ranks = _reversed(shared_ranks), [_reversed(pair) for pair in _each(own_ranks, len(work))]
     if any(tensor.shape[1:] != work[0].shape[1:] for tensor in work):
         shapes = [tuple(tensor.shape) for tensor in tensors]
         raise ValueError(f"tensors coupled along {along!r} differ in that depth only, got {shapes}: group others apart")
     depths = [tensor.shape[0] for tensor in work]
-    ranks = checked_ranks(shared_ranks, (sum(depths), *work[0].shape[1:]), zero=True)
-    shared, own, objective = _alternate(
-        work,
-        lambda residuals: torch.cat(residuals),
-        lambda part: list(part.split(depths)),
-        lambda part: 0.0,
-        ranks,
-        own_ranks,
-        start,
-        seed,
-        sweeps,
-        tolerance,
-    )
+    problem = Sharing(work, stacked=True)
+    shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, start, seed, sweeps, tolerance)
     dtype = tensors[0].dtype
     parts = tuple(_cast(_flipped(part) if along == "out" else part, dtype) for part in own)
     shared = _cast(shared, dtype)
@@ -164,64 +144,26 @@ def partly_coupled_tt(
     return PartlyCoupled(along, outer, (shared.first, shared.core), parts, objective)
 
 
-def _alternate(
-    work: list[Tensor],
-    gather: Callable[[list[Tensor]], Tensor],
-    spread: Callable[[Tensor], list[Tensor]],
-    penalty: Callable[[Tensor | None], float],
-    shared_ranks: tuple[int, int],
-    own_ranks: Ranks,
-    start: str,
-    seed: int,
-    sweeps: int,
-    tolerance: float,
+def _decomposed(
+    problem: Sharing, shared_ranks: Ranks, own_ranks: Ranks | Sequence[Ranks], start: str, seed: int, sweeps: int, tolerance: float
 ) -> tuple[Train | None, list[Train | None], tuple[float, ...]]:
-    pairs = [checked_ranks(own_ranks, tensor.shape, zero=True) for tensor in work]
-    generator = torch.Generator().manual_seed(seed)
-    shared = _started(gather(work), shared_ranks, start, generator)
-    own = [_started(r, pair, start, generator) for r, pair in zip(_less(work, shared, spread), pairs, strict=True)]
-    objective = [_objective(work, shared, own, spread, penalty)]
-    for _ in range(sweeps):
-        before = objective[-1]
-        rests = _less(work, shared, spread)
-        own = [None if part is None else hooi_sweep(r, part) for r, part in zip(rests, own, strict=True)]
-        objective.append(_objective(work, shared, own, spread, penalty))
-        if shared is not None:
-            rests = [w if part is None else w - part.tensor() for w, part in zip(work, own, strict=True)]
-            shared = hooi_sweep(gather(rests), shared)
-            objective.append(_objective(work, shared, own, spread, penalty))
-        if before - objective[-1] <= tolerance * before:
-            break
-    return shared, own, tuple(objective)
+    """Start, alternate, and give the parts back as trains: (shared, own, objective)."""
+    whole = problem.gather(problem.tensors)
+    shared = checked_ranks(shared_ranks, whole.shape, zero=True)
+    given = _each(own_ranks, len(problem.tensors))
+    pairs = [checked_ranks(pair, w.shape, zero=True) for pair, w in zip(given, problem.tensors, strict=True)]
+    if shared == (0, 0) and (0, 0) in pairs:
+        raise ValueError("shared_ranks and own_ranks are both 0, so nothing would be left: give one of them a rank")
+    state, objective = alternate(started(problem, shared, pairs, start, seed), sweeps, tolerance)
+    return _plain(state.shared), [_plain(part) for part in state.own], objective
 
 
-def _objective(
-    work: list[Tensor],
-    shared: Train | None,
-    own: list[Train | None],
-    spread: Callable[[Tensor], list[Tensor]],
-    penalty: Callable[[Tensor | None], float],
-) -> float:
-    rests = _less(work, shared, spread)
-    total = sum((r if p is None else r - p.tensor()).square().sum().item() for r, p in zip(rests, own, strict=True))
-    return penalty(None if shared is None else shared.tensor()) + total / len(work)
-
-
-def _less(work: list[Tensor], shared: Train | None, spread: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
-    if shared is None:
-        return work
-    return [tensor - part for tensor, part in zip(work, spread(shared.tensor()), strict=True)]
-
-
-def _started(tensor: Tensor, ranks: tuple[int, int], start: str, generator: torch.Generator) -> Train | None:
-    if ranks == (0, 0):
-        return None
-    if start == "tt-svd":
-        return tt_svd(tensor, ranks)
-    if start != "random":
-        raise ValueError(f'start must be "tt-svd" or "random", got {start!r}')
-    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
-    return tt_svd(noise * (tensor.norm() / noise.norm()), ranks)
+def _plain(train: Train | None) -> Train | None:
+    """The train with its core absorbed where F = 1."""
+    if train is None or train.core is None or train.core.shape[1] > 1:
+        return train
+    u, s, vh = torch.linalg.svd(train.core[:, 0])
+    return Train(train.first @ (u * s.sqrt()), None, s.sqrt()[:, None] * (vh @ train.last))
 
 
 def _checked(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -230,6 +172,15 @@ def _checked(tensors: Sequence[Tensor]) -> list[Tensor]:
     if any(tensor.dim() != 3 for tensor in tensors):
         raise ValueError("a folded weight has three axes (L1, F, L2): fold the weights first")
     return [tensor.detach().double() for tensor in tensors]
+
+
+def _each(ranks: Ranks | Sequence[Ranks], number: int) -> list[Ranks]:
+    """One pair of ranks a tensor."""
+    if not isinstance(ranks, list):
+        return [cast(Ranks, ranks)] * number
+    if len(ranks) != number:
+        raise ValueError(f"own_ranks must be one pair or one for each of the {number} tensors, got {len(ranks)} pairs")
+    return ranks
 
 
 def _reversed(ranks: Ranks) -> Ranks:
