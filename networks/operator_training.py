@@ -1,33 +1,28 @@
 """Train an operator generator: fit its rays, choose its time basis, then its network on pairs of source and node."""
 
-import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from networks.checkpoint import CheckpointError, read_tensors, write_tensors
 from networks.distributed import Group, current_group
-from networks.execution import executions, set_executions, settle_training
+from networks.execution import settle_training
 from networks.operator import OperatorGenerator
 from networks.operator_data import OperatorPlan, ResponseData, require
 from networks.operator_spec import OperatorSpec
 from networks.operator_targets import Coordinates, band_weights, coordinates, fit_rays
+from networks.operator_unfinished import restore, store
 from networks.plan import Epoch, Progress
 from networks.predict import select_device
-from networks.sharing import load_unique, unique_tensors
 from networks.soap import Soap
 from networks.start import copy_of, origin
 from networks.training import TrainingError, split_samples, with_threads
 
-OPERATOR_TRAINING = "submodel-operator-training"
 WARM_UP = 50
 LOAD = 0.5
 """Weight of the load's relative squared error to that of the displacement."""
@@ -82,7 +77,7 @@ def train_operator(
             if not group.leads:
                 continue
             if path is not None and (run.finished() or run.elapsed - stored >= plan.checkpoint_every):
-                run.store(path)
+                store(path, run)
                 stored = run.elapsed
             if progress is not None:
                 progress(run.progress())
@@ -132,7 +127,7 @@ class OperatorFit:
         basis = self.model.basis[:-1].double().cpu().numpy()
         self.coordinates = [coordinates(weight, basis) for weight in weights]
         if path is not None:
-            self.restore(path)
+            restore(path, self)
         elif self.fresh and self.spec.rays != "none":
             fit_rays(self.model, np.asarray(self.data.sources, np.float64)[self.chosen], (u, r))
         self.group.broadcast(self.model)
@@ -258,70 +253,3 @@ class OperatorFit:
         fraction = 1.0 if self.finished() else self.fraction()
         remaining = self.elapsed * (1 - fraction) / max(fraction, 1e-9)
         return Progress(self.history[-1], min(e.validation for e in self.history), fraction, remaining)
-
-    def identity(self) -> dict[str, Any]:
-        """What must agree for a training to be continued."""
-        plan = dataclasses.asdict(self.plan)
-        del plan["device"], plan["threads"], plan["checkpoint_every"]  # these change no number that matters
-        digest = hashlib.sha256()
-        for array in (self.data.sources, self.data.displacement, self.data.load):
-            digest.update(np.ascontiguousarray(array, np.float32).data)
-        return {
-            "spec": _plain(self.spec.to_dict()),
-            "plan": plan,
-            "data": {"samples": digest.hexdigest()},
-            "start": _plain(self.origin),
-        }
-
-    def store(self, path: Path) -> None:
-        """Write everything that `restore` needs."""
-        tensors = {f"model.{n}": t for n, t in unique_tensors(self.model).items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{n}": t for n, t in state.items()}
-        tensors["batches"] = self.batches.get_state()
-        document = {
-            **self.identity(),
-            "history": [dataclasses.astuple(e) for e in self.history],
-            "steps": self.steps,
-            "execution": executions(self.model),
-            "elapsed": self.elapsed,
-        }
-        write_tensors(path, OPERATOR_TRAINING, tensors, document)
-
-    def restore(self, path: Path) -> None:
-        """Continue where `store` was called.
-
-        Raises:
-            CheckpointError: the file is damaged, incomplete, or belongs to another training.
-        """
-        tensors, document = read_tensors(path, OPERATOR_TRAINING)
-        for part, entries in self.identity().items():
-            for key, value in entries.items():
-                if value != document.get(part, {}).get(key):
-                    raise CheckpointError(
-                        f"{path} belongs to a training with another {key}; use the same options and data, "
-                        "or another checkpoint file"
-                    )
-        try:
-            state: dict[int, dict[str, Tensor]] = {}
-            for name in tensors:
-                if name.startswith("optimizer."):
-                    _, number, entry = name.split(".")
-                    state.setdefault(int(number), {})[entry] = tensors[name]
-            load_unique(self.model, {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-            self.batches.set_state(tensors["batches"])
-            self.history = [Epoch(*entry) for entry in document["history"]]
-            self.steps = document["steps"]
-            set_executions(self.model, document.get("execution", {}))
-            self.started = time.monotonic() - document["elapsed"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} holds no complete training ({error}); delete it and train again") from error
-
-
-def _plain(values: Any) -> Any:
-    """As JSON gives it back: lists for tuples."""
-    if isinstance(values, dict):
-        return {key: _plain(value) for key, value in values.items()}
-    return [_plain(value) for value in values] if isinstance(values, (list, tuple)) else values

@@ -65,12 +65,12 @@ def train(
     if resume and path is None:
         raise ValueError("resume needs the checkpoint to continue from")
     digest = samples_digest(parameters, targets) if path is not None else ""
-    if resume and path is not None and group.agree(path.exists()):
-        restore(path, fit, digest)
-    else:
-        fit.settle()
-    stored = fit.elapsed
     with with_threads(plan.threads):
+        if resume and path is not None and group.agree(path.exists()):
+            restore(path, fit, digest)
+        else:
+            fit.settle()
+        stored = fit.elapsed
         while not fit.finished():
             fit.epoch()
             if not group.leads:
