@@ -1,5 +1,7 @@
 """Coupled and partly coupled tensor trains: several tensors with one shared part and a part of their own each.
 
+The minimisation is in networks.compression.alternating. Computed in float64, given back in the dtype of the input.
+
 Source: [B] section IV: Algorithm 1 (eq. 9-17) and Algorithm 2 (eq. 21-26).
 """
 
@@ -11,13 +13,15 @@ import torch
 from torch import Tensor
 
 from networks.compression.alternating import Sharing, alternate
-from networks.compression.starts import started
+from networks.compression.starts import starts
 from networks.compression.tensors import Ranks, Train, checked_ranks
+
+_TRIAL_SWEEPS = 3  # from each of two starts, before the lower one goes on
 
 
 @dataclass(frozen=True)
 class Coupled:
-    """W_n = shared + own_n ([B] eq. 7); None where a rank is 0. objective: eq. 9 after each half sweep."""
+    """W_n = shared + own_n ([B] eq. 7); None where a rank is 0. objective: eq. 9, at the start and after each sweep."""
 
     shared: Train | None
     own: tuple[Train | None, ...]
@@ -49,10 +53,9 @@ class PartlyCoupled:
     def _branch(self, n: int) -> Train | None:
         if self.outer is None or self.shared is None:
             return None
-        first, last = (self.outer[n], self.shared[1]) if self.along == "in" else (self.shared[0], self.outer[n])
-        core = self.shared[0] if self.along == "in" else self.shared[1]
-        assert first is not None and last is not None
-        return Train(first, core, last)
+        one, other = self.shared
+        factors = (self.outer[n], one, other) if self.along == "in" else (one, other, self.outer[n])
+        return Train(*cast(tuple[Tensor, Tensor | None, Tensor], factors))
 
 
 def coupled_tt(
@@ -74,13 +77,13 @@ def coupled_tt(
         shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none. own_ranks may be a list, one pair a tensor.
         reference: W_m, the weights trained as one set for all; needed where alpha > 0.
         alpha: weight of the shared part's distance to W_m ([B] eq. 14).
-        start: "tt-svd" or "random".
+        start: "best", "tt-svd", "subspaces" or "random", see `networks.compression.starts`.
         seed: of the random start.
         sweeps: at most this many.
         tolerance: stops when a sweep lowers the objective by less than this part of it.
 
     Raises:
-        ValueError: unequal shapes, ranks out of range, or alpha without a reference.
+        ValueError: unequal shapes, ranks out of range or both 0, alpha without a reference, an unknown start.
     """
     work = _checked(tensors)
     shape = work[0].shape
@@ -132,20 +135,25 @@ def partly_coupled_tt(
     problem = Sharing(work, stacked=True)
     shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, start, seed, sweeps, tolerance)
     dtype = tensors[0].dtype
-    parts = tuple(_cast(_flipped(part) if along == "out" else part, dtype) for part in own)
-    shared = _cast(shared, dtype)
+    parts = tuple(_cast(part if part is None or along == "in" else _flipped(part), dtype) for part in own)
     if shared is None:
         return PartlyCoupled(along, None, None, parts, objective)
+    outer = tuple(piece.to(dtype).clone() for piece in shared.first.split(depths))
     if along == "in":
-        return PartlyCoupled(along, tuple(shared.first.split(depths)), (shared.core, shared.last), parts, objective)
-    outer = tuple(piece.T.contiguous() for piece in shared.first.split(depths))
-    shared = _flipped(shared)
-    assert shared is not None
-    return PartlyCoupled(along, outer, (shared.first, shared.core), parts, objective)
+        shared = shared.to(dtype)
+        return PartlyCoupled(along, outer, (shared.core, shared.last), parts, objective)
+    shared = _flipped(shared).to(dtype)
+    return PartlyCoupled(along, tuple(p.T.contiguous() for p in outer), (shared.first, shared.core), parts, objective)
 
 
 def _decomposed(
-    problem: Sharing, shared_ranks: Ranks, own_ranks: Ranks | Sequence[Ranks], start: str, seed: int, sweeps: int, tolerance: float
+    problem: Sharing,
+    shared_ranks: Ranks,
+    own_ranks: Ranks | Sequence[Ranks],
+    start: str,
+    seed: int,
+    sweeps: int,
+    tolerance: float,
 ) -> tuple[Train | None, list[Train | None], tuple[float, ...]]:
     """Start, alternate, and give the parts back as trains: (shared, own, objective)."""
     whole = problem.gather(problem.tensors)
@@ -154,7 +162,11 @@ def _decomposed(
     pairs = [checked_ranks(pair, w.shape, zero=True) for pair, w in zip(given, problem.tensors, strict=True)]
     if shared == (0, 0) and (0, 0) in pairs:
         raise ValueError("shared_ranks and own_ranks are both 0, so nothing would be left: give one of them a rank")
-    state, objective = alternate(started(problem, shared, pairs, start, seed), sweeps, tolerance)
+    tried = starts(problem, shared, pairs, start, seed)
+    few = min(_TRIAL_SWEEPS, sweeps) if len(tried) > 1 else 0
+    state, begun = min((alternate(each, few, tolerance) for each in tried), key=lambda run: run[0].value)
+    state, rest = alternate(state, sweeps - few, tolerance)
+    objective = begun + rest[1:]
     return _plain(state.shared), [_plain(part) for part in state.own], objective
 
 
@@ -187,9 +199,8 @@ def _reversed(ranks: Ranks) -> Ranks:
     return ranks if isinstance(ranks, int) else tuple(ranks)[::-1]
 
 
-def _flipped(train: Train | None) -> Train | None:
-    if train is None:
-        return None
+def _flipped(train: Train) -> Train:
+    """The train of the tensor with its first and last axis exchanged."""
     core = None if train.core is None else train.core.permute(2, 1, 0).contiguous()
     return Train(train.last.T.contiguous(), core, train.first.T.contiguous())
 

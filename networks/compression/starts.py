@@ -1,10 +1,10 @@
 """Where the alternating minimisation of coupled trains begins.
 
 "tt-svd" is that of [B] Algorithm 1: the shared part from the mean of the tensors (with the reference, where there is
-one), the own parts from what it leaves. "subspaces" takes as the shared part's outer factors the directions that the
-dominant subspaces of all tensors have most in common, which is exact where the tensors have the given ranks and these
-add up to less than the depths. "best" computes both and begins at the one with the lower objective: on spectra that
-fall fast "subspaces" ends up to a tenth lower, on flat ones "tt-svd" does.
+one), the own parts from what it leaves. "subspaces" takes for the shared part the directions that the dominant
+subspaces of all tensors have most in common, which is exact for coupled tensors that have the given ranks, where these
+add up to less than the depths. "best" sweeps a few times from both and goes on with the lower one: on spectra that
+fall fast "subspaces" ends up to a tenth lower, on flat ones "tt-svd" a little.
 """
 
 import torch
@@ -17,8 +17,8 @@ STARTS = ("best", "tt-svd", "subspaces", "random")
 Pair = tuple[int, int]
 
 
-def started(problem: Sharing, shared: Pair, own: list[Pair], start: str, seed: int) -> State:
-    """A start for parts of these ranks, (0, 0) for none.
+def starts(problem: Sharing, shared: Pair, own: list[Pair], start: str, seed: int) -> list[State]:
+    """The starts to try for parts of these ranks, (0, 0) for none.
 
     Raises:
         ValueError: an unknown start.
@@ -26,14 +26,11 @@ def started(problem: Sharing, shared: Pair, own: list[Pair], start: str, seed: i
     if start not in STARTS:
         raise ValueError(f"start must be one of {', '.join(STARTS)}, got {start!r}")
     if start == "random":
-        return _random(problem, shared, own, seed)
-    both = shared != (0, 0) and (0, 0) not in own and not problem.stacked
-    states = []
-    if start != "subspaces" or not both:
-        states.append(_tt_svd(problem, shared, own))
-    if start != "tt-svd" and both:
-        states.append(_subspaces(problem, shared, own))
-    return min(states, key=lambda state: state.value)
+        return [_random(problem, shared, own, seed)]
+    if start == "tt-svd" or shared == (0, 0) or (0, 0) in own:
+        return [_tt_svd(problem, shared, own)]
+    common = _stacked_subspaces if problem.stacked else _subspaces
+    return [common(problem, shared, own)] + ([_tt_svd(problem, shared, own)] if start == "best" else [])
 
 
 def _tt_svd(problem: Sharing, shared: Pair, own: list[Pair]) -> State:
@@ -52,6 +49,25 @@ def _truncated(tensor: Tensor, ranks: Pair) -> Train | None:
     first = principal(tensor.reshape(tensor.shape[0], -1), ranks[0])
     last = principal(tt_product(first.T, tensor).reshape(-1, tensor.shape[2]).T, ranks[1]).T
     return projected(tensor, first, last)
+
+
+def _stacked_subspaces(problem: Sharing, shared: Pair, own: list[Pair]) -> State:
+    """As `_subspaces` where the first factors differ: the rows (F, L2) in common take their place."""
+    taps, columns = problem.tensors[0].shape[1:]
+    wide = [tensor.reshape(tensor.shape[0], -1) for tensor in problem.tensors]
+    tall = [tensor.reshape(-1, columns).T for tensor in problem.tensors]
+    spaces = []
+    for matrix, ranks in zip(wide, own, strict=True):
+        left = principal(matrix, min(shared[0] + ranks[0], matrix.shape[0]))
+        spaces.append(torch.linalg.qr(matrix.T @ left)[0])
+    rows = torch.linalg.svd(torch.cat(spaces, dim=1), full_matrices=False)[0][:, : shared[0]]
+    last = principal(rows.T.reshape(-1, columns).T, shared[1])
+    outer: list[tuple[Tensor, Tensor] | None] = []
+    for across, along, ranks in zip(wide, tall, own, strict=True):
+        first = principal(across - (across @ rows) @ rows.T, ranks[0])
+        beyond = along - last @ (last.T @ along)
+        outer.append((first, principal(beyond, ranks[1])))
+    return _with_cores(problem, (principal(torch.cat(wide) @ rows, shared[0]), last), outer)
 
 
 def _subspaces(problem: Sharing, shared: Pair, own: list[Pair]) -> State:

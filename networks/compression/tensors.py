@@ -105,8 +105,9 @@ class Train:
         return self.first.numel() + (0 if self.core is None else self.core.numel()) + self.last.numel()
 
     def to(self, dtype: torch.dtype) -> "Train":
-        """The same train in another precision."""
-        return Train(self.first.to(dtype), None if self.core is None else self.core.to(dtype), self.last.to(dtype))
+        """The same train in another precision, its factors contiguous."""
+        core = None if self.core is None else self.core.to(dtype).contiguous()
+        return Train(self.first.to(dtype).contiguous(), core, self.last.to(dtype).contiguous())
 
 
 def max_ranks(shape: Sequence[int]) -> tuple[int, int]:
