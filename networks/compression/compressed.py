@@ -89,11 +89,9 @@ class CompressedLayer(nn.Module, ABC):
 
     def _dense_weight(self) -> Tensor:
         factors = self.factors()
-        if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
+        key = _versions(factors)
+        if key is None:
             return self._full_precision_kernel(factors[0])
-        if torch.compiler.is_compiling() or any(factor.is_inference() for factor in factors):
-            return self._full_precision_kernel(factors[0])  # nothing tells whether they have changed
-        key = tuple((f._version, f.data_ptr(), f.device, f.dtype) for f in factors)
         if self._rebuilt is None or self._rebuilt[0] != key:
             with torch.inference_mode(False), torch.no_grad():
                 self._rebuilt = (key, self._full_precision_kernel(factors[0]))
@@ -120,6 +118,21 @@ class CompressedLayer(nn.Module, ABC):
         """Shapes of the factors, for print."""
         shapes = ", ".join("x".join(map(str, factor.shape)) for factor in self.factors())
         return f"{self.in_channels}, {self.out_channels}, factors {shapes}, {self.execution}"
+
+
+def _versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
+    """What changes whenever a factor does; None where gradients are needed or nothing can tell.
+
+    Reads no values, so that no device waits.
+    """
+    if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
+        return None
+    if torch.compiler.is_compiling() or any(factor.is_inference() for factor in factors):
+        return None
+    try:
+        return tuple((f._version, f.data_ptr(), f.device, f.dtype) for f in factors)
+    except RuntimeError:  # the factors stand for others, as under torch.func.vmap
+        return None
 
 
 def _plain_layer(geometry: Geometry, weight: Tensor, bias: bool) -> nn.Module:

@@ -189,8 +189,13 @@ class PartlyCoupledLayer(_SumOfTrains):
             geometry, in_channels, out_channels, shared, None if branch is None else branch.ranks, bias is not None
         )
         layer.own = branch
-        if outer is not None:
-            layer.outer = nn.Parameter(outer.detach().t().clone(memory_format=torch.contiguous_format))
+        if outer is not None and layer.outer is not None:
+            if outer.t().shape != layer.outer.shape:
+                expected = tuple(layer.outer.t().shape)
+                raise ValueError(f"an outer factor of shape {expected} fits the shared part, got {tuple(outer.shape)}")
+            layer.to(outer)
+            with torch.no_grad():
+                layer.outer.copy_(outer.t())
         return with_bias(layer, bias)
 
     def branches(self) -> tuple[Factors, ...]:
