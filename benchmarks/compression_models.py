@@ -78,7 +78,8 @@ class ISTANetPlus(nn.Module):
 
     def fit_initialisation(self, images: Tensor) -> None:
         """Least squares from measurements to (batch, 1, 33, 33) training images: X Y^T (Y Y^T)^+."""
-        pixels, measured = images.flatten(1).double(), self.measure(images).double()
+        pixels = images.flatten(1).double()
+        measured = pixels @ self.phi.double().T
         solution = torch.linalg.pinv(measured.T @ measured, hermitian=True) @ (measured.T @ pixels)
         self.initial.copy_(solution.T)
 
