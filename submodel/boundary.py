@@ -78,7 +78,7 @@ class Generated:
 
     @classmethod
     def load(cls, path: Path, case: Case, device: str = "auto") -> Generated:
-        """Read a generator and see that it belongs to the case.
+        """Read a generator and see that it belongs to the case; layers of a compressed one run as is fastest here.
 
         Raises:
             CaseError: It was trained for another case; the first difference is named.
@@ -86,6 +86,7 @@ class Generated:
             ValueError: The device is not there.
         """
         from networks import checkpoint
+        from networks.execution import settle
         from networks.predict import select_device
 
         chosen = select_device(device)
@@ -103,12 +104,23 @@ class Generated:
                 f"{path} was trained for another case ('{trained.name}': {key} is {theirs}, here {ours}): "
                 "use that case, or train a generator for this one"
             )
+        settle(generator)
         return cls(generator, metadata, path, str(chosen))
 
     @property
     def case(self) -> Case:
         """The case that it was trained for."""
         return Case.from_json(self.metadata["case"])
+
+    @property
+    def execution(self) -> str | None:
+        """How the layers of a compressed generator run, in words; ``None`` for another."""
+        from networks.execution import AUTO, policy, words
+
+        if not self.metadata.get("compression"):
+            return None
+        how = "as measured here" if policy(self.generator) == AUTO else "as its file says"
+        return f"compressed layers run {words(self.generator)}, {how}"
 
     @property
     def fields(self) -> tuple[str, ...]:

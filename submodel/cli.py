@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from submodel.commands import calibrate, generate, info, models, reproduce, train, validate, zoom
+from submodel.commands import calibrate, compress, generate, info, models, reproduce, train, validate, zoom
 
 # read when NumPy and torch are imported: threads that spin while they wait, and two pools of them, slow a training
 # tenfold as soon as a core is shared
@@ -39,6 +39,7 @@ def _prepare() -> None:
 app.command(epilog=generate.EPILOG_GENERATE)(generate.generate)
 app.command(epilog=generate.EPILOG_CHECK)(generate.check)
 app.command(epilog=train.EPILOG)(train.train)
+app.command(epilog=compress.EPILOG)(compress.compress)
 app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command(epilog=zoom.EPILOG)(zoom.zoom)
 app.command(epilog=validate.EPILOG)(validate.validate)

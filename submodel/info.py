@@ -93,8 +93,10 @@ def _of_dataset(path: Path) -> dict[str, Any]:
 
 def _of_generator(path: Path) -> dict[str, Any]:
     from networks import checkpoint
+    from networks.execution import settle
 
     generator, metadata = checkpoint.load(path)
+    settle(generator)
     spec, facts = generator.spec, dict[str, Any]()
     facts["model"] = spec.model
     facts["parameters"] = f"{generator.num_parameters} ({path.stat().st_size / 1024:.0f} KiB)"
@@ -105,8 +107,33 @@ def _of_generator(path: Path) -> dict[str, Any]:
         facts["case"] = f"{case.name} ({case.fingerprint()})"
         facts["trained on"] = f"{len(metadata['parameters'])} samples of {metadata['dataset']['file']}"
         facts["training"] = f"{len(metadata['history']['train'])} epochs in {metadata['seconds']:.0f} s"
+        if "compression" in metadata:
+            facts |= _of_compression(generator, metadata["compression"])
         facts["error bound"] = _bound(metadata.get("trust"))
     return facts
+
+
+def _of_compression(generator: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """How a generator was compressed, and what came after."""
+    from networks.execution import AUTO, policy, words
+
+    report, tuning = said["report"], said["fine_tuning"]
+    tuned = "none"
+    if tuning is not None:
+        dataset = tuning["dataset"]
+        tuned = (
+            f"unfinished, on {dataset}"
+            if tuning.get("unfinished")
+            else (f"{len(tuning['history']['train'])} epochs in {tuning['seconds']:.0f} s on {dataset}")
+        )
+    how = "measured here for one source" if policy(generator) == AUTO else "as asked for"
+    return {
+        "compressed": f"{report['method']}, from {said['from']['file']}: {report['parameters_before']} -> "
+        f"{report['parameters_after']} trainable numbers, {report['model_ratio']:.2f} times fewer",
+        "compressed layers": f"{len(report['layers'])}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
+        "output error": f"{report['output_error']:.3g} before fine-tuning, relative to the original",
+        "fine-tuning": tuned,
+    }
 
 
 def of_model(spec: Any) -> dict[str, str]:

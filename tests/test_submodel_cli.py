@@ -20,7 +20,19 @@ from submodel.boundary import Generated
 from submodel.case import Case
 from submodel.cli import app
 
-COMMANDS = ("generate", "check", "train", "calibrate", "zoom", "validate", "models", "reproduce", "info", "demo")
+COMMANDS = (
+    "generate",
+    "check",
+    "train",
+    "compress",
+    "calibrate",
+    "zoom",
+    "validate",
+    "models",
+    "reproduce",
+    "info",
+    "demo",
+)
 
 
 @dataclass(frozen=True)

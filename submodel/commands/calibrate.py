@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from submodel.case import Case
-from submodel.commands.options import CaseArgument, DeviceOption
+from submodel.commands.options import CaseArgument, Device, DeviceOption
 from submodel.refusals import parallel
 
 EPILOG = "Example: submodel calibrate cases/paper2d.toml --dataset paper2d.h5 --generator paper2d.safetensors"
@@ -22,12 +23,47 @@ def calibrate(
     device: DeviceOption = "auto",
 ) -> None:
     """Measure the generator's error on samples it has not seen, and store a bound of it in its file."""
+    calibrate_file(case, dataset, generator, coverage, device)
+
+
+def calibrate_where_possible(case: Case, name: str, dataset: Path, generator: Path, device: Device) -> None:
+    """Calibrate a generator that was just made, where that can be done here; say so where not.
+
+    Args:
+        case: Of the generator.
+        name: Of its file, for the command that does it later.
+        dataset: What it was trained on; perhaps with calibration samples.
+        generator: Its file, which is whole in any case.
+        device: Where the network runs.
+    """
+    from submodel.dataset import Dataset
+    from submodel.seal import is_reciprocal
+
+    later = f"submodel calibrate {name} --dataset {dataset} --generator {generator}"
+    if is_reciprocal(dataset):
+        typer.echo(f"no error bound yet: generate calibration samples, then {later.replace(str(dataset), 'DATASET')}")
+        return
+    with Dataset.open(dataset) as data:
+        num = data.num_samples("calibration")
+    if not num:
+        return
+    if importlib.util.find_spec("dolfinx") is None:
+        typer.echo(f"no error bound yet, it needs FEniCS: {later}")
+        return
+    try:
+        calibrate_file(case, dataset, generator, 0.9, device)
+    except typer.Exit:
+        typer.echo(f"{generator} is whole, but has no error bound yet: {later}")
+
+
+def calibrate_file(case: Case | Path, dataset: Path, generator: Path, coverage: float, device: Device) -> None:
+    """Calibrate a generator's file for a case, or for that in a file, and print what came of it. Collective."""
     from submodel.calibrate import calibrate as calibrate_generator
     from submodel.dataset import Dataset
     from submodel.progress import count_progress
 
     with parallel() as comm:
-        read = Case.load(case)
+        read = Case.load(case) if isinstance(case, Path) else case
         with Dataset.open(dataset) as data, count_progress("calibrate", "runs", shown=comm.rank == 0) as progress:
             done = calibrate_generator(read, data, generator, comm, coverage=coverage, device=device, progress=progress)
     if done is None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import typer
 from click import Choice
 
 from submodel.case import Case
+from submodel.commands.calibrate import calibrate_where_possible
 from submodel.commands.options import CaseArgument, DeviceOption
 from submodel.refusals import refusals
 from submodel.sections import Model, Rays, Variant
@@ -79,28 +79,4 @@ def train(
         f"{output}: {trained.generator.num_parameters} parameters, best of {len(trained.history)} epochs is "
         f"{best.epoch} (validation {best.validation:.3g}), {last.elapsed:.0f} s"
     )
-    _calibrate(case, dataset, output, device)
-
-
-def _calibrate(case: Path, dataset: Path, generator: Path, device: Literal["auto", "cpu", "cuda"]) -> None:
-    """Calibrate the error bound where that can be done here; say so where not."""
-    from submodel.dataset import Dataset
-    from submodel.seal import is_reciprocal
-
-    later = f"submodel calibrate {case} --dataset {dataset} --generator {generator}"
-    if is_reciprocal(dataset):
-        typer.echo(f"no error bound yet: generate calibration samples, then {later.replace(str(dataset), 'DATASET')}")
-        return
-    with Dataset.open(dataset) as data:
-        num = data.num_samples("calibration")
-    if not num:
-        return
-    if importlib.util.find_spec("dolfinx") is None:
-        typer.echo(f"no error bound yet, it needs FEniCS: {later}")
-        return
-    from submodel.commands.calibrate import calibrate
-
-    try:
-        calibrate(case, dataset, generator, device=device)
-    except typer.Exit:
-        typer.echo(f"{generator} is whole, but has no error bound yet: {later}")
+    calibrate_where_possible(read, str(case), dataset, output, device)

@@ -76,7 +76,7 @@ def zoom(
     with parallel() as comm:
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
-        bound: str | None = None
+        bound, execution = None, None
         if boundary == "recorded":
             given = {"generator": generator, "omega": omega, "source": source, "signal": signal}
             _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
@@ -91,6 +91,7 @@ def zoom(
             excitation = _excitation(read, source, signal, omega, omega_end)
             kind = read.interface.kind if interface is None else interface
             generated = _generated(read, generator, excitation, kind, device, extrapolate, warn=comm.rank == 0)
+            execution = generated.execution
             said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
             data = partial(generated.playback, excitation)
             words = f"predicted by {generator}"
@@ -118,8 +119,9 @@ def zoom(
             f"boundary data in {zoomed.overlap.num_blocks} blocks: {worked:.1f} ms, {overlapped:.1f} ms of them "
             "while the zone ran"
         )
-    if bound is not None:
-        typer.echo(bound)
+    for line in (execution, bound):
+        if line is not None:
+            typer.echo(line)
     for what, path in zoomed.files.items():
         typer.echo(f"  {what}: {path}")
 
