@@ -6,19 +6,21 @@
 Fine-tuning is the ordinary training with the compressed model.
 """
 
-import copy
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
+from networks.compression.compressed import EXECUTIONS, CompressedLayer
+from networks.compression.execution import choose_execution
 from networks.compression.groups import Group, check_groups, find_groups, select, shapes_of
-from networks.compression.layers import CompressedLayer
-from networks.compression.measure import Sample, layer_errors, output_error, weight_error
-from networks.compression.methods import Options, decompose
+from networks.compression.measure import Sample, arguments, evaluating, layer_errors, output_error, weight_error
+from networks.compression.methods import Options, activation_roots
 from networks.compression.ranks import COUPLED, METHODS, Given, Method, Ranks, Unit, count, given_ranks
-from networks.compression.recipe import is_compressed, names_of, recipe_of, replace
+from networks.compression.recipe import is_compressed, recipe_of
 from networks.compression.report import LayerReport, Report
+from networks.compression.workshop import Workshop, num_parameters
 
 
 def compress(
@@ -34,20 +36,62 @@ def compress(
     positions: Mapping[str, int] | None = None,
     reference: nn.Module | Mapping[str, Tensor] | None = None,
     alpha: float = 0.0,
-    start: str = "tt-svd",
+    start: str = "best",
     seed: int = 0,
+    sweeps: int = 100,
     weighting: Literal["weights", "activations"] = "weights",
     execution: Literal["auto", "factorised", "dense"] = "auto",
 ) -> tuple[nn.Module, Report]:
-    """Compress a model."""
-    _check(model, method, ranks, ratio, error, execution)
+    """Compress a model.
+
+    Args:
+        model: left as it is, bit for bit. Convolutions and fully connected layers are replaced, see `groups.layers`.
+        method: "svd", "cp", "tucker", "tt" take layers one by one; "ctd" couples layers of equal shape ([B] Algorithm
+            1), "pctd" those that agree in part as well (Algorithm 2). A layer in no group gets a train of its own.
+        ranks: see `ranks.given_ranks`. One of ranks, ratio and error is given.
+        ratio: how many times fewer parameters the whole model is to have: each nn.Parameter of the model is counted
+            once, biases, normalisations and untouched layers included. Reached, or passed by as little as ranks allow;
+            layers whose factors would save nothing stay dense.
+        error: largest relative error of the model's output on the sample; the smallest model found by bisection over
+            the ratio.
+        sample: inputs, one tensor or a tuple of the model's arguments, for errors, weighting and execution.
+        layers: names or patterns (``blocks.*.conv1``) of the layers to compress; None for all, or for those in groups.
+        groups: layers that share, by names; None finds them, see `groups.find_groups`.
+        positions: of fully connected layers that make an image (batch, position, channel), how many positions; None
+            asks the model's `linear_positions()` where it has that.
+        reference: a model of the same structure whose groups have equal weights W_m, or W_m by the group's first
+            layer ([B] eq. 8).
+        alpha: weight of the shared part's distance to W_m ([B] eq. 14).
+        start: of the coupled methods, see `coupled.coupled_tt`.
+        seed: of random starts and of CP.
+        weighting: "activations" minimises the error of each layer's output on the sample, "weights" that of its weight.
+        execution: "auto" measures each layer on the sample, factorised and rebuilt dense, and takes the faster;
+            without a sample it is "factorised".
+
+    Returns:
+        The compressed model, whose `compression` is its recipe (see `recipe`), and what was done.
+
+    Raises:
+        ValueError: a model compressed already, an impossible rank, ratio or error, unmatched groups, layers that
+            cannot be compressed, or arguments that contradict each other.
+    """
+    _check(model, method, ranks, ratio, error, sample, execution, weighting)
     units = units_of(model, method, layers, groups, positions)
-    options = Options(start, seed, alpha, _references(units, reference))
-    chosen = given_ranks(method, ranks, units)
-    compressed, made = build(model, method, units, chosen, options)
-    _execute(compressed, made, execution, sample)
+    roots = activation_roots(model, units, cast(Sample, sample)) if weighting == "activations" else None
+    options = Options(start, seed, alpha, _references(units, reference), roots)
+    workshop = Workshop(model, method, units, options)
+    if ranks is not None:
+        chosen = given_ranks(method, ranks, units)
+    elif ratio is not None:
+        chosen = workshop.for_ratio(ratio)
+    else:
+        chosen = workshop.for_error(cast(float, error), cast(Sample, sample))
+    compressed, made = workshop.build(chosen)
+    measured = _execute(compressed, made, execution, sample)
+    compressed.compression = {"method": method, "execution": execution}  # type: ignore[assignment]
     compressed.compression = recipe_of(compressed)  # type: ignore[assignment]
-    return compressed, report_of(model, compressed, method, weighting, units, chosen, made, sample)
+    report = report_of(model, compressed, method, weighting, units, chosen, made, sample)
+    return compressed, dataclasses.replace(report, measured=measured)
 
 
 def units_of(
@@ -82,22 +126,6 @@ def units_of(
         Unit(group, tuple(found[name] for name in group.names), tuple(shapes[name] for name in group.names))
         for group in sorted((*shared, *alone), key=lambda group: order[group.name])
     ]
-
-
-def build(
-    model: nn.Module, method: str, units: Sequence[Unit], ranks: Sequence[Ranks | None], options: Options
-) -> tuple[nn.Module, dict[str, CompressedLayer]]:
-    """A copy of the model with compressed layers, and those by name."""
-    compressed, made = copy.deepcopy(model), {}
-    for unit, chosen in zip(units, ranks, strict=True):
-        if chosen is None:
-            continue
-        new = decompose(method, unit, chosen, options)
-        for name, dense, layer in zip(unit.group.names, unit.modules, new, strict=True):
-            layer.train(dense.training)
-            replace(compressed, names_of(model, dense), layer)
-            made[name] = layer
-    return compressed, made
 
 
 def report_of(
@@ -136,16 +164,11 @@ def report_of(
         method,
         weighting,
         tuple(entries),
-        trainable(model),
-        trainable(compressed),
+        num_parameters(model),
+        num_parameters(compressed),
         None if sample is None else output_error(model, compressed, sample),
         False,
     )
-
-
-def trainable(model: nn.Module) -> int:
-    """Trainable numbers of a model, each Parameter once."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _stored(method: str, unit: Unit, ranks: Ranks, member: int) -> int:
@@ -188,7 +211,14 @@ def _references(units: Sequence[Unit], reference: nn.Module | Mapping[str, Tenso
 
 
 def _check(
-    model: nn.Module, method: str, ranks: Given, ratio: float | None, error: float | None, execution: str
+    model: nn.Module,
+    method: str,
+    ranks: Given,
+    ratio: float | None,
+    error: float | None,
+    sample: Sample | None,
+    execution: str,
+    weighting: str,
 ) -> None:
     if method not in METHODS:
         raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -196,13 +226,24 @@ def _check(
         raise ValueError("the model is compressed already; compress the dense model that it came from")
     if sum(value is not None for value in (ranks, ratio, error)) != 1:
         raise ValueError("give one of ranks, ratio and error")
-    if ranks is None:
-        raise ValueError("ranks are not chosen by ratio or error yet; give ranks")
-    if execution not in ("auto", "factorised", "dense"):
-        raise ValueError(f'the execution must be "auto", "factorised" or "dense", got {execution!r}')
+    if ratio is not None and not ratio > 1.0:
+        raise ValueError(f"the ratio must be above 1, got {ratio}")
+    if error is not None and not error > 0.0:
+        raise ValueError(f"the error must be above 0, got {error}")
+    if weighting not in ("weights", "activations"):
+        raise ValueError(f'the weighting must be "weights" or "activations", got {weighting!r}')
+    if sample is None and (error is not None or weighting == "activations"):
+        raise ValueError("output errors are measured on a sample: give a batch of inputs as sample")
+    if execution not in ("auto", *EXECUTIONS):
+        raise ValueError(f"the execution must be one of auto, {', '.join(EXECUTIONS)}, got {execution!r}")
 
 
-def _execute(model: nn.Module, made: Mapping[str, CompressedLayer], execution: str, sample: Sample | None) -> None:
-    """Set how the layers run."""
+def _execute(model: nn.Module, made: Mapping[str, CompressedLayer], execution: str, sample: Sample | None) -> bool:
+    """Set how the layers run; whether that was measured."""
     for layer in made.values():
         layer.execution = "factorised" if execution == "auto" else execution
+    if execution != "auto" or sample is None or not made:
+        return False
+    with evaluating(model):
+        choose_execution(model, *arguments(sample))
+    return True

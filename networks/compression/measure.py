@@ -85,6 +85,36 @@ def weight_error(dense: nn.Module, layer: CompressedLayer) -> float:
         return _relative(wrong, weight.double().square().sum().item())
 
 
+def second_moments(model: nn.Module, names: Sequence[str], sample: Sample) -> dict[str, Tensor]:
+    """Mean of x x^T over the sample and the places of each layer's input, (L1, L1) in float64.
+
+    Raises:
+        ValueError: a layer that the sample does not reach.
+    """
+    sums: dict[str, Tensor] = {}
+    seen_rows = dict.fromkeys(names, 0)
+
+    def seen(name: str, x: Tensor, _: Tensor) -> None:
+        linear = isinstance(model.get_submodule(name), nn.Linear)
+        rows = (x if linear else x.movedim(1, -1)).reshape(-1, x.shape[-1 if linear else 1]).double()
+        sums[name] = sums.get(name, 0) + rows.T @ rows
+        seen_rows[name] += len(rows)
+
+    watch(model, dict.fromkeys(names), sample, seen)
+    if missing := [name for name in names if name not in sums]:
+        raise ValueError(f"the sample does not reach {', '.join(missing)}: leave them out of the layers")
+    return {name: sums[name] / seen_rows[name] for name in names}
+
+
+def roots(moment: Tensor, floor: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """S^(1/2) and S^(-1/2) of a second moment S (L1, L1), to which `floor` of its mean eigenvalue is added."""
+    size = len(moment)
+    mean = float(moment.diagonal().mean()) or 1.0
+    values, vectors = torch.linalg.eigh(moment + floor * mean * torch.eye(size, dtype=moment.dtype).to(moment))
+    values = values.clamp(min=0.5 * floor * mean).sqrt()
+    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+
+
 def _relative(wrong: float, size: float) -> float:
     """Root of a quotient; infinite where something stands in place of nothing."""
     if size == 0.0:

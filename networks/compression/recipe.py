@@ -51,7 +51,10 @@ def replace(model: nn.Module, names: Iterable[str], module: nn.Module) -> None:
 
 
 def recipe_of(model: nn.Module) -> dict[str, Any]:
-    """The recipe of a compressed model, as plain values for JSON; empty lists for a dense one."""
+    """The recipe of a compressed model, as plain values for JSON; empty lists for a dense one.
+
+    What else its `compression` says (method, execution) stays in it.
+    """
     shared: list[SharedTrain | SharedPart] = []
     layers = []
     for module in model.modules():
@@ -70,7 +73,8 @@ def recipe_of(model: nn.Module) -> dict[str, Any]:
                 "execution": module.execution,
             }
         )
-    return {"version": VERSION, "layers": layers, "shared": [_shared_entry(part) for part in shared]}
+    entries = {"version": VERSION, "layers": layers, "shared": [_shared_entry(part) for part in shared]}
+    return {**getattr(model, "compression", {}), **entries}
 
 
 def _shared_entry(part: SharedTrain | SharedPart) -> dict[str, Any]:

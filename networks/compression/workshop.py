@@ -1,0 +1,140 @@
+"""Compressed copies of one model: for given ranks, for a ratio, for an error; what was decomposed is kept."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from networks.compression.compressed import CompressedLayer
+from networks.compression.measure import Sample, output_error
+from networks.compression.methods import Options, decompose, squared_error, weighted
+from networks.compression.ranks import Ranks, Unit
+from networks.compression.recipe import names_of, replace
+from networks.compression.selection import Candidate, candidates, choose, loss
+
+SHARES = (None, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+"""Shared ranks as multiples of own ones that are tried for all groups; None leaves each group its own."""
+BISECTIONS = 10
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Numbers in the parameters of a model, each Parameter once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+class Workshop:
+    """Makes compressed copies of a model.
+
+    Args:
+        model: dense; left as it is.
+        method: one of `ranks.METHODS`.
+        units: what is decomposed.
+        options: how.
+    """
+
+    def __init__(self, model: nn.Module, method: str, units: Sequence[Unit], options: Options) -> None:
+        self.model, self.method, self.units, self.options = model, method, units, options
+        self._made: dict[tuple[int, Ranks], list[CompressedLayer]] = {}
+        self._curves: dict[float | None, list[list[Candidate]]] = {}
+
+    def build(self, ranks: Sequence[Ranks | None]) -> tuple[nn.Module, dict[str, CompressedLayer]]:
+        """A copy of the model with layers of these ranks, and those by name; None leaves a unit dense."""
+        made: dict[str, CompressedLayer] = {}
+        places: dict[str, list[str]] = {}
+        for number, (unit, chosen) in enumerate(zip(self.units, ranks, strict=True)):
+            if chosen is None:
+                continue
+            new = copy.deepcopy(self._decomposed(number, chosen))  # all of a group together: they share
+            trained = any(m.weight.requires_grad for m in unit.modules)  # type: ignore[union-attr]
+            for name, dense, layer in zip(unit.group.names, unit.modules, new, strict=True):
+                layer.train(dense.training).requires_grad_(trained)
+                made[name], places[name] = layer, names_of(self.model, dense)
+        compressed = copy.deepcopy(self.model)
+        for name, layer in made.items():
+            replace(compressed, places[name], layer)
+        return compressed, made
+
+    def for_ratio(self, ratio: float) -> list[Ranks | None]:
+        """Ranks with which the whole model has `ratio` times fewer parameters.
+
+        Raises:
+            ValueError: the smallest ranks do not reach it.
+        """
+        budget = self._budget(ratio)
+        best: tuple[float, list[Ranks | None]] | None = None
+        coupled = any(unit.shared for unit in self.units)
+        for share in SHARES if coupled else (None,):
+            chosen = choose(self._curve(share), budget, self._weights())
+            if chosen is None:
+                continue
+            ranks = [candidate.ranks for candidate in chosen]
+            found = self._error(ranks) if coupled else 0.0
+            if best is None or found < best[0]:
+                best = found, ranks
+        if best is None:
+            raise ValueError(
+                f"the ratio {ratio:g} is out of reach: with the smallest ranks it is {self.largest_ratio():.4g}; ask "
+                "for less, or let more layers be compressed"
+            )
+        return best[1]
+
+    def for_error(self, error: float, sample: Sample) -> list[Ranks | None]:
+        """Ranks of the smallest model whose output error on the sample is at most `error`.
+
+        Raises:
+            ValueError: no compressed model has so small an error.
+        """
+        low, high = 0.0, math.log(self.largest_ratio())
+        best: list[Ranks | None] | None = None
+        for step in range(BISECTIONS):
+            middle = high if step == 0 else 0.5 * (low + high)
+            ranks = self.for_ratio(math.exp(middle) * (1 - 1e-12))
+            if output_error(self.model, self.build(ranks)[0], sample) <= error:
+                best, low = ranks, middle
+                if step == 0:
+                    break
+            else:
+                high = middle
+        if best is None or all(chosen is None for chosen in best):
+            raise ValueError(
+                f"no compressed model has an output error of {error:g} on the sample: allow more, or give ranks"
+            )
+        return best
+
+    def largest_ratio(self) -> float:
+        """The ratio of the whole model with the smallest ranks."""
+        smallest = sum(curve[0].size for curve in self._curve(None))
+        return num_parameters(self.model) / (self._untouched() + smallest)
+
+    def _budget(self, ratio: float) -> int:
+        """Numbers that the units may store together."""
+        return math.floor(num_parameters(self.model) / ratio + 1e-9) - self._untouched()
+
+    def _untouched(self) -> int:
+        return num_parameters(self.model) - sum(unit.numel for unit in self.units)
+
+    def _weights(self) -> list[float]:
+        """Of the units' errors: each layer's counts the same."""
+        return [float(len(unit.modules)) for unit in self.units]
+
+    def _curve(self, share: float | None) -> list[list[Candidate]]:
+        if share not in self._curves:
+            self._curves[share] = [
+                candidates(self.method, unit, weighted(unit, self.options), share) for unit in self.units
+            ]
+        return self._curves[share]
+
+    def _error(self, ranks: Sequence[Ranks | None]) -> float:
+        """What ranks lose, by decomposing: losses of units, summed with their weights."""
+        total = 0.0
+        for number, (unit, chosen, weight) in enumerate(zip(self.units, ranks, self._weights(), strict=True)):
+            if chosen is not None:
+                total += weight * loss(squared_error(unit, self._decomposed(number, chosen), self.options))
+        return total
+
+    def _decomposed(self, number: int, ranks: Ranks) -> list[CompressedLayer]:
+        key = number, ranks
+        if key not in self._made:
+            self._made[key] = decompose(self.method, self.units[number], ranks, self.options)
+        return self._made[key]
