@@ -64,6 +64,7 @@ def compress(
         alpha: weight of the shared part's distance to W_m ([B] eq. 14).
         start: of the coupled methods, see `coupled.coupled_tt`.
         seed: of random starts and of CP.
+        sweeps: of the coupled methods at most.
         weighting: "activations" minimises the error of each layer's output on the sample, "weights" that of its weight.
         execution: "auto" measures each layer on the sample, factorised and rebuilt dense, and takes the faster;
             without a sample it is "factorised".
@@ -78,7 +79,7 @@ def compress(
     _check(model, method, ranks, ratio, error, sample, execution, weighting)
     units = units_of(model, method, layers, groups, positions)
     roots = activation_roots(model, units, cast(Sample, sample)) if weighting == "activations" else None
-    options = Options(start, seed, alpha, _references(units, reference), roots)
+    options = Options(start, seed, alpha, _references(units, reference), roots, sweeps)
     workshop = Workshop(model, method, units, options)
     if ranks is not None:
         chosen = given_ranks(method, ranks, units)

@@ -38,6 +38,7 @@ class Options:
         references: W_m of groups, by the name of their first layer, as torch weights.
         roots: S^(1/2) and its inverse for each layer, S the second moment (L1, L1) of its inputs; None weighs weights
             alike.
+        sweeps: of the coupled methods at most.
     """
 
     start: str = "tt-svd"
@@ -45,6 +46,7 @@ class Options:
     alpha: float = 0.0
     references: Mapping[str, Tensor] | None = None
     roots: Mapping[str, tuple[Tensor, Tensor]] | None = None
+    sweeps: int = 100
 
 
 def folded(unit: Unit, member: int) -> Tensor:
@@ -119,6 +121,7 @@ def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options)
         alpha=0.0 if reference is None else options.alpha,
         start=options.start,
         seed=options.seed,
+        sweeps=options.sweeps,
     )
     places, back = [_place(unit, m) for m in range(len(work))], _back(unit, 0, options)
     shared = None
@@ -131,7 +134,15 @@ def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options)
 def _partly(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) -> list[CompressedLayer]:
     """The layers of a group that agrees in part ([B] Algorithm 2)."""
     along = "in" if unit.group.kind == "input" else "out"
-    found = partly_coupled_tt(work, ranks.shared, list(ranks.own), along=along, start=options.start, seed=options.seed)
+    found = partly_coupled_tt(
+        work,
+        ranks.shared,
+        list(ranks.own),
+        along=along,
+        start=options.start,
+        seed=options.seed,
+        sweeps=options.sweeps,
+    )
     members = range(len(work))
     places, backs = [_place(unit, m) for m in members], [_back(unit, m, options) for m in members]
     owns = [None if own is None else _plain(unit, own, back) for own, back in zip(found.own, backs, strict=True)]
