@@ -8,9 +8,10 @@ One sweep, every step of which is an exact minimisation over some of the factors
 Step 1 sees the shared part extrapolated from the last two sweeps (Nesterov's weights); a sweep that does not lower
 the objective is undone and the extrapolation starts anew.
 
-What was compared (5 layers 128 x 9 x 128 and 2 layers 64 x 9 x 64 with a common part and decaying spectra, one core):
-factor by factor by QR needs about twice the sweeps of step 1 and 2 as they are, for the same time a sweep; without
-extrapolation about twice as many; step 3 shortens the slow cases (two layers, large ranks), and costs little.
+What was compared, on tensors with a common part and spectra between flat and falling fast (2 of 64 x 9 x 64, 5 of
+128 x 9 x 128, 4 of 512 x 9 x 512), one core: updating factor by factor by QR has the cheaper sweep and needs more of
+them, and is ahead at equal time on flat spectra only; without the extrapolation about twice the sweeps are needed, and
+without step 3 about twice as many again where two tensors share large parts. All reach nearly the same objective.
 
 Source: [B] eq. 9-17, 22-26; De Lathauwer, De Moor, Vandewalle 2000 (orthogonal iteration); Mitchell, Ye, De Sterck
 2020, "Nesterov acceleration of alternating least squares for canonical tensor decomposition" (restarts).
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from networks.compression.tensors import Train, tt_product
+from networks.compression.tensors import Train, improved, projected, tt_product
 
 _ROUND_OFF = 1e-20  # of the tensors' energy: a relative error of 1e-10, below which sweeps move by round-off only
 
@@ -126,32 +127,6 @@ def _sweep(state: State, previous: State, weight: float) -> State:
     shared = improved(problem.gather(rests), state.shared)
     shared, own = best_cores(problem, shared, own, pieces)
     return State(problem, shared, own)
-
-
-def improved(tensor: Tensor, train: Train) -> Train:
-    """The best first factor for the train's last one, then the best last one for it: never worse, core included.
-
-    For F = 1, the truncated SVD. Outer factors come out orthonormal.
-    """
-    rows, taps, columns = tensor.shape
-    seen = tensor if taps == 1 else tt_product(tensor, train.last.T)
-    first = principal(seen.reshape(rows, -1), train.ranks[0])
-    rest = (first.T @ tensor.reshape(rows, -1)).reshape(-1, columns)
-    return projected(tensor, first, principal(rest.T, train.ranks[1]).T)
-
-
-def projected(tensor: Tensor, first: Tensor, last: Tensor) -> Train:
-    """The train with these outer factors (L1, r1), (r2, L2), orthonormal, and the best core for them."""
-    rest = (first.T @ tensor.reshape(tensor.shape[0], -1)).reshape(-1, tensor.shape[2])
-    return Train(first, (rest @ last.T).reshape(first.shape[1], -1, last.shape[0]), last)
-
-
-def principal(matrix: Tensor, rank: int) -> Tensor:
-    """The leading left singular vectors from the Gram matrix: several times faster than an SVD for wide matrices.
-
-    It resolves singular values down to 1e-8 of the largest, below the rounding of weights in float32.
-    """
-    return torch.linalg.eigh(matrix @ matrix.T)[1][:, -rank:].flip(1).contiguous()
 
 
 def best_cores(

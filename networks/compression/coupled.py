@@ -68,7 +68,7 @@ def coupled_tt(
     start: str = "best",
     seed: int = 0,
     sweeps: int = 100,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> Coupled:
     """Coupled TT of tensors of one shape ([B] Algorithm 1).
 
@@ -109,7 +109,7 @@ def partly_coupled_tt(
     start: str = "best",
     seed: int = 0,
     sweeps: int = 100,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> PartlyCoupled:
     """Partly coupled TT of tensors that differ in one depth only ([B] Algorithm 2).
 

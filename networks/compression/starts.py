@@ -10,8 +10,8 @@ fall fast "subspaces" ends up to a tenth lower, on flat ones "tt-svd" a little.
 import torch
 from torch import Tensor
 
-from networks.compression.alternating import Sharing, State, best_cores, principal, projected
-from networks.compression.tensors import Train, tt_product
+from networks.compression.alternating import Sharing, State, best_cores
+from networks.compression.tensors import Train, principal, projected, tt_product
 
 STARTS = ("best", "tt-svd", "subspaces", "random")
 Pair = tuple[int, int]

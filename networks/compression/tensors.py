@@ -166,7 +166,7 @@ def leading(matrix: Tensor, rank: int) -> Tensor:
     return u[:, :rank]
 
 
-def tucker2(tensor: Tensor, ranks: Ranks, *, sweeps: int = 100, tolerance: float = 1e-8) -> Train:
+def tucker2(tensor: Tensor, ranks: Ranks, *, sweeps: int = 100, tolerance: float = 1e-6) -> Train:
     """The Tucker-2 form by higher-order orthogonal iteration from TT-SVD; never worse than TT-SVD.
 
     Args:
@@ -181,7 +181,7 @@ def tucker2(tensor: Tensor, ranks: Ranks, *, sweeps: int = 100, tolerance: float
     train = tt_svd(work, ranks)
     error = (work - train.tensor()).square().sum().item()
     for _ in range(sweeps if train.core is not None else 0):
-        better = hooi_sweep(work, train)
+        better = improved(work, train)
         now = (work - better.tensor()).square().sum().item()
         if now >= error:
             break
@@ -191,19 +191,30 @@ def tucker2(tensor: Tensor, ranks: Ranks, *, sweeps: int = 100, tolerance: float
     return train.to(tensor.dtype)
 
 
-def hooi_sweep(tensor: Tensor, train: Train) -> Train:
-    """Best first factor for the present last one, then best last one for it, then the core; never worse.
+def improved(tensor: Tensor, train: Train) -> Train:
+    """The best first factor for the train's last one, then the best last one for it: never worse, core included.
 
-    Where F = 1 the truncated SVD, which is the optimum.
+    For F = 1, the truncated SVD. Outer factors come out orthonormal.
     """
-    if train.core is None:
-        return tt_svd(tensor, train.ranks)
-    rows, _, columns = tensor.shape
-    r1, r2 = train.ranks
-    first = leading(tt_product(tensor, train.last.T).reshape(rows, -1), r1)
-    rest = tt_product(first.T, tensor).reshape(-1, columns)
-    last = leading(rest.T, r2).T
-    return Train(first, (rest @ last.T).reshape(r1, -1, r2), last)
+    rows, taps, columns = tensor.shape
+    seen = tensor if taps == 1 else tt_product(tensor, train.last.T)
+    first = principal(seen.reshape(rows, -1), train.ranks[0])
+    rest = (first.T @ tensor.reshape(rows, -1)).reshape(-1, columns)
+    return projected(tensor, first, principal(rest.T, train.ranks[1]).T)
+
+
+def projected(tensor: Tensor, first: Tensor, last: Tensor) -> Train:
+    """The train with these outer factors (L1, r1), (r2, L2), orthonormal, and the best core for them."""
+    rest = (first.T @ tensor.reshape(tensor.shape[0], -1)).reshape(-1, tensor.shape[2])
+    return Train(first, (rest @ last.T).reshape(first.shape[1], -1, last.shape[0]), last)
+
+
+def principal(matrix: Tensor, rank: int) -> Tensor:
+    """The leading left singular vectors from the Gram matrix: several times faster than an SVD for wide matrices.
+
+    It resolves singular values down to 1e-8 of the largest, below the rounding of weights in float32.
+    """
+    return torch.linalg.eigh(matrix @ matrix.T)[1][:, -rank:].flip(1).contiguous()
 
 
 def svd_factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
