@@ -16,7 +16,7 @@ from networks.compression.compressed import EXECUTIONS, CompressedLayer
 from networks.compression.execution import choose_execution
 from networks.compression.groups import Group, check_groups, find_groups, select, shapes_of
 from networks.compression.measure import Sample, arguments, evaluating, layer_errors, output_error, weight_error
-from networks.compression.methods import Options, activation_roots
+from networks.compression.methods import Options, moments_of
 from networks.compression.ranks import COUPLED, METHODS, Given, Method, Ranks, Unit, count, given_ranks
 from networks.compression.recipe import is_compressed, recipe_of
 from networks.compression.report import LayerReport, Report
@@ -78,8 +78,8 @@ def compress(
     """
     _check(model, method, ranks, ratio, error, sample, execution, weighting)
     units = units_of(model, method, layers, groups, positions)
-    roots = activation_roots(model, units, cast(Sample, sample)) if weighting == "activations" else None
-    options = Options(start, seed, alpha, _references(units, reference), roots, sweeps)
+    moments = moments_of(model, units, cast(Sample, sample)) if weighting == "activations" else None
+    options = Options(start, seed, alpha, _references(units, reference), moments, sweeps)
     workshop = Workshop(model, method, units, options)
     if ranks is not None:
         chosen = given_ranks(method, ranks, units)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from networks.compression.layers import CompressedLayer
+from networks.compression.compressed import CompressedLayer
+from networks.compression.weighting import second_moment
 
 Sample = Tensor | Sequence[Tensor]
 """A batch of inputs: one tensor, or a tuple of the model's arguments."""
@@ -86,33 +87,25 @@ def weight_error(dense: nn.Module, layer: CompressedLayer) -> float:
 
 
 def second_moments(model: nn.Module, names: Sequence[str], sample: Sample) -> dict[str, Tensor]:
-    """Mean of x x^T over the sample and the places of each layer's input, (L1, L1) in float64.
+    """Second moments (L1, L1) of layers' inputs on the sample, see `weighting.second_moment`.
 
     Raises:
-        ValueError: a layer that the sample does not reach.
+        ValueError: a layer that the sample does not reach, or inputs that are not finite.
     """
     sums: dict[str, Tensor] = {}
-    seen_rows = dict.fromkeys(names, 0)
+    rows = dict.fromkeys(names, 0)
 
     def seen(name: str, x: Tensor, _: Tensor) -> None:
-        linear = isinstance(model.get_submodule(name), nn.Linear)
-        rows = (x if linear else x.movedim(1, -1)).reshape(-1, x.shape[-1 if linear else 1]).double()
-        sums[name] = sums.get(name, 0) + rows.T @ rows
-        seen_rows[name] += len(rows)
+        channel = -1 if isinstance(model.get_submodule(name), nn.Linear) else 1
+        number = x.numel() // x.shape[channel]
+        moment = number * second_moment([x], channel=channel)
+        sums[name] = sums[name] + moment if name in sums else moment
+        rows[name] += number
 
     watch(model, dict.fromkeys(names), sample, seen)
     if missing := [name for name in names if name not in sums]:
         raise ValueError(f"the sample does not reach {', '.join(missing)}: leave them out of the layers")
-    return {name: sums[name] / seen_rows[name] for name in names}
-
-
-def roots(moment: Tensor, floor: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """S^(1/2) and S^(-1/2) of a second moment S (L1, L1), to which `floor` of its mean eigenvalue is added."""
-    size = len(moment)
-    mean = float(moment.diagonal().mean()) or 1.0
-    values, vectors = torch.linalg.eigh(moment + floor * mean * torch.eye(size, dtype=moment.dtype).to(moment))
-    values = values.clamp(min=0.5 * floor * mean).sqrt()
-    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+    return {name: sums[name] / rows[name] for name in names}
 
 
 def _relative(wrong: float, size: float) -> float:

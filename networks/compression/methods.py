@@ -6,6 +6,7 @@ that the error of the layer's output is minimised in place of that of its weight
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,11 @@ from networks.compression.layers import (
     SplitLayer,
     TrainLayer,
 )
-from networks.compression.measure import Sample, roots, second_moments
+from networks.compression.measure import Sample, second_moments
 from networks.compression.ranks import Ranks, Unit
+from networks.compression.weighting import unwhiten, whiten
+
+Kept = TypeVar("Kept", Tensor, Tensor | None)
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,7 @@ class Options:
         seed: of random starts and of CP.
         alpha: weight of the shared part's distance to the references ([B] eq. 14).
         references: W_m of groups, by the name of their first layer, as torch weights.
-        roots: S^(1/2) and its inverse for each layer, S the second moment (L1, L1) of its inputs; None weighs weights
-            alike.
+        moments: second moment S (L1, L1) of the inputs of each layer; None weighs weights alike.
         sweeps: of the coupled methods at most.
     """
 
@@ -45,7 +48,7 @@ class Options:
     seed: int = 0
     alpha: float = 0.0
     references: Mapping[str, Tensor] | None = None
-    roots: Mapping[str, tuple[Tensor, Tensor]] | None = None
+    moments: Mapping[str, Tensor] | None = None
     sweeps: int = 100
 
 
@@ -92,19 +95,17 @@ def decompose(method: str, unit: Unit, ranks: Ranks, options: Options) -> list[C
         return (
             _partly(unit, work, ranks, options) if unit.group.kind != "equal" else _coupled(unit, work, ranks, options)
         )
-    (geometry, bias), back = _place(unit, 0), _back(unit, 0, options)
+    geometry, bias = _place(unit, 0)
     if method == "svd":
         first, last = tt.svd_factors(_unfolded(unit, work[0]), ranks.own[0][0])
-        if back is not None:
-            first = torch.tensordot(first, back, dims=([1], [0])).movedim(-1, 1)
+        first = _back(unit, 0, first.movedim(1, 0), options).movedim(0, 1)
         return [SplitLayer.from_factors(_like(unit, first), _like(unit, last), geometry, bias)]
     if method == "cp":
         first, taps, last = tt.cp(work[0], ranks.own[0][0], options.seed)
-        first = first if back is None else back @ first
-        factors = _like(unit, first), _like(unit, taps), _like(unit, last)
+        factors = _like(unit, _back(unit, 0, first, options)), _like(unit, taps), _like(unit, last)
         return [CanonicalLayer.from_factors(*factors, geometry, bias)]
     train = (tt.tucker2 if method == "tucker" else tt.tt_svd)(work[0], ranks.own[0])
-    return [TrainLayer.from_train(_plain(unit, train, back), geometry, bias)]
+    return [TrainLayer.from_train(_plain(unit, 0, train, options), geometry, bias)]
 
 
 def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) -> list[CompressedLayer]:
@@ -123,11 +124,11 @@ def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options)
         seed=options.seed,
         sweeps=options.sweeps,
     )
-    places, back = [_place(unit, m) for m in range(len(work))], _back(unit, 0, options)
+    places = [_place(unit, m) for m in range(len(work))]
     shared = None
     if found.shared is not None:
-        shared = SharedTrain.from_train(_plain(unit, found.shared, back), places[0][0])
-    owns = [None if own is None else _plain(unit, own, back) for own in found.own]
+        shared = SharedTrain.from_train(_plain(unit, 0, found.shared, options), places[0][0])
+    owns = [None if own is None else _plain(unit, m, own, options) for m, own in enumerate(found.own)]
     return [CoupledLayer.from_train(shared, own, *place) for own, place in zip(owns, places, strict=True)]
 
 
@@ -143,62 +144,54 @@ def _partly(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) 
         seed=options.seed,
         sweeps=options.sweeps,
     )
-    members = range(len(work))
-    places, backs = [_place(unit, m) for m in members], [_back(unit, m, options) for m in members]
-    owns = [None if own is None else _plain(unit, own, back) for own, back in zip(found.own, backs, strict=True)]
+    places = [_place(unit, m) for m in range(len(work))]
+    owns = [None if own is None else _plain(unit, m, own, options) for m, own in enumerate(found.own)]
     if found.shared is None or found.outer is None:
         return [PartlyCoupledLayer.from_train(None, None, own, *p) for own, p in zip(owns, places, strict=True)]
-    one, other = (None if factor is None else _like(unit, factor) for factor in found.shared)
+    one, other = found.shared
     outer = list(found.outer)
     if along == "in":
-        part = SharedPart.from_factors(None, one, other, places[0][0])
-        outer = [p if back is None else back @ p for p, back in zip(outer, backs, strict=True)]
+        part = SharedPart.from_factors(None, _like(unit, one), _like(unit, other), places[0][0])
+        outer = [_back(unit, m, p, options) for m, p in enumerate(outer)]
     else:
-        first = one if one is None or backs[0] is None else _like(unit, backs[0] @ one.double())
-        part = SharedPart.from_factors(first, other, None, places[0][0])
+        first = None if one is None else _back(unit, 0, one, options)
+        part = SharedPart.from_factors(_like(unit, first), _like(unit, other), None, places[0][0])
     return [
         PartlyCoupledLayer.from_train(_like(unit, p), part, own, *place)
         for p, own, place in zip(outer, owns, places, strict=True)
     ]
 
 
-def activation_roots(model: nn.Module, units: Sequence[Unit], sample: Sample) -> dict[str, tuple[Tensor, Tensor]]:
-    """S^(1/2) and its inverse for each layer, from its inputs on the sample.
-
-    Layers that share their first factors have one S, the mean of theirs.
-    """
+def moments_of(model: nn.Module, units: Sequence[Unit], sample: Sample) -> dict[str, Tensor]:
+    """Second moments of the layers' inputs on the sample; layers that share a first factor have the mean of theirs."""
     moments = second_moments(model, [name for unit in units for name in unit.group.names], sample)
-    found: dict[str, tuple[Tensor, Tensor]] = {}
     for unit in units:
-        own = [moments[name] for name in unit.group.names]
         if unit.group.kind in ("equal", "output"):
-            own = [sum(own[1:], own[0]) / len(own)] * len(own)
-        found.update(zip(unit.group.names, map(roots, own), strict=True))
-    return found
+            mean = torch.stack([moments[name] for name in unit.group.names]).mean(0)
+            moments.update(dict.fromkeys(unit.group.names, mean))
+    return moments
 
 
 def _forth(unit: Unit, member: int, tensor: Tensor, options: Options) -> Tensor:
     """S^(1/2) x_1 W, or W itself."""
-    if options.roots is None:
-        return tensor
-    return torch.tensordot(options.roots[unit.group.names[member]][0], tensor, dims=1)
+    return tensor if options.moments is None else whiten(tensor, options.moments[unit.group.names[member]])
 
 
-def _back(unit: Unit, member: int, options: Options) -> Tensor | None:
-    """S^(-1/2), symmetric, by which a first factor is multiplied."""
-    return None if options.roots is None else options.roots[unit.group.names[member]][1]
+def _back(unit: Unit, member: int, first: Tensor, options: Options) -> Tensor:
+    """Undo the weighting in a first factor."""
+    return first if options.moments is None else unwhiten(first, options.moments[unit.group.names[member]])
 
 
-def _plain(unit: Unit, train: tt.Train, back: Tensor | None) -> tt.Train:
+def _plain(unit: Unit, member: int, train: tt.Train, options: Options) -> tt.Train:
     """A train in the dtype of the layers, without the weighting."""
-    first = train.first if back is None else back @ train.first
-    core = None if train.core is None else _like(unit, train.core)
-    return tt.Train(_like(unit, first), core, _like(unit, train.last))
+    first = _back(unit, member, train.first, options)
+    return tt.Train(_like(unit, first), _like(unit, train.core), _like(unit, train.last))
 
 
-def _like(unit: Unit, tensor: Tensor) -> Tensor:
+def _like(unit: Unit, tensor: Kept) -> Kept:
+    """A factor in the dtype of the layers, where they are."""
     weight: Tensor = unit.modules[0].weight  # type: ignore[union-attr,assignment]
-    return tensor.to(weight)
+    return tensor if tensor is None else tensor.to(weight)  # type: ignore[return-value]
 
 
 def _unfolded(unit: Unit, tensor: Tensor) -> Tensor:
