@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compression_models import num_weights, resnet8
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.compression_models import num_weights, resnet8
 from networks.compression.compress import compress
 from networks.compression.counting import partly_coupled_count, svd_count, tt_count
 

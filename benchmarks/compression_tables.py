@@ -14,7 +14,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.compression_paper import AS_PRINTED, COUPLED, ISTA_CTD, ISTA_TT, SVD, TT
+from compression_paper import AS_PRINTED, COUPLED, ISTA_CTD, ISTA_TT, SVD, TT
+
 from networks.compression.counting import (
     Shape,
     coupled_count,
@@ -117,6 +118,11 @@ def coupled_iv(_: int, q: int, own: int, shared: int) -> int:
     return pair + outer + tt_count(first(q), (own // 2, own)) + tt_count(later(q), (own, own))
 
 
+def plain_tt_iv(number: int, q: int, own: int, shared: int) -> int:
+    """The first layer has half of both ranks."""
+    return tt_v(number, q, own, shared) + 2 * tt_count(later(q), (own, own))
+
+
 def plain_iv(number: int, q: int, own: int, shared: int) -> int:
     """Layers 1 and 3 partly coupled, the first one's own ranks halved, layers 2 and 4 coupled."""
     return plain_v(number, q, own, shared) + coupled_count([later(q)] * 2, (shared, shared), (own, own))
@@ -186,7 +192,7 @@ def readings(table: str) -> tuple[int, Reading, Reading]:
         return compressed, Reading(tt_v, lambda _: plain_v, others, others), rule
     counted = SHORTCUTS + CONV1 + FC + NORMALISATIONS  # conv2_x is left out; after coupled compression all of it is
     rule = Reading(tt_iv, lambda _: coupled_iv, counted, 0)
-    return compressed, Reading(tt_iv, lambda _: plain_iv, others, others), rule
+    return compressed, Reading(plain_tt_iv, lambda _: plain_iv, others, others), rule
 
 
 def resnet_lines(table: str) -> list[Line]:
