@@ -15,8 +15,16 @@ from torch import Tensor, nn
 from networks.compression.compressed import EXECUTIONS, CompressedLayer
 from networks.compression.execution import choose_execution
 from networks.compression.groups import Group, check_groups, find_groups, select, shapes_of
-from networks.compression.measure import Sample, arguments, evaluating, layer_errors, output_error, weight_error
-from networks.compression.methods import Options, moments_of
+from networks.compression.measure import (
+    Sample,
+    arguments,
+    evaluating,
+    layer_errors,
+    output_error,
+    second_moments,
+    weight_error,
+)
+from networks.compression.methods import Options
 from networks.compression.ranks import COUPLED, METHODS, Given, Method, Ranks, Unit, count, given_ranks
 from networks.compression.recipe import is_compressed, recipe_of
 from networks.compression.report import LayerReport, Report
@@ -78,8 +86,11 @@ def compress(
     """
     _check(model, method, ranks, ratio, error, sample, execution, weighting)
     units = units_of(model, method, layers, groups, positions)
-    moments = moments_of(model, units, cast(Sample, sample)) if weighting == "activations" else None
-    options = Options(start, seed, alpha, _references(units, reference), moments, sweeps)
+    moments = None
+    if weighting == "activations":
+        names = [name for unit in units for name in unit.group.names]
+        moments = second_moments(model, names, cast(Sample, sample))
+    options = Options(start, seed, alpha, _references(units, reference, alpha), moments, sweeps)
     workshop = Workshop(model, method, units, options)
     if ranks is not None:
         chosen = given_ranks(method, ranks, units)
@@ -189,10 +200,17 @@ def _single(unit: Unit, member: int) -> Unit:
     return Unit(group, (unit.modules[member],), (unit.shapes[member],))
 
 
-def _references(units: Sequence[Unit], reference: nn.Module | Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
+def _references(
+    units: Sequence[Unit], reference: nn.Module | Mapping[str, Tensor] | None, alpha: float
+) -> dict[str, Tensor] | None:
     """W_m of each group, by its first layer ([B] eq. 9)."""
     if reference is None:
+        if alpha:
+            raise ValueError(f"alpha = {alpha:g} weighs the distance to a reference: give the reference")
         return None
+    firsts = [unit.group.name for unit in units if unit.group.kind == "equal"]
+    if not isinstance(reference, nn.Module) and (unknown := set(reference) - set(firsts)):
+        raise ValueError(f"{min(unknown)!r} is the first layer of no group of equal shapes; they are {firsts}")
     found = {}
     for unit in units:
         if unit.group.kind != "equal":

@@ -6,13 +6,13 @@ that the error of the layer's output is minimised in place of that of its weight
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from networks.compression import tensors as tt
-from networks.compression.coupled import coupled_tt, partly_coupled_tt
+from networks.compression.coupled import PartlyCoupled, coupled_tt, partly_coupled_tt
 from networks.compression.geometry import Geometry
 from networks.compression.layers import (
     CanonicalLayer,
@@ -24,7 +24,6 @@ from networks.compression.layers import (
     SplitLayer,
     TrainLayer,
 )
-from networks.compression.measure import Sample, second_moments
 from networks.compression.ranks import Ranks, Unit
 from networks.compression.weighting import unwhiten, whiten
 
@@ -69,16 +68,19 @@ def weighted(unit: Unit, options: Options) -> list[Tensor]:
     return [_forth(unit, m, folded(unit, m).double(), options) for m in range(len(unit.modules))]
 
 
-def squared_error(unit: Unit, layers: Sequence[CompressedLayer], options: Options) -> float:
-    """Squared error that compressed layers leave of the tensors that were decomposed, relative to those."""
-    wrong = size = 0.0
+def squared_errors(unit: Unit, layers: Sequence[CompressedLayer], options: Options) -> list[float]:
+    """Squared relative errors that compressed layers leave, of the weights or, weighted, of each layer's output."""
+    found = []
     with torch.no_grad():
-        for member, (tensor, layer) in enumerate(zip(weighted(unit, options), layers, strict=True)):
+        for member, layer in enumerate(layers):
             weight: Tensor = unit.modules[member].weight  # type: ignore[union-attr,assignment]
-            found = fold_as(unit, member, layer.kernel().reshape(weight.shape)).double()
-            wrong += float((_forth(unit, member, found, options) - tensor).square().sum())
-            size += float(tensor.square().sum())
-    return wrong / size if size else 0.0
+            parts = [folded(unit, member), fold_as(unit, member, layer.kernel().reshape(weight.shape))]
+            if options.moments is not None:
+                parts = [whiten(part.double(), options.moments[unit.group.names[member]]) for part in parts]
+            dense, kept = (part.double() for part in parts)
+            size = float(dense.square().sum())
+            found.append(float((kept - dense).square().sum()) / size if size else 0.0)
+    return found
 
 
 def decompose(method: str, unit: Unit, ranks: Ranks, options: Options) -> list[CompressedLayer]:
@@ -128,7 +130,7 @@ def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options)
     shared = None
     if found.shared is not None:
         shared = SharedTrain.from_train(_plain(unit, 0, found.shared, options), places[0][0])
-    owns = [None if own is None else _plain(unit, m, own, options) for m, own in enumerate(found.own)]
+    owns = [_own(unit, m, own, found.shared, options) for m, own in enumerate(found.own)]
     return [CoupledLayer.from_train(shared, own, *place) for own, place in zip(owns, places, strict=True)]
 
 
@@ -145,7 +147,7 @@ def _partly(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) 
         sweeps=options.sweeps,
     )
     places = [_place(unit, m) for m in range(len(work))]
-    owns = [None if own is None else _plain(unit, m, own, options) for m, own in enumerate(found.own)]
+    owns = [_own(unit, m, own, _shared_part(found, m), options) for m, own in enumerate(found.own)]
     if found.shared is None or found.outer is None:
         return [PartlyCoupledLayer.from_train(None, None, own, *p) for own, p in zip(owns, places, strict=True)]
     one, other = found.shared
@@ -162,24 +164,60 @@ def _partly(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) 
     ]
 
 
-def moments_of(model: nn.Module, units: Sequence[Unit], sample: Sample) -> dict[str, Tensor]:
-    """Second moments of the layers' inputs on the sample; layers that share a first factor have the mean of theirs."""
-    moments = second_moments(model, [name for unit in units for name in unit.group.names], sample)
-    for unit in units:
-        if unit.group.kind in ("equal", "output"):
-            mean = torch.stack([moments[name] for name in unit.group.names]).mean(0)
-            moments.update(dict.fromkeys(unit.group.names, mean))
-    return moments
+def _shared_part(found: PartlyCoupled, member: int) -> tt.Train | None:
+    """The train of which a layer shares two factors."""
+    if found.shared is None or found.outer is None:
+        return None
+    one, other = found.shared
+    parts = (found.outer[member], one, other) if found.along == "in" else (one, other, found.outer[member])
+    return tt.Train(*cast(tuple[Tensor, Tensor | None, Tensor], parts))
+
+
+def _own(unit: Unit, member: int, own: tt.Train | None, shared: tt.Train | None, options: Options) -> tt.Train | None:
+    """A layer's own train; weighted, the best one for the layer's own inputs, given what it shares.
+
+    What is shared has been found with one moment for the whole group where it holds the first factor.
+    """
+    if own is None:
+        return None
+    if options.moments is None or unit.group.kind == "input":
+        return _plain(unit, member, own, options)
+    rest = folded(unit, member).double()
+    if shared is not None:
+        rest = rest - tt.Train(_back(unit, member, shared.first, options), shared.core, shared.last).tensor()
+    moment = options.moments[unit.group.names[member]]
+    train = tt.tucker2(whiten(rest, moment), own.ranks)
+    first = unwhiten(train.first, moment)
+    return tt.Train(_like(unit, first), _like(unit, train.core), _like(unit, train.last))
+
+
+def _moment(unit: Unit, member: int, options: Options) -> Tensor | None:
+    """The second moment by which a layer is decomposed: its own, or where the first factor is shared, the group's.
+
+    That is the mean of the layers' moments, each divided by its output's energy: relative errors count alike.
+    """
+    if options.moments is None:
+        return None
+    if unit.group.kind in ("alone", "input"):
+        return options.moments[unit.group.names[member]]
+    total = torch.zeros((), dtype=torch.float64)
+    for number, name in enumerate(unit.group.names):
+        moment = options.moments[name]
+        energy = whiten(folded(unit, number).double(), moment).square().sum()
+        total = total.to(moment) + moment / energy.clamp(min=torch.finfo(torch.float64).tiny)
+    return total
 
 
 def _forth(unit: Unit, member: int, tensor: Tensor, options: Options) -> Tensor:
     """S^(1/2) x_1 W, or W itself."""
-    return tensor if options.moments is None else whiten(tensor, options.moments[unit.group.names[member]])
+    moment = _moment(unit, member, options)
+    return tensor if moment is None else whiten(tensor, moment)
 
 
 def _back(unit: Unit, member: int, first: Tensor, options: Options) -> Tensor:
     """Undo the weighting in a first factor."""
-    return first if options.moments is None else unwhiten(first, options.moments[unit.group.names[member]])
+    moment = _moment(unit, member, options)
+    return first if moment is None else unwhiten(first, moment)
 
 
 def _plain(unit: Unit, member: int, train: tt.Train, options: Options) -> tt.Train:

@@ -8,7 +8,7 @@ from torch import nn
 
 from networks.compression.compressed import CompressedLayer
 from networks.compression.measure import Sample, output_error
-from networks.compression.methods import Options, decompose, squared_error, weighted
+from networks.compression.methods import Options, decompose, squared_errors, weighted
 from networks.compression.ranks import Ranks, Unit
 from networks.compression.recipe import names_of, replace
 from networks.compression.selection import Candidate, candidates, choose, loss
@@ -126,11 +126,12 @@ class Workshop:
         return self._curves[share]
 
     def _error(self, ranks: Sequence[Ranks | None]) -> float:
-        """What ranks lose, by decomposing: losses of units, summed with their weights."""
+        """What ranks lose, by decomposing: losses of all layers, summed."""
         total = 0.0
-        for number, (unit, chosen, weight) in enumerate(zip(self.units, ranks, self._weights(), strict=True)):
+        for number, (unit, chosen) in enumerate(zip(self.units, ranks, strict=True)):
             if chosen is not None:
-                total += weight * loss(squared_error(unit, self._decomposed(number, chosen), self.options))
+                errors = squared_errors(unit, self._decomposed(number, chosen), self.options)
+                total += sum(loss(error) for error in errors)
         return total
 
     def _decomposed(self, number: int, ranks: Ranks) -> list[CompressedLayer]:
