@@ -38,6 +38,7 @@ from evaluation import evaluate
 from torch import Tensor
 
 from networks.compression.compress import compress
+from networks.compression.report import Report
 from networks.fitting import split_samples
 from networks.generator import BoundaryGenerator, build
 from networks.plan import TrainingPlan
@@ -50,11 +51,17 @@ CASE = "cases/corner.toml"
 FIELDS = ("displacement", "velocity")
 EPOCHS = 240  # of each dense twin; the validation error is flat from about 150 on
 SHARE = 0.1  # of the dense training's time that a fine-tune may cost
-DENSE = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
-FINE = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
+RATES: dict[str, Any] = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
+TRAININGS = {"plain": (1.0, 0.0), "decayed": (0.2, 3.0)}
+"""Factor on the trunks' initial weights, and weight decay, of the dense twins."""
+BATCH, FINE_BATCH = 4, 2
+WEIGHTINGS: tuple[Any, ...] = (
+    "weights",
+    "activations",
+)  # that of the smaller output error on the training samples is taken
 TIMED_STEPS = 11
-RATIOS = (4, 8, 15, 30, 45)
 KEY_RATIO, KEY_SEEDS = 15, (0, 1, 2)
+PLAIN = (("dense", 1), ("tt", KEY_RATIO), ("ctd", KEY_RATIO), ("svd", KEY_RATIO))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,27 +72,32 @@ class Row:
     ratio: int = 1
     twins: str = "independent"
     seed: int = 0
+    training: str = "decayed"
 
 
 def plan() -> Iterator[Row]:
     """All rows, the most wanted first."""
-    both, scratch = ("independent", "warm"), ("decomposed", "small dense")
-    coupled = [(method, twins) for method in ("tt", "ctd") for twins in both]
-    yield from (Row("dense", 1, twins) for twins in both)
-    yield from (Row(method, KEY_RATIO, twins) for method, twins in coupled)
-    yield Row("svd", KEY_RATIO)
+    both = ("independent", "warm")
+    coupled = [(method, twins) for twins in both for method in ("tt", "ctd")]
+    yield Row("dense")
+    yield from (Row(method, KEY_RATIO) for method in ("tt", "ctd", "svd"))
     yield Row("decomposed", KEY_RATIO)
-    yield from (Row(method, ratio) for ratio in RATIOS for method in ("tt", "ctd", "svd") if ratio != KEY_RATIO)
-    yield from (Row("decomposed", ratio) for ratio in (8, 30))
+    yield from (Row(method, ratio) for ratio in (30, 8, 4, 45) for method in ("tt", "ctd", "svd"))
+    yield from (Row(method, ratio, "independent", 0, "plain") for method, ratio in PLAIN)
+    yield from (Row(method, ratio, "warm") for method, ratio in (("dense", 1), ("tt", KEY_RATIO), ("ctd", KEY_RATIO)))
+    yield Row("decomposed", 30)
     for seed in KEY_SEEDS[1:]:
-        yield from (Row("dense", 1, twins, seed) for twins in both)
-        yield from (Row(method, KEY_RATIO, twins, seed) for method, twins in coupled)
-        yield Row("decomposed", KEY_RATIO, "independent", seed)
-    yield from (Row("small dense", ratio) for ratio in (KEY_RATIO, 30, 8))
-    yield from (Row(method, ratio) for ratio in (KEY_RATIO, 8) for method in ("pctd", "tucker", "cp"))
-    yield from (Row(method, ratio, "warm") for ratio in RATIOS for method in ("tt", "ctd") if ratio != KEY_RATIO)
-    yield from (Row(method, ratio) for ratio in (4, 45) for method in scratch)
-    yield from (Row("small dense", KEY_RATIO, "independent", seed) for seed in KEY_SEEDS[1:])
+        yield Row("dense", 1, "independent", seed)
+        yield from (Row(method, KEY_RATIO, "independent", seed) for method in ("tt", "ctd", "decomposed"))
+    yield from (Row(method, KEY_RATIO) for method in ("pctd", "tucker", "cp", "small dense"))
+    yield from (Row(method, ratio) for ratio in (8, 4, 45) for method in ("decomposed",))
+    yield from (Row("small dense", ratio) for ratio in (30, 8, 4, 45))
+    for seed in KEY_SEEDS[1:]:
+        yield Row("dense", 1, "warm", seed)
+        yield from (Row(method, KEY_RATIO, "warm", seed) for method in ("tt", "ctd"))
+        yield Row("small dense", KEY_RATIO, "independent", seed)
+    yield from (Row(method, ratio, twins) for ratio in (30, 8, 4, 45) for method, twins in coupled if twins == "warm")
+    yield from (Row(method, 8) for method in ("pctd", "tucker", "cp"))
 
 
 class Bench:
@@ -128,23 +140,26 @@ class Bench:
         return model
 
     def train(
-        self, model: BoundaryGenerator, seed: int, epochs: int, rates: dict[str, float]
+        self, model: BoundaryGenerator, seed: int, epochs: int, **options: Any
     ) -> tuple[BoundaryGenerator, float]:
         """Train from where a model is, one thread: the best model, and its validation error."""
         wanted = [FIELDS.index(name) for name in model.spec.fields]
-        how = TrainingPlan(epochs=epochs, threads=1, device="cpu", seed=seed, **rates)
+        how = TrainingPlan(epochs=epochs, threads=1, device="cpu", seed=seed, **RATES, **options)
         trained, history = train(model.spec, self.parameters, self.targets[:, wanted], how, initial=model)
         return trained, min(epoch.validation for epoch in history)
 
-    def twin(self, field: str, seed: int, *, warm: bool = False) -> BoundaryGenerator:
+    def twin(self, field: str, row: Row, *, warm: bool = False) -> BoundaryGenerator:
         """A dense generator of one field; the warm one begins at the displacement's."""
+        path = self.work / f"{row.training}-{field}-{'warm' if warm else 'own'}-{row.seed}.pt"
+        factor, decay = TRAININGS[row.training]
+        weights = self.twin("displacement", row).state_dict() if warm else None
         spec = self.spec("conv2d-boundary", (field,))
-        path = self.work / f"dense-{field}-{'warm' if warm else 'own'}-{seed}.pt"
-        weights = self.twin("displacement", seed).state_dict() if warm else None
-        model = self.start(spec, seed, draw=FIELDS.index(field), weights=weights)
+        model = self.start(spec, row.seed, draw=FIELDS.index(field), weights=weights)
+        if not warm:
+            shrink(model, factor)
         if not path.exists():
             start = time.monotonic()
-            trained, error = self.train(model, seed, EPOCHS, DENSE)
+            trained, error = self.train(model, row.seed, EPOCHS, weight_decay=decay)
             print(f"{path.name}: validation {error:.4f}, {time.monotonic() - start:.0f} s", flush=True)
             torch.save(trained.state_dict(), path)
         model.load_state_dict(torch.load(path, weights_only=True))
@@ -152,7 +167,7 @@ class Bench:
 
     def dense(self, row: Row) -> BoundaryGenerator:
         """The two twins of a row as one generator."""
-        twins = [self.twin("displacement", row.seed), self.twin("velocity", row.seed, warm=row.twins == "warm")]
+        twins = [self.twin("displacement", row), self.twin("velocity", row, warm=row.twins == "warm")]
         model = self.start(self.spec("conv2d-boundary"), row.seed)
         numbers = {}
         for place, twin in enumerate(twins):
@@ -182,38 +197,46 @@ class Bench:
         if row.method in ("decomposed", "small dense"):
             return self.from_scratch(row)
         dense = self.dense(row)
-        sample = torch.as_tensor(self.parameters, dtype=torch.float32)
         try:
-            model, said = compress(dense, row.method, ratio=row.ratio, sample=sample, **options(dense))
+            model, said = self.compressed(dense, row)
         except ValueError as error:
             return {"skipped": str(error)}
         out: dict[str, Any] = {"parameters": model.num_parameters, "before": self.errors(model)}
-        seconds, own = step_seconds(self, dense, model)
+        seconds, own = epoch_seconds(self, (dense, BATCH), (model, FINE_BATCH))
         epochs = max(1, int(SHARE * EPOCHS * seconds / own))
-        model, out["validation"] = self.train(model, row.seed, epochs, FINE)
+        model, out["validation"] = self.train(model, row.seed, epochs, batch_size=FINE_BATCH)
         return out | {
-            "layers": said.to_dict(),
-            "step_seconds": own,
-            "dense_step_seconds": seconds,
+            "report": said.to_dict(),
+            "weighting": said.weighting,
+            "epoch_seconds": own,
+            "dense_epoch_seconds": seconds,
             "epochs": epochs,
             "time_share": epochs * own / (EPOCHS * seconds),
             "after": self.errors(model),
         }
+
+    def compressed(self, dense: BoundaryGenerator, row: Row) -> tuple[BoundaryGenerator, Report]:
+        """The dense twins at a row's ratio, by the weighting with the smaller output error on the training samples."""
+        sample = torch.as_tensor(self.parameters, dtype=torch.float32)
+        how: Any = {"method": row.method, "ratio": row.ratio, "sample": sample}
+        tried: list[Any] = [compress(dense, weighting=weighting, **how) for weighting in WEIGHTINGS]
+        found: tuple[BoundaryGenerator, Report] = min(tried, key=lambda each: float(each[1].output_error))
+        return found
 
     def from_scratch(self, row: Row) -> dict[str, Any]:
         """A network of few numbers from the start, for the time of dense training and fine-tune."""
         dense = self.start(self.spec("conv2d-boundary"), 0)
         name = "conv1.5d-boundary" if row.method == "decomposed" else "conv2d-boundary"
         model = self.start(self.scaled(name, dense.num_parameters / row.ratio), row.seed)
-        seconds, own = step_seconds(self, dense, model)
+        seconds, own = epoch_seconds(self, (dense, BATCH), (model, BATCH))
         epochs = round((1 + SHARE) * EPOCHS * seconds / own)
-        model, validation = self.train(model, row.seed, epochs, DENSE)
+        model, validation = self.train(model, row.seed, epochs)
         return {
             "parameters": model.num_parameters,
             "widths": model.spec.widths,
             "stem": model.spec.stem,
-            "step_seconds": own,
-            "dense_step_seconds": seconds,
+            "epoch_seconds": own,
+            "dense_epoch_seconds": seconds,
             "epochs": epochs,
             "validation": validation,
             "after": self.errors(model),
@@ -234,30 +257,33 @@ class Bench:
         return best
 
 
-def options(dense: BoundaryGenerator) -> dict[str, Any]:
-    """How all methods compress: decompositions of outputs, and the stems' last layers as images."""
-    first = dense.trunks[0].first
-    return {
-        "positions": {f"trunks.{i}.stem.2": int(np.prod(first[1:])) for i in range(len(dense.trunks))},
-        "weighting": "activations",
-    }
+@torch.no_grad()
+def shrink(model: BoundaryGenerator, factor: float) -> None:
+    """Scale the weights of the trunks' grids, so that what they learn outweighs what they were drawn as."""
+    for name, parameter in model.trunks.named_parameters():
+        if parameter.ndim > 1 and ("stages" in name or "stem.2" in name):
+            parameter.mul_(factor)
 
 
-def step_seconds(bench: Bench, *models: BoundaryGenerator) -> tuple[float, ...]:
-    """Median seconds of one step of training of each model, taken in turn."""
+def epoch_seconds(bench: Bench, *models: tuple[BoundaryGenerator, int]) -> tuple[float, ...]:
+    """Seconds of an epoch of models with their batch sizes, from the median of steps taken in turn."""
     torch.set_num_threads(1)
-    models = tuple(copy.deepcopy(model).train() for model in models)
-    optimizers = [torch.optim.AdamW(model.parameters(), 1e-5, foreach=True) for model in models]
-    inputs = torch.as_tensor(bench.parameters[:4], dtype=torch.float32)
+    inputs = torch.as_tensor(bench.parameters, dtype=torch.float32)
+    steps = []
+    for model, batch in models:
+        trained = copy.deepcopy(model).train()
+        steps.append((trained, torch.optim.AdamW(trained.parameters(), 1e-5, foreach=True), inputs[:batch]))
     taken: list[list[float]] = [[] for _ in models]
     for _ in range(TIMED_STEPS + 1):
-        for seconds, model, optimizer in zip(taken, models, optimizers, strict=True):
+        for seconds, (model, optimizer, some) in zip(taken, steps, strict=True):
             start = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
-            model.standardised(inputs).abs().mean().backward()
+            model.standardised(some).abs().mean().backward()
             optimizer.step()
             seconds.append(time.perf_counter() - start)
-    return tuple(float(np.median(seconds[1:])) for seconds in taken)
+    return tuple(
+        float(np.median(seconds[1:])) * len(inputs) / batch for seconds, (_, batch) in zip(taken, models, strict=True)
+    )
 
 
 def generate(path: Path, *options: str) -> None:
@@ -271,19 +297,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/compression-generators"))
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="rows of these methods")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     asked = parser.parse_args()
-    rows = json.loads(asked.output.read_text()) if asked.output.exists() else []
     if not asked.report:
-        bench, done = Bench(asked.work), {tuple(row[f.name] for f in dataclasses.fields(Row)) for row in rows}
+        bench = Bench(asked.work)
         for row in plan():
-            if dataclasses.astuple(row) in done:
+            wanted = asked.only is None or row.method in asked.only
+            if not wanted or dataclasses.astuple(row) in {key(known) for known in stored(asked.output)}:
                 continue
-            rows.append(dataclasses.asdict(row) | bench.measure(row))
+            measured = dataclasses.asdict(row) | bench.measure(row)
+            rows = [*stored(asked.output), measured]  # read again: another process may fill the same file
             asked.output.write_text(json.dumps(rows, indent=1) + "\n")
-            short = {k: v for k, v in rows[-1].items() if k != "layers"}
-            print(json.dumps(short), flush=True)
-    report(rows, asked.output)
+            print(json.dumps({name: value for name, value in measured.items() if name != "report"}), flush=True)
+    report(stored(asked.output), asked.output)
+
+
+def stored(path: Path) -> list[dict[str, Any]]:
+    """Rows that were measured before."""
+    return list(json.loads(path.read_text())) if path.exists() else []
+
+
+def key(known: dict[str, Any]) -> tuple[Any, ...]:
+    """What a stored row is a measurement of."""
+    return tuple(known[field.name] for field in dataclasses.fields(Row))
 
 
 if __name__ == "__main__":
