@@ -48,7 +48,7 @@ class Aim:
         rank: Of every layer that can have it; for a coupled method the pair of the shared and the own rank, for tt and
             tucker one rank or the pair of both.
         error: Relative error of the output that is allowed, over the parameters of the training.
-        weighting: Whether errors are those of the weights or of the layers' outputs.
+        weighting: Whether errors are those of the weights, or of the layers' outputs (activations).
         execution: auto, factorised or dense.
         seed: Of random starts.
 
@@ -60,7 +60,7 @@ class Aim:
     ratio: float | None = None
     rank: int | tuple[int, int] | None = None
     error: float | None = None
-    weighting: str = "weights"
+    weighting: str = "activations"
     execution: str = AUTO
     seed: int = 0
 

@@ -15,8 +15,9 @@ from submodel.case import Case, CaseError
 from submodel.length import Length
 from submodel.train import OPERATOR, Trained, open_training_data, progress_record
 
-RATES = {"paper": (1e-3, 3e-5), "operator": (1e-3, 1e-6)}
-"""First and last learning rate, by family."""
+RATES = {"paper": (3e-3, 3e-4), "operator": (1e-3, 1e-6)}
+"""First and last learning rate, by family: factors bear more than the weights that they stand for. On the corner case,
+15 times fewer numbers, 40 epochs, 3e-3 to 3e-4 left a validation error of 0.100, 3e-3 to 1e-4 0.108, 1e-3 more."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _of_compression(generator: Any, said: dict[str, Any]) -> dict[str, Any]:
     return {
         "compressed": f"{report['method']}, from {said['from']['file']}: {report['parameters_before']} -> "
         f"{report['parameters_after']} trainable numbers, {report['model_ratio']:.2f} times fewer",
-        "compressed layers": f"{len(report['layers'])}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
+        "compressed layers": f"{sum(layer['method'] != 'dense' for layer in report['layers'])}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
         "output error": f"{report['output_error']:.3g} before fine-tuning, relative to the original",
         "fine-tuning": tuned,
     }

@@ -50,7 +50,7 @@ def compress(
     weighting: Annotated[
         Weighting,
         typer.Option(click_type=Choice(get_args(Weighting)), help="Whose error is made small: weights or outputs."),
-    ] = "weights",
+    ] = "activations",
     execution: Annotated[
         Execution,
         typer.Option(click_type=Choice(get_args(Execution)), help="How layers run; auto measures where it is used."),
