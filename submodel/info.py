@@ -126,11 +126,12 @@ def _of_compression(generator: Any, said: dict[str, Any]) -> dict[str, Any]:
             if tuning.get("unfinished")
             else (f"{len(tuning['history']['train'])} epochs in {tuning['seconds']:.0f} s on {dataset}")
         )
+    num_layers = sum(layer["method"] != "dense" for layer in report["layers"])
     how = "measured here for one source" if policy(generator) == AUTO else "as asked for"
     return {
         "compressed": f"{report['method']}, from {said['from']['file']}: {report['parameters_before']} -> "
         f"{report['parameters_after']} trainable numbers, {report['model_ratio']:.2f} times fewer",
-        "compressed layers": f"{sum(layer['method'] != 'dense' for layer in report['layers'])}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
+        "compressed layers": f"{num_layers}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
         "output error": f"{report['output_error']:.3g} before fine-tuning, relative to the original",
         "fine-tuning": tuned,
     }
