@@ -53,7 +53,7 @@ def save(path: str | Path, generator: Generator, *, metadata: Mapping[str, Any] 
     family = OPERATOR if generator.spec.model == OPERATOR else PAPER
     document = {"family": family, "spec": generator.spec.to_dict(), "metadata": dict(metadata or {})}
     if is_compressed(generator):
-        document["compression"] = {**getattr(generator, "compression", {}), **recipe_of(generator)}
+        document["compression"] = recipe_of(generator)
     write_tensors(path, GENERATOR, unique_tensors(generator), document)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from networks.checkpoint import CheckpointError, read_tensors, write_tensors
-from networks.fitting import Fit
 from networks.execution import executions, set_executions
+from networks.fitting import Fit
 from networks.plan import Epoch
 from networks.sharing import load_unique, unique_tensors
 
