@@ -108,6 +108,11 @@ def second_moments(model: nn.Module, names: Sequence[str], sample: Sample) -> di
     return {name: sums[name] / rows[name] for name in names}
 
 
+def num_parameters(model: nn.Module) -> int:
+    """Numbers in the parameters of a model, each Parameter once."""
+    return sum(p.numel() for p in model.parameters())
+
+
 def _relative(wrong: float, size: float) -> float:
     """Root of a quotient; infinite where something stands in place of nothing."""
     if size == 0.0:

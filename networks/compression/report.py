@@ -1,8 +1,16 @@
 """What a compression did: ranks, parameters, errors and execution, layer by layer and for the whole model."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
+
+from networks.compression.compressed import CompressedLayer
+from networks.compression.groups import Group
+from networks.compression.measure import Sample, layer_errors, num_parameters, output_error, weight_error
+from networks.compression.ranks import Ranks, Unit, count
 
 COLUMNS = ("layer", "method", "shape", "ranks", "group", "before", "after", "weight error", "output error", "execution")
 
@@ -98,6 +106,66 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON, with both ratios."""
         return {**dataclasses.asdict(self), "ratio": self.ratio, "model_ratio": self.model_ratio}
+
+
+def report_of(
+    model: nn.Module,
+    compressed: nn.Module,
+    method: str,
+    weighting: str,
+    units: Sequence[Unit],
+    ranks: Sequence[Ranks | None],
+    made: Mapping[str, CompressedLayer],
+    sample: Sample | None,
+) -> Report:
+    """What was done to each layer, and to the model."""
+    errors = {} if sample is None else layer_errors(model, made, sample)
+    entries: list[LayerReport] = []
+    for unit, chosen in zip(units, ranks, strict=True):
+        for member, name in enumerate(unit.group.names):
+            shape, layer = unit.shapes[member], made.get(name)
+            after = shape.numel if chosen is None else _stored(method, unit, chosen, member)
+            entries.append(
+                LayerReport(
+                    name,
+                    method if layer is not None else "dense",
+                    shape.folded,
+                    chosen.own[member] if chosen else (0, 0),
+                    chosen.shared if chosen else (0, 0),
+                    unit.group.name if unit.shared and chosen else None,
+                    shape.numel,
+                    after,
+                    0.0 if layer is None else weight_error(unit.modules[member], layer),
+                    None if sample is None else errors.get(name, 0.0),
+                    "dense" if layer is None else layer.execution,
+                )
+            )
+    return Report(
+        method,
+        weighting,
+        tuple(entries),
+        num_parameters(model),
+        num_parameters(compressed),
+        None if sample is None else output_error(model, compressed, sample),
+        False,
+    )
+
+
+def _stored(method: str, unit: Unit, ranks: Ranks, member: int) -> int:
+    """Numbers of one layer; what the group shares is counted at its first."""
+    own = count("tt" if unit.shared else method, _single(unit, member), Ranks((ranks.own[member],)))
+    if not unit.shared:
+        return own
+    shape, (r1, r2) = unit.shapes[member], ranks.shared
+    outer = {"input": shape.first * r1, "output": shape.last * r2, "equal": 0}[unit.group.kind]
+    if member:
+        return own + outer
+    return count(method, unit, ranks) - sum(_stored(method, unit, ranks, m) for m in range(1, len(unit.shapes)))
+
+
+def _single(unit: Unit, member: int) -> Unit:
+    group = Group((unit.group.names[member],), "alone")
+    return Unit(group, (unit.modules[member],), (unit.shapes[member],))
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from networks.compression.ranks import Pair, Ranks, Unit, count, largest_own
-from networks.compression.tensors import max_ranks, tt_product, tt_svd
+from networks.compression.tensors import max_ranks, tt_product
 
 NUM_SHARED = 12
 """Shared ranks of a group that are tried."""
@@ -36,29 +36,38 @@ class Candidate:
     error: float
 
 
-def candidates(method: str, unit: Unit, tensors: Sequence[Tensor], share: float | None = None) -> list[Candidate]:
-    """A unit's candidates by growing size and falling error, none worse in both than another; the dense one last.
+def candidates(method: str, unit: Unit, tensors: Sequence[Tensor]) -> list[Candidate]:
+    """Ways to keep a unit in less than its dense weights.
 
     Args:
         method: one of `ranks.METHODS`.
         unit: the layers.
         tensors: their folded weights, weighted or not.
-        share: of a group, the shared rank as a multiple of the own one; None leaves it open.
     """
     total = sum(float(t.double().square().sum()) for t in tensors)
-    if total == 0.0:
-        total = 1.0
     if method == "svd":
         found = _of_one_rank(method, unit, [_tail(_matrix(unit, tensors[0]))])
     elif method == "cp":
         found = _of_one_rank(method, unit, list(_tails(tensors)))
     elif unit.shared:
-        found = _of_group(method, unit, tensors, share)
+        found = _of_group(method, unit, tensors)
     else:
         pairs = _of_train(unit.shapes[0].folded, _errors(tensors))
         found = [Candidate(r := Ranks((pair,)), count(method, unit, r), error) for pair, error in pairs]
-    found = [Candidate(c.ranks, c.size, c.error / total) for c in found]
-    return _front([*(c for c in found if c.size < unit.numel), Candidate(None, unit.numel, 0.0)])
+    return [Candidate(c.ranks, c.size, c.error / (total or 1.0)) for c in found if c.size < unit.numel]
+
+
+def front(found: Sequence[Candidate], unit: Unit, share: float | None = None) -> list[Candidate]:
+    """Candidates by growing size and falling error, none worse in both than another; the dense one last.
+
+    Args:
+        found: of `candidates`.
+        unit: the layers.
+        share: of a group, the shared rank as a multiple of the own one; None leaves it open.
+    """
+    if unit.shared and share is not None:
+        found = [c for c in found if c.ranks is not None and _near(c.ranks, share)]
+    return _front([*found, Candidate(None, unit.numel, 0.0)])
 
 
 def choose(curves: Sequence[Sequence[Candidate]], budget: int, weights: Sequence[float]) -> list[Candidate] | None:
@@ -217,26 +226,25 @@ def _of_train(shape: Sequence[int], errors: np.ndarray) -> list[tuple[Pair, floa
     return [((int(r1.ravel()[i]), int(r2.ravel()[i])), float(found[i])) for i in order[new]]
 
 
-def _of_group(method: str, unit: Unit, tensors: Sequence[Tensor], share: float | None) -> list[Candidate]:
-    """Candidates of a group: some shared trains, as the start of the alternation makes them, and what they leave."""
+def _of_group(method: str, unit: Unit, tensors: Sequence[Tensor]) -> list[Candidate]:
+    """Candidates of a group: some shared trains, the best for what is common, and what they leave to the own ones."""
     axis = {"equal": None, "input": 0, "output": 2}[unit.group.kind]
     work = [t.double() for t in tensors]
     joined = torch.stack(work).mean(0) if axis is None else torch.cat(work, axis)
     depths = [t.shape[axis] for t in work] if axis is not None else []
     small = min(range(len(work)), key=lambda member: unit.shapes[member].numel)
+    first, last = _basis(joined.reshape(len(joined), -1)), _basis(joined.reshape(-1, joined.shape[2]).T)
     found = []
-    for shared in _shared_pairs(unit, joined):
+    for shared in _shared_pairs(joined):
         rest = work
         if shared != (0, 0):
-            part = tt_svd(joined, shared).tensor()
+            left, right = first[:, : shared[0]], last[:, : shared[1]]
+            part = tt_product(left, tt_product(tt_product(left.T, joined), right)) @ right.T
             parts = [part] * len(work) if axis is None else list(part.split(depths, axis))
             rest = [t - p for t, p in zip(work, parts, strict=True)]
-            left = sum(float(t.square().sum()) for t in rest)
             ranks = Ranks(((0, 0),) * len(work), shared)
-            found.append(Candidate(ranks, count(method, unit, ranks), left))
+            found.append(Candidate(ranks, count(method, unit, ranks), sum(float(t.square().sum()) for t in rest)))
         for own, error in _of_train(unit.shapes[small].folded, _joint_errors(rest)):
-            if share is not None and not _near(shared, own, share):
-                continue
             ranks = Ranks((own,) * len(work), shared)
             found.append(Candidate(ranks, count(method, unit, ranks), error))
     return found
@@ -249,14 +257,15 @@ def _joint_errors(tensors: Sequence[Tensor]) -> np.ndarray:
     return np.sum([table[:rows, :columns] for table in tables], axis=0)
 
 
-def _near(shared: Pair, own: Pair, share: float) -> bool:
+def _near(ranks: Ranks, share: float) -> bool:
     """Whether the shared ranks are about so many times the own ones."""
-    if share == 0.0 or shared == (0, 0):
-        return share == 0.0 and shared == (0, 0)
-    return abs(math.log(sum(shared) / sum(own) / share)) <= 0.5 * math.log(2.0) + 1e-9
+    shared, own = sum(ranks.shared), sum(ranks.own[0])
+    if share == 0.0 or shared == 0 or own == 0:
+        return share == 0.0 and shared == 0
+    return abs(math.log(shared / own / share)) <= 0.5 * math.log(2.0) + 1e-9
 
 
-def _shared_pairs(unit: Unit, joined: Tensor) -> list[Pair]:
+def _shared_pairs(joined: Tensor) -> list[Pair]:
     """Shared ranks to try: none, and pairs that serve the joined tensor best at sizes in geometric steps."""
     options = _of_train(joined.shape, _errors([joined]))
     sums = [sum(pair) for pair, _ in options]

@@ -1,26 +1,25 @@
 """Compressed copies of one model: for given ranks, for a ratio, for an error; what was decomposed is kept."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 
 from torch import nn
 
 from networks.compression.compressed import CompressedLayer
-from networks.compression.measure import Sample, output_error
-from networks.compression.methods import Options, decompose, squared_errors, weighted
+from networks.compression.measure import Sample, num_parameters, output_error
+from networks.compression.methods import decompose
 from networks.compression.ranks import Ranks, Unit
 from networks.compression.recipe import names_of, replace
-from networks.compression.selection import Candidate, candidates, choose, loss
+from networks.compression.selection import Candidate, candidates, choose, front, loss
+from networks.compression.weighted import Options, squared_errors, weighted
 
 SHARES = (None, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Shared ranks as multiples of own ones that are tried for all groups; None leaves each group its own."""
 BISECTIONS = 10
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Numbers in the parameters of a model, each Parameter once."""
-    return sum(p.numel() for p in model.parameters())
+TRIAL_SWEEPS = 4
+"""Sweeps of the coupled methods where shares are compared; the last word has as many as asked."""
 
 
 class Workshop:
@@ -35,8 +34,9 @@ class Workshop:
 
     def __init__(self, model: nn.Module, method: str, units: Sequence[Unit], options: Options) -> None:
         self.model, self.method, self.units, self.options = model, method, units, options
-        self._made: dict[tuple[int, Ranks], list[CompressedLayer]] = {}
-        self._curves: dict[float | None, list[list[Candidate]]] = {}
+        self._trial = dataclasses.replace(options, start="tt-svd", sweeps=min(TRIAL_SWEEPS, options.sweeps))
+        self._made: dict[tuple[int, Ranks, int], list[CompressedLayer]] = {}
+        self._candidates: list[list[Candidate]] | None = None
 
     def build(self, ranks: Sequence[Ranks | None]) -> tuple[nn.Module, dict[str, CompressedLayer]]:
         """A copy of the model with layers of these ranks, and those by name; None leaves a unit dense."""
@@ -45,7 +45,7 @@ class Workshop:
         for number, (unit, chosen) in enumerate(zip(self.units, ranks, strict=True)):
             if chosen is None:
                 continue
-            new = copy.deepcopy(self._decomposed(number, chosen))  # all of a group together: they share
+            new = copy.deepcopy(self._decomposed(number, chosen, self.options))  # all of a group together: they share
             trained = any(m.weight.requires_grad for m in unit.modules)  # type: ignore[union-attr]
             for name, dense, layer in zip(unit.group.names, unit.modules, new, strict=True):
                 layer.train(dense.training).requires_grad_(trained)
@@ -61,23 +61,27 @@ class Workshop:
         Raises:
             ValueError: the smallest ranks do not reach it.
         """
+        return self._best(ratio, SHARES)[1]
+
+    def _best(self, ratio: float, shares: Sequence[float | None]) -> tuple[float | None, list[Ranks | None]]:
+        """The share that loses least at a ratio, and its ranks; losses are compared by decomposing."""
         budget = self._budget(ratio)
-        best: tuple[float, list[Ranks | None]] | None = None
         coupled = any(unit.shared for unit in self.units)
-        for share in SHARES if coupled else (None,):
+        best: tuple[float, float | None, list[Ranks | None]] | None = None
+        for share in dict.fromkeys(shares) if coupled else (None,):
             chosen = choose(self._curve(share), budget, self._weights())
             if chosen is None:
                 continue
             ranks = [candidate.ranks for candidate in chosen]
-            found = self._error(ranks) if coupled else 0.0
+            found = self._error(ranks) if coupled and len(shares) > 1 else 0.0
             if best is None or found < best[0]:
-                best = found, ranks
+                best = found, share, ranks
         if best is None:
             raise ValueError(
                 f"the ratio {ratio:g} is out of reach: with the smallest ranks it is {self.largest_ratio():.4g}; ask "
                 "for less, or let more layers be compressed"
             )
-        return best[1]
+        return best[1:]
 
     def for_error(self, error: float, sample: Sample) -> list[Ranks | None]:
         """Ranks of the smallest model whose output error on the sample is at most `error`.
@@ -86,10 +90,11 @@ class Workshop:
             ValueError: no compressed model has so small an error.
         """
         low, high = 0.0, math.log(self.largest_ratio())
+        shares = (None, self._best(math.exp(0.5 * high), SHARES)[0])
         best: list[Ranks | None] | None = None
         for step in range(BISECTIONS):
             middle = high if step == 0 else 0.5 * (low + high)
-            ranks = self.for_ratio(math.exp(middle) * (1 - 1e-12))
+            ranks = self._best(math.exp(middle) * (1 - 1e-12), shares)[1]
             if output_error(self.model, self.build(ranks)[0], sample) <= error:
                 best, low = ranks, middle
                 if step == 0:
@@ -119,23 +124,21 @@ class Workshop:
         return [float(len(unit.modules)) for unit in self.units]
 
     def _curve(self, share: float | None) -> list[list[Candidate]]:
-        if share not in self._curves:
-            self._curves[share] = [
-                candidates(self.method, unit, weighted(unit, self.options), share) for unit in self.units
-            ]
-        return self._curves[share]
+        if self._candidates is None:
+            self._candidates = [candidates(self.method, unit, weighted(unit, self.options)) for unit in self.units]
+        return [front(found, unit, share) for found, unit in zip(self._candidates, self.units, strict=True)]
 
     def _error(self, ranks: Sequence[Ranks | None]) -> float:
         """What ranks lose, by decomposing: losses of all layers, summed."""
         total = 0.0
         for number, (unit, chosen) in enumerate(zip(self.units, ranks, strict=True)):
             if chosen is not None:
-                errors = squared_errors(unit, self._decomposed(number, chosen), self.options)
+                errors = squared_errors(unit, self._decomposed(number, chosen, self._trial), self.options)
                 total += sum(loss(error) for error in errors)
         return total
 
-    def _decomposed(self, number: int, ranks: Ranks) -> list[CompressedLayer]:
-        key = number, ranks
+    def _decomposed(self, number: int, ranks: Ranks, options: Options) -> list[CompressedLayer]:
+        key = number, ranks, id(options)
         if key not in self._made:
-            self._made[key] = decompose(self.method, self.units[number], ranks, self.options)
+            self._made[key] = decompose(self.method, self.units[number], ranks, options)
         return self._made[key]
