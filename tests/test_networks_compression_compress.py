@@ -407,6 +407,44 @@ def test_an_error_too_small_is_refused(sample: Tensor) -> None:
         compress(made(), "tt", error=1e-12, sample=sample)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_zero_weights_stay_zero(method: str, sample: Tensor) -> None:
+    model = made()
+    for block in model.layer1:
+        nn.init.zeros_(block.conv1.weight)  # type: ignore[union-attr,arg-type]
+    compressed, _ = compress(model, method, ranks=(1, 1) if method in ("ctd", "pctd") else 2, layers=["layer1.*.conv1"])  # type: ignore[arg-type]
+    for block in compressed.layer1:  # type: ignore[union-attr]
+        assert torch.equal(block.conv1.kernel(), torch.zeros(8, 8, 3, 3))
+    assert torch.allclose(compressed(sample), model(sample), atol=EXACT)
+
+
+def test_frozen_models_stay_frozen() -> None:
+    compressed, report = compress(made().requires_grad_(False), "ctd", ratio=2)
+    assert not any(p.requires_grad for p in compressed.parameters()) and report.model_ratio >= 2
+
+
+def test_layers_of_equal_input_share_their_first_factors() -> None:
+    """Kind "output", in float64 and weighted: own ranks that are full leave nothing."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"a": nn.Conv2d(6, 4, 3), "b": nn.Conv2d(6, 9, 3)}).double()
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = model
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {name: part(x) for name, part in self.parts.items()}
+
+    x = torch.randn(3, 6, 8, 8, dtype=torch.float64)
+    given = {"ranks": lambda s: (2, (s[0], s[2])), "groups": [["parts.a", "parts.b"]], "sample": x}
+    for weighting in ("weights", "activations"):
+        compressed, report = compress(Both(), "pctd", weighting=weighting, **given)  # type: ignore[arg-type]
+        shared = [compressed.get_submodule(f"parts.{name}").shared for name in "ab"]
+        assert shared[0] is shared[1] and shared[0].first is not None and shared[0].last is None  # type: ignore
+        assert report.output_error is not None and report.output_error < 1e-6
+
+
 def test_nothing_is_compressed_twice(sample: Tensor) -> None:
     compressed, _ = compress(made(), "tt", ranks=2)
     with pytest.raises(ValueError, match="compressed already"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from networks.compression import tensors as tt
@@ -57,11 +58,21 @@ def decompose(method: str, unit: Unit, ranks: Ranks, options: Options) -> list[C
         first = unweighted_first(unit, 0, first.movedim(1, 0), options).movedim(0, 1)
         return [SplitLayer.from_factors(like(unit, first), like(unit, last), geometry, bias)]
     if method == "cp":
-        first, taps, last = tt.cp(work[0], ranks.own[0][0], options.seed)
+        first, taps, last = _canonical(work[0], ranks.own[0][0], options.seed)
         factors = like(unit, unweighted_first(unit, 0, first, options)), like(unit, taps), like(unit, last)
         return [CanonicalLayer.from_factors(*factors, geometry, bias)]
     train = (tt.tucker2 if method == "tucker" else tt.tt_svd)(work[0], ranks.own[0])
     return [TrainLayer.from_train(unweighted(unit, 0, train, options), geometry, bias)]
+
+
+def _canonical(tensor: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`tensors.cp`, which no zero tensor has: its last factor is zero, and the others what training can start from."""
+    if tensor.any():
+        return tt.cp(tensor, rank, seed)
+    rows, taps, columns = tensor.shape
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randn(size, rank, generator=generator, dtype=tensor.dtype).to(tensor) for size in (rows, taps)]
+    return drawn[0] / rows**0.5, drawn[1] / taps**0.5, tensor.new_zeros(rank, columns)
 
 
 def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) -> list[CompressedLayer]:
