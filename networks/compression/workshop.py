@@ -17,7 +17,7 @@ from networks.compression.weighted import Options, squared_errors, weighted
 
 SHARES = (None, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Shared ranks as multiples of own ones that are tried for all groups; None leaves each group its own."""
-BISECTIONS = 10
+BISECTIONS = 8
 TRIAL_SWEEPS = 4
 """Sweeps of the coupled methods where shares are compared; the last word has as many as asked."""
 
@@ -38,14 +38,20 @@ class Workshop:
         self._made: dict[tuple[int, Ranks, int], list[CompressedLayer]] = {}
         self._candidates: list[list[Candidate]] | None = None
 
-    def build(self, ranks: Sequence[Ranks | None]) -> tuple[nn.Module, dict[str, CompressedLayer]]:
-        """A copy of the model with layers of these ranks, and those by name; None leaves a unit dense."""
+    def build(
+        self, ranks: Sequence[Ranks | None], *, trial: bool = False
+    ) -> tuple[nn.Module, dict[str, CompressedLayer]]:
+        """A copy of the model with layers of these ranks, and those by name; None leaves a unit dense.
+
+        For a trial the coupled methods take few sweeps.
+        """
+        options = self._trial if trial else self.options
         made: dict[str, CompressedLayer] = {}
         places: dict[str, list[str]] = {}
         for number, (unit, chosen) in enumerate(zip(self.units, ranks, strict=True)):
             if chosen is None:
                 continue
-            new = copy.deepcopy(self._decomposed(number, chosen, self.options))  # all of a group together: they share
+            new = copy.deepcopy(self._decomposed(number, chosen, options))  # all of a group together: they share
             trained = any(m.weight.requires_grad for m in unit.modules)  # type: ignore[union-attr]
             for name, dense, layer in zip(unit.group.names, unit.modules, new, strict=True):
                 layer.train(dense.training).requires_grad_(trained)
@@ -91,21 +97,25 @@ class Workshop:
         """
         low, high = 0.0, math.log(self.largest_ratio())
         shares = (None, self._best(math.exp(0.5 * high), SHARES)[0])
-        best: list[Ranks | None] | None = None
-        for step in range(BISECTIONS):
-            middle = high if step == 0 else 0.5 * (low + high)
-            ranks = self._best(math.exp(middle) * (1 - 1e-12), shares)[1]
+        if self._kept(high, shares, error, sample):
+            low = high
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self._kept(middle, shares, error, sample) else (low, middle)
+        for back in range(BISECTIONS):  # the trials' few sweeps may have been lucky
+            ranks = self._best(math.exp(low - 0.02 * back) * (1 - 1e-12), shares)[1]
+            if all(chosen is None for chosen in ranks):
+                break
             if output_error(self.model, self.build(ranks)[0], sample) <= error:
-                best, low = ranks, middle
-                if step == 0:
-                    break
-            else:
-                high = middle
-        if best is None or all(chosen is None for chosen in best):
-            raise ValueError(
-                f"no compressed model has an output error of {error:g} on the sample: allow more, or give ranks"
-            )
-        return best
+                return ranks
+        raise ValueError(
+            f"no compressed model has an output error of {error:g} on the sample: allow more, or give ranks"
+        )
+
+    def _kept(self, log_ratio: float, shares: Sequence[float | None], error: float, sample: Sample) -> bool:
+        """Whether a trial at a ratio keeps the error."""
+        ranks = self._best(math.exp(log_ratio) * (1 - 1e-12), shares)[1]
+        return output_error(self.model, self.build(ranks, trial=True)[0], sample) <= error
 
     def largest_ratio(self) -> float:
         """The ratio of the whole model with the smallest ranks."""
