@@ -55,10 +55,8 @@ RATES: dict[str, Any] = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
 TRAININGS = {"plain": (1.0, 0.0), "decayed": (0.2, 3.0)}
 """Factor on the trunks' initial weights, and weight decay, of the dense twins."""
 BATCH, FINE_BATCH = 4, 2
-WEIGHTINGS: tuple[Any, ...] = (
-    "weights",
-    "activations",
-)  # that of the smaller output error on the training samples is taken
+WEIGHTINGS: tuple[Any, ...] = ("weights", "activations")
+"""Of the two, that of the smaller output error on the training samples is taken."""
 TIMED_STEPS = 11
 KEY_RATIO, KEY_SEEDS = 15, (0, 1, 2)
 PLAIN = (("dense", 1), ("tt", KEY_RATIO), ("ctd", KEY_RATIO), ("svd", KEY_RATIO))
