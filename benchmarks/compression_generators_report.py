@@ -19,6 +19,8 @@ FIGURE = Path(__file__).parent.parent / "docs" / "compression_generators.png"
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]
 
+DENSE_NUMBERS = 2222082
+XTICKS, YTICKS = (4, 8, 15, 30, 45), (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 SCRATCH = ("decomposed", "small dense")
 STYLES = {
     ("svd", "independent", "decayed"): ("SVD", "C7", "v-"),
@@ -141,20 +143,24 @@ def draw(rows: list[Row], path: Path) -> None:
     for axis, (when, what, title) in zip(axes, PANELS, strict=True):
         for (method, twins, training), (label, colour, style) in STYLES.items():
             keys = sorted(key for key in found if key[:3] == (method, training, twins) and when in found[key][0])
-            numbers = [np.mean([row["parameters"] for row in found[key]]) / 1e3 for key in keys]
+            times = [DENSE_NUMBERS / np.mean([row["parameters"] for row in found[key]]) for key in keys]
             each = [100 * np.array([row[when][what] for row in found[key]]) for key in keys]
             middle = [float(values.mean()) for values in each]
             spread = np.array([(values.mean() - values.min(), values.max() - values.mean()) for values in each])
             if keys:
-                axis.errorbar(numbers, middle, spread.T, fmt=style, color=colour, label=label, capsize=3, markersize=5)
+                axis.errorbar(times, middle, spread.T, fmt=style, color=colour, label=label, capsize=3, markersize=5)
         dense = found.get(("dense", "decayed", "independent", 1))
         if dense:
             level = 100 * mean(dense, "after", what)
             axis.axhline(level, color="k", lw=1, label="dense")
             axis.axhline(1.25 * level, color="k", lw=1, ls="-.", label="1.25 times dense")
-        axis.set(xscale="log", yscale="log", xlabel="thousand trainable numbers", title=title)
-        axis.grid(which="both", alpha=0.25)
-    axes[1].legend(fontsize=8)
+        axis.set(xscale="log", yscale="log", xlabel="times fewer trainable numbers than dense", title=title)
+        axis.set_xticks(XTICKS, map(str, XTICKS))
+        axis.set_yticks(YTICKS, map(str, YTICKS))
+        axis.minorticks_off()
+        axis.set_ylim(*(np.array([0.8, 1.25]) * axis.dataLim.intervaly))
+        axis.grid(alpha=0.25)
+    axes[1].legend(fontsize=8, loc="upper left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
