@@ -41,7 +41,7 @@ from networks.compression.compress import compress
 from networks.compression.report import Report
 from networks.fitting import split_samples
 from networks.generator import BoundaryGenerator, build
-from networks.plan import TrainingPlan
+from networks.plan import COMPRESSIBLE, TrainingPlan
 from networks.predict import predict
 from networks.spec import GeneratorSpec
 from networks.training import train
@@ -52,7 +52,7 @@ FIELDS = ("displacement", "velocity")
 EPOCHS = 240  # of each dense twin; the validation error is flat from about 150 on
 SHARE = 0.1  # of the dense training's time that a fine-tune may cost
 RATES: dict[str, Any] = {"learning_rate": 1e-3, "final_learning_rate": 3e-5}
-TRAININGS = {"plain": (1.0, 0.0), "decayed": (0.2, 3.0)}
+TRAININGS = {"plain": (1.0, 0.0), "decayed": (COMPRESSIBLE["initial_scale"], COMPRESSIBLE["weight_decay"])}
 """Factor on the trunks' initial weights, and weight decay, of the dense twins."""
 BATCH, FINE_BATCH = 4, 2
 WEIGHTINGS: tuple[Any, ...] = ("weights", "activations")
@@ -154,7 +154,7 @@ class Bench:
         spec = self.spec("conv2d-boundary", (field,))
         model = self.start(spec, row.seed, draw=FIELDS.index(field), weights=weights)
         if not warm:
-            shrink(model, factor)
+            model.scale_trunks(factor)
         if not path.exists():
             start = time.monotonic()
             trained, error = self.train(model, row.seed, EPOCHS, weight_decay=decay)
@@ -253,14 +253,6 @@ class Bench:
         if best is None:
             raise ValueError(f"{name} has more than {parameters:.0f} numbers at any width")
         return best
-
-
-@torch.no_grad()
-def shrink(model: BoundaryGenerator, factor: float) -> None:
-    """Scale the weights of the trunks' grids, so that what they learn outweighs what they were drawn as."""
-    for name, parameter in model.trunks.named_parameters():
-        if parameter.ndim > 1 and ("stages" in name or "stem.2" in name):
-            parameter.mul_(factor)
 
 
 def epoch_seconds(bench: Bench, *models: tuple[BoundaryGenerator, int]) -> tuple[float, ...]:

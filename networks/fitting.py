@@ -80,6 +80,7 @@ class Fit:
             with torch.random.fork_rng(devices=()):
                 torch.manual_seed(plan.seed)
                 self.model = build(spec)
+            self.model.scale_trunks(plan.initial_scale)
         else:
             self.model = copy_of(initial, spec)
         chosen, held = split_samples(len(parameters), plan.validation, plan.seed)

@@ -102,6 +102,13 @@ class BoundaryGenerator(nn.Module):
         found = self._fields(torch.cat((scores.repeat_interleave(num_levels, 0), times), 1), wanted)
         return found.view(num_entries, num_levels, len(wanted), self.spec.num_arc).transpose(1, 2)
 
+    @torch.no_grad()
+    def scale_trunks(self, factor: float) -> None:
+        """Scale the weights that make and carry the trunks' grids, in place; biases and heads stay."""
+        for name, parameter in self.trunks.named_parameters():
+            if parameter.ndim > 1 and ("stages" in name or "stem.2" in name):
+                parameter.mul_(factor)
+
     def forward(self, parameters: Tensor, levels: Tensor | None = None) -> Tensor:
         """Physical fields (batch, field, level, node) for physical parameters; arguments as of `standardised`."""
         return self.target_scaler.inverse(self.standardised(parameters, levels), levels)

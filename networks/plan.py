@@ -9,6 +9,9 @@ LOSSES = ("mean_square", "mean_absolute")
 EULER_WEIGHT = 0.1
 """Weight of the Euler regularisation in the variants E; the paper does not say its own."""
 
+COMPRESSIBLE: dict[str, Any] = {"initial_scale": 0.2, "weight_decay": 3.0}
+"""Of a training after which weights have low ranks: docs/compression.md has the comparison."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
@@ -21,6 +24,7 @@ class TrainingPlan:
         learning_rate, final_learning_rate: of Adam at the first and last pass; a geometric decay between, none
             where they are equal.
         weight_decay: decoupled, per unit of learning rate (AdamW).
+        initial_scale: factor on the trunks' initial weights; below 1 what is learnt outweighs what was drawn.
         loss: a name of `losses.LOSSES`.
         euler: weight of the Euler regularisation ([A] eq. 21) beside the loss; 0 leaves it out.
         dt: time between two levels, which the Euler regularisation needs.
@@ -42,6 +46,7 @@ class TrainingPlan:
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    initial_scale: float = 1.0
     loss: Literal["mean_square", "mean_absolute"] = "mean_absolute"
     euler: float = 0.0
     dt: float | None = None
@@ -73,6 +78,8 @@ class TrainingPlan:
             raise ValueError(f"validation must be a fraction in [0, 1), got {self.validation}")
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not self.initial_scale > 0:
+            raise ValueError(f"initial_scale must be positive, got {self.initial_scale}")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
         if not self.euler >= 0:

@@ -119,4 +119,6 @@ def tuning_plan(plan: Any, original: dict[str, Any], rates: tuple[float, float])
     length = ("epochs", "seconds", "device", "threads", "checkpoint_every")
     known = {field.name for field in fields(plan)} - {*length, "learning_rate", "final_learning_rate"}
     same = {name: value for name, value in original.items() if name in known}
+    if "weight_decay" in known:  # a model of the paper: its ranks are low by now, and a short training wants more steps
+        same |= {"weight_decay": 0.0, "batch_size": max(1, same["batch_size"] // 2)}
     return replace(plan, **same, learning_rate=rates[0], final_learning_rate=rates[1])

@@ -229,6 +229,11 @@ class Training(Section):
         description="of a model of the paper: bn batch normalisation, e Euler regularisation, sl shared layers",
         examples=["sl"],
     )
+    compressible: bool = Field(
+        default=False,
+        description="train a model of the paper so that its weights have low ranks, for submodel compress",
+        examples=[True],
+    )
     rays: Rays = Field(
         default="auto",
         description="rays whose travel times the operator generator is given",
@@ -256,6 +261,11 @@ class Training(Section):
             raise ValueError(
                 f'training.variant = "{self.variant}" does not go with model = "operator": leave it out, '
                 "or name a model of the paper"
+            )
+        if self.model == "operator" and self.compressible:
+            raise ValueError(
+                'training.compressible does not go with model = "operator", which is small already: leave it out, or '
+                "name a model of the paper"
             )
         if self.model != "operator" and self.rays != "auto":
             raise ValueError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from networks.generator import BoundaryGenerator, closed_loop_size
 from networks.models import VARIANTS
-from networks.plan import EULER_WEIGHT, Epoch, TrainingPlan
+from networks.plan import COMPRESSIBLE, EULER_WEIGHT, Epoch, TrainingPlan
 from networks.spec import GeneratorSpec
 from networks.training import train
 from submodel.case import Case, CaseError
@@ -74,6 +74,7 @@ def prepare(case: Case, dataset: Dataset, length: Length) -> Job:
         threads=length.threads,
         euler=EULER_WEIGHT if euler else 0.0,
         dt=case.time.dt if euler else None,
+        **(COMPRESSIBLE if said.compressible else {}),
     )
     spec = specification(said.model, said.variant, Sizes.of(dataset.geometry), fields)
     return Job(spec, plan, dataset.parameters("train"), targets(dataset, fields, zone=zone))

@@ -17,7 +17,7 @@ from networks.operator import OperatorGenerator
 from networks.operator_data import OperatorPlan, ResponseData
 from networks.operator_spec import OperatorSpec
 from networks.operator_training import train_operator
-from networks.plan import Progress, TrainingPlan
+from networks.plan import COMPRESSIBLE, Progress, TrainingPlan
 from networks.sharing import load_unique, unique_tensors
 from networks.training import train
 
@@ -184,3 +184,21 @@ def test_the_time_basis_of_a_start_serves_other_data() -> None:
     other = dataclasses.replace(data, displacement=data.displacement**2)
     _, history = train_operator(spec, other, plan, initial=first)
     assert history[-1].loss < 0.5 * history[0].loss
+
+
+def test_a_compressible_training_leaves_kernels_of_lower_rank() -> None:
+    """Small initial weights and decay: at equal steps fewer singular values carry the kernels' energy."""
+    spec = toy("conv2d-boundary", depth=3, widths=(16, 8))
+    plan = dataclasses.replace(PLAN, epochs=60, validation=0.0)
+    samples = waves(spec, 12)
+    plain, _ = train(spec, *samples, plan)
+    low, _ = train(spec, *samples, dataclasses.replace(plan, **COMPRESSIBLE))
+
+    def spread(model: BoundaryGenerator) -> float:
+        """Mean over kernels of the number of singular values that would carry their energy evenly."""
+        trunk: Any = model.trunks[0]
+        kernels = [block.conv.weight.detach().flatten(1) for stage in trunk.stages for block in stage]
+        squares = [torch.linalg.svdvals(kernel).square() for kernel in kernels]
+        return float(np.mean([float(s.sum() ** 2 / s.square().sum()) for s in squares]))
+
+    assert spread(low) < 0.7 * spread(plain)

@@ -12,6 +12,7 @@ import pytest
 from roof_problems import done, refused, submodel, toy
 
 from networks import checkpoint, operator_training
+from submodel import train_paper
 from submodel.boundary import Generated
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
@@ -147,3 +148,14 @@ def test_words_about_training_must_go_together(shop: Shop) -> None:
     assert with_training(case, model="conv2d", variant="e").training.variant == "e"
     with pytest.raises(CaseError, match="does not go with model"):
         with_training(case, variant="sl")
+    with pytest.raises(CaseError, match="compressible does not go with model"):
+        with_training(case, compressible=True)
+    narrow = with_training(case, model="conv2d-boundary", compressible=True)
+    assert with_training(narrow, model="operator").training.compressible is False
+
+
+def test_a_compressible_training_is_the_plans(shop: Shop) -> None:
+    case = with_training(Case.load(shop.case), model="conv2d-boundary", compressible=True)
+    with Dataset.open(shop.dataset) as dataset:
+        plan = train_paper.prepare(case, dataset, Length(1, None, 0, "cpu", 1)).plan
+    assert (plan.initial_scale, plan.weight_decay) == (0.2, 3.0)

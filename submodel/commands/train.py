@@ -32,6 +32,10 @@ def train(
         Variant | None,
         typer.Option(click_type=Choice(get_args(Variant)), help="Of a model of the paper; the case's by default."),
     ] = None,
+    compressible: Annotated[
+        bool | None,
+        typer.Option("--compressible", help="Train a model of the paper for low ranks, see submodel compress."),
+    ] = None,
     rays: Annotated[
         Rays | None,
         typer.Option(click_type=Choice(get_args(Rays)), help="Rays that the operator generator is given."),
@@ -52,7 +56,7 @@ def train(
     from submodel.train import train_generator, with_training
 
     with refusals():
-        read = with_training(Case.load(case), model=model, variant=variant, rays=rays)
+        read = with_training(Case.load(case), model=model, variant=variant, compressible=compressible, rays=rays)
         leads = current_group().leads
         shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)
         with shown as advance:
