@@ -6,11 +6,14 @@ compressed to a share of all its trainable numbers, measured, fine-tuned, measur
 as many numbers from the start, trained from scratch for the time of training and fine-tune together: the a-priori
 decomposed conv1.5d-boundary of [A], and conv2d-boundary with fewer channels.
 
+The dense twins are trained plainly, or `decayed`: from weights a fifth as large and with weight decay. Weights as large
+as they are usually drawn stay noise of full rank beside what is learnt, which no decomposition can leave out.
+
 Trainings are counted in epochs, so that a busy machine does not decide: the seconds of a step are measured beside a
 dense one's, step by step in turn, and a fine-tune is given as many epochs as cost a tenth of the dense training's time.
 Errors are those of 20 fresh samples, after a zoom under the Dirichlet condition (which takes u alone), and of v on Γ.
 
-    ./run python benchmarks/compression_generators.py            # about an hour of one core; goes on where it was
+    ./run python benchmarks/compression_generators.py            # hours of one core; goes on where it was
     ./run python benchmarks/compression_generators.py --report   # table and figure from the results that are there
 """
 

@@ -107,7 +107,8 @@ says whether the velocity's began at the displacement's. `dense training`: plain
 initial weights of a fifth, which makes low ranks. ε and L2 are after a zoom under the Dirichlet condition, which
 takes the predicted u alone, so the predicted v is judged on Γ. `times dense` compares with the dense twins of the same
 seed and kind. A fine-tune has as many epochs as cost a tenth of the dense training's time (240 epochs a twin), by the
-seconds of a step measured in turn with the dense model's; networks from scratch are trained for the time of both.
+seconds of a step measured in turn with the dense model's; networks from scratch (plain
+trainings, compared with the decayed dense) get the time of both.
 Made by `./run python benchmarks/compression_generators.py`.
 
 """
