@@ -6,21 +6,22 @@ Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural netw
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 class Muon(torch.optim.Optimizer):
-    """Convolutions between many channels go by Muon, all other parameters by Adam.
+    """Matrices and convolutions between many channels go by Muon, all other parameters by Adam.
 
     Args:
-        parameters: of the network.
+        parameters: of the network, or groups of them.
         lr: learning rate of Adam.
         factor: learning rate of Muon as a multiple of it.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float = 2e-3, factor: float = 10.0) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float = 2e-3, factor: float = 10.0) -> None:
         super().__init__(parameters, {"lr": lr, "factor": factor})
 
     @torch.no_grad()
@@ -30,7 +31,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if parameter.ndim > 2 and min(parameter.shape[:2]) > 1:
+                if parameter.ndim == 2 or (parameter.ndim > 2 and min(parameter.shape[:2]) > 1):
                     self._orthogonal(parameter, group["lr"] * group["factor"])
                 else:
                     self._adam(parameter, group["lr"])
