@@ -200,16 +200,18 @@ def test_layers_that_would_grow_stay_dense() -> None:
 def test_gradients_of_all_layers_add_up_in_what_they_share(sample: Tensor) -> None:
     """The gradient of a shared factor is that of copies of it, one a layer, summed."""
     compressed, _ = compress(made(), "ctd", ranks=(2, 2), layers=["layer1.*"])
-    layers = [block.conv1 for block in compressed.layer1]  # type: ignore[union-attr]
+    blocks: Any = compressed.layer1
+    layers = [block.conv1 for block in blocks]
     assert layers[0].shared is layers[1].shared
     compressed(sample).square().sum().backward()
     together = layers[0].shared.core.grad.clone()
     apart = copy.deepcopy(compressed)
     apart.zero_grad()
-    second = apart.layer1[1].conv1  # type: ignore[index]
+    own: Any = apart.layer1
+    second = own[1].conv1
     second.shared = copy.deepcopy(second.shared)
     apart(sample).square().sum().backward()
-    parts = [block.conv1.shared.core.grad for block in apart.layer1]  # type: ignore[union-attr]
+    parts = [block.conv1.shared.core.grad for block in own]
     assert all(part.abs().max() > 0 for part in parts)
     assert torch.allclose(parts[0] + parts[1], together, rtol=1e-4, atol=1e-6)
 

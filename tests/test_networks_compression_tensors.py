@@ -3,10 +3,13 @@
 import itertools
 import math
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from networks.compression.tensors import (
@@ -27,28 +30,28 @@ from networks.compression.tensors import (
 from networks.compression.weighting import second_moment, unwhiten, whiten
 
 
-def _noise(*shape, seed=0):
+def _noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _train(rows, taps, columns, r1, r2, seed=0):
+def _train(rows: int, taps: int, columns: int, r1: int, r2: int, seed: int = 0) -> Train:
     return Train(_noise(rows, r1, seed=seed), _noise(r1, taps, r2, seed=seed + 1), _noise(r2, columns, seed=seed + 2))
 
 
-def _relative(a, b):
+def _relative(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
 @pytest.mark.parametrize(
     "modes", [(1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3), (2, 4), (1, 4), (3, 4), (2, 3, 4)]
 )
-def test_general_unfolding_places_every_entry_where_the_definition_says(modes):
+def test_general_unfolding_places_every_entry_where_the_definition_says(modes: tuple[int, ...]) -> None:
     tensor = _noise(2, 3, 4) if max(modes) < 4 else _noise(2, 3, 4, 5)
     order = [*range(modes[-1] + 1, tensor.dim() + 1), *range(1, modes[-1] + 1)]
     others = [mode for mode in order if mode not in modes]
     matrix = general_unfolding(tensor, modes)
 
-    def place(index, chosen):
+    def place(index: Sequence[int], chosen: Sequence[int]) -> int:
         position, stride = 0, 1
         for mode in chosen:  # n = m_1 + (m_2 - 1) M_1 + ..: the first runs fastest
             position, stride = position + index[mode - 1] * stride, stride * tensor.shape[mode - 1]
@@ -59,7 +62,7 @@ def test_general_unfolding_places_every_entry_where_the_definition_says(modes):
     assert torch.equal(general_folding(matrix, modes, tensor.shape), tensor)
 
 
-def test_the_tt_product_is_the_product_of_unfoldings():
+def test_the_tt_product_is_the_product_of_unfoldings() -> None:
     a, b = _noise(2, 3, 4), _noise(4, 5, 6, seed=1)
     product = tt_product(a, b)
     assert product.shape == (2, 3, 5, 6)
@@ -67,7 +70,7 @@ def test_the_tt_product_is_the_product_of_unfoldings():
 
 
 @pytest.mark.parametrize("kernel", [(), (3,), (3, 2), (2, 3, 4)])
-def test_folding_keeps_the_convolution_and_is_undone(kernel):
+def test_folding_keeps_the_convolution_and_is_undone(kernel: tuple[int, ...]) -> None:
     weight = _noise(5, 4, *kernel)
     folded = fold(weight)
     assert folded.shape == (4, math.prod(kernel), 5)
@@ -77,7 +80,7 @@ def test_folding_keeps_the_convolution_and_is_undone(kernel):
     assert torch.allclose(torch.einsum("cf,cfo->o", taps.reshape(4, -1), folded), expected)
 
 
-def test_a_linear_that_makes_an_image_folds_by_position():
+def test_a_linear_that_makes_an_image_folds_by_position() -> None:
     weight = _noise(6, 4)
     folded = fold_linear(weight, positions=3)
     assert folded.shape == (4, 3, 2)
@@ -89,7 +92,7 @@ def test_a_linear_that_makes_an_image_folds_by_position():
 
 @pytest.mark.parametrize("decompose", [tt_svd, tucker2])
 @pytest.mark.parametrize(("shape", "ranks"), [((12, 9, 10), (3, 5)), ((10, 1, 12), (4, 4)), ((2, 9, 30), (2, 18))])
-def test_tensors_of_the_given_ranks_are_recovered(decompose, shape, ranks):
+def test_tensors_of_the_given_ranks_are_recovered(decompose: Any, shape: Sequence[int], ranks: Any) -> None:
     tensor = _train(*shape, *ranks).tensor()
     train = decompose(tensor, ranks)
     assert train.ranks == ranks
@@ -98,11 +101,11 @@ def test_tensors_of_the_given_ranks_are_recovered(decompose, shape, ranks):
     assert train.size == shape[0] * ranks[0] + ranks[1] * shape[2] + (shape[1] > 1) * ranks[0] * shape[1] * ranks[1]
 
 
-def test_the_dtype_of_the_input_is_kept():
+def test_the_dtype_of_the_input_is_kept() -> None:
     assert {factor.dtype for factor in vars(tt_svd(_noise(4, 3, 5).float(), 2)).values()} == {torch.float32}
 
 
-def test_full_ranks_are_exact_and_largest():
+def test_full_ranks_are_exact_and_largest() -> None:
     tensor = _noise(3, 2, 9)
     assert max_ranks(tensor.shape) == (3, 6)
     assert _relative(tt_svd(tensor, max_ranks(tensor.shape)).tensor(), tensor) < 1e-12
@@ -110,7 +113,7 @@ def test_full_ranks_are_exact_and_largest():
         tt_svd(tensor, (3, 7))
 
 
-def test_tucker_is_never_worse_than_the_train_and_mostly_better():
+def test_tucker_is_never_worse_than_the_train_and_mostly_better() -> None:
     gains = []
     for seed in range(6):
         tensor = _noise(12, 9, 10, seed=seed)
@@ -130,12 +133,12 @@ def test_tucker_is_never_worse_than_the_train_and_mostly_better():
         (5, "lie between"),
     ],
 )
-def test_bad_ranks_are_refused(ranks, message):
+def test_bad_ranks_are_refused(ranks: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tt_svd(_noise(4, 3, 5), ranks)
 
 
-def test_unequal_ranks_without_a_core_and_unfolded_weights_are_refused():
+def test_unequal_ranks_without_a_core_and_unfolded_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="both ranks must be equal"):
         tt_svd(_noise(4, 1, 5), (2, 3))
     with pytest.raises(ValueError, match="fold it first"):
@@ -151,7 +154,7 @@ def test_unequal_ranks_without_a_core_and_unfolded_weights_are_refused():
 
 
 @pytest.mark.parametrize("kernel", [(), (3,), (3, 2), (2, 3, 2)])
-def test_split_factors_reach_the_tail_of_the_spectrum(kernel):
+def test_split_factors_reach_the_tail_of_the_spectrum(kernel: tuple[int, ...]) -> None:
     weight = _noise(6, 5, *kernel)
     first, last = svd_factors(weight, 3)
     convolve = {0: None, 1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}[len(kernel)]
@@ -171,7 +174,7 @@ def test_split_factors_reach_the_tail_of_the_spectrum(kernel):
         svd_factors(weight, 100)
 
 
-def test_cp_recovers_a_sum_of_rank_one_terms():
+def test_cp_recovers_a_sum_of_rank_one_terms() -> None:
     parts = [_noise(extent, 3, seed=extent) for extent in (8, 9, 7)]
     tensor = torch.einsum("ar,fr,br->afb", *parts)
     first, taps, last = cp(tensor, 3)
@@ -181,19 +184,19 @@ def test_cp_recovers_a_sum_of_rank_one_terms():
         cp(tensor, 0)
 
 
-def test_cp_without_tensorly_names_the_remedy(monkeypatch):
+def test_cp_without_tensorly_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorly", None)
     with pytest.raises(ValueError, match="pip install tensorly"):
         cp(_noise(3, 3, 3), 1)
 
 
-def _correlated(samples, channels, size, seed=0):
+def _correlated(samples: int, channels: int, size: int, seed: int = 0) -> Tensor:
     """Inputs (samples, channels, size, size) whose channels are mixed with weights that fall fast."""
     mixing = _noise(channels, channels, seed=seed) * torch.arange(1, channels + 1, dtype=torch.float64) ** -1.5
     return torch.einsum("ij,njhw->nihw", mixing, _noise(samples, channels, size, size, seed=seed + 1))
 
 
-def test_weighted_trains_have_a_smaller_output_error_at_equal_ranks():
+def test_weighted_trains_have_a_smaller_output_error_at_equal_ranks() -> None:
     weight = _noise(12, 16, 3, 3, seed=5)
     x = _correlated(16, 16, 12)
     moment = second_moment([x[:4], x[4:8]])
@@ -209,7 +212,7 @@ def test_weighted_trains_have_a_smaller_output_error_at_equal_ranks():
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_weighted_trains_of_matrices_are_reduced_rank_regression():
+def test_weighted_trains_of_matrices_are_reduced_rank_regression() -> None:
     weight, x = _noise(10, 12, seed=5), _correlated(50, 12, 4).permute(0, 2, 3, 1).reshape(-1, 12)
     moment = second_moment([x], channel=-1)
     train = tt_svd(whiten(fold(weight), moment), 3)
@@ -219,10 +222,10 @@ def test_weighted_trains_of_matrices_are_reduced_rank_regression():
     assert (output[0] - output[1]).norm().item() == pytest.approx(best.item(), rel=1e-3)  # 1e-4 of regularisation
 
 
-def test_moments_are_means_over_samples_and_positions_and_whitening_is_undone():
+def test_moments_are_means_over_samples_and_positions_and_whitening_is_undone() -> None:
     x = _correlated(6, 5, 3)
     rows = x.permute(0, 2, 3, 1).reshape(-1, 5)
-    expected = sum(torch.outer(row, row) for row in rows) / len(rows)
+    expected = torch.stack([torch.outer(row, row) for row in rows]).mean(0)
     moment = second_moment(iter(x.split(2)))
     assert torch.allclose(moment, expected)
     tensor = _noise(5, 9, 4)
@@ -231,7 +234,7 @@ def test_moments_are_means_over_samples_and_positions_and_whitening_is_undone():
     assert torch.allclose(unwhiten(whiten(tensor, dead), dead), tensor)
 
 
-def test_bad_moments_are_refused():
+def test_bad_moments_are_refused() -> None:
     with pytest.raises(ValueError, match="no inputs"):
         second_moment([])
     with pytest.raises(ValueError, match="those of one layer"):
