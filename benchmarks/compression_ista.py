@@ -16,8 +16,11 @@ is the same): phases of strongly compressed networks come out dead otherwise, wi
 
     ./run python benchmarks/compression_ista.py
 
+Weak: the weights have flat spectra (trained shortly, and by Muon), a TT of rank 2 leaves 96 to 98 % of a weight, so
+that nearly all is left to fine-tuning; its rate suits small networks, the larger coupled ones sometimes diverge or die.
+
 Rows that are finished are kept in benchmarks/results/compression_ista.json and dense networks in a work folder; the
-same command goes on where it stopped. One core, some 20 minutes. The table and the figure: compression_ista_report.
+same command goes on where it stopped. One core, 40 minutes. The table and the figure: compression_ista_report.
 """
 
 from __future__ import annotations
