@@ -18,11 +18,11 @@ REDUCED = """Reduced against [B]: 32 channels in place of 128 (so that one rank 
 training images in place of 91 and 6 test images in place of Set11, other ones, that ship inside scikit-image and
 scikit-learn, halved where they have 400 pixels or more a side; {steps} steps (W_m, W_nm from random, W_nm from W_m)
 of {batch} patches in place of 200 epochs; fine-tuning by {fine_steps} steps of {fine_batch} patches in place of 10
-epochs; the symmetry term of the loss left out; Muon in place of Adam. All fine-tuning has the same steps, patches and
-rates; it starts with thresholds of zero, and gradients leak a thousandth through ReLU and shrinkage, for phases of
-strongly compressed networks come out dead otherwise (some still do, and end at the linear initialisation; one seed of
-(10, 1) diverged). PSNR in dB is the mean over the test images; ± is the standard deviation over {seeds} seeds. CR is
-[B] eq. 20 as in Table I, with conv1 and conv6 counted, and beside it that of the compressed layers alone."""
+epochs; the symmetry term of the loss left out. Added: a weight decay of {decay:g} in training. All fine-tuning has the
+same steps, patches and rates; it starts with thresholds of zero, and gradients leak a thousandth through ReLU and
+shrinkage, for phases of strongly compressed networks come out dead otherwise. PSNR in dB is the mean over the test
+images; ± is the standard deviation over {seeds} seeds. CR is [B] eq. 20 as in Table I, with conv1 and conv6 counted,
+and beside it that of the compressed layers alone."""
 
 
 def values(entry: dict[str, Any], what: str) -> np.ndarray:
