@@ -24,7 +24,7 @@ class Options:
     """What steers the decompositions beside the ranks.
 
     Attributes:
-        start: "tt-svd" or "random", of the coupled ones.
+        start: of the coupled ones, see `coupled.coupled_tt`.
         seed: of random starts and of CP.
         alpha: weight of the shared part's distance to the references ([B] eq. 14).
         references: W_m of groups, by the name of their first layer, as torch weights.
@@ -32,7 +32,7 @@ class Options:
         sweeps: of the coupled methods at most.
     """
 
-    start: str = "tt-svd"
+    start: str = "best"
     seed: int = 0
     alpha: float = 0.0
     references: Mapping[str, Tensor] | None = None
