@@ -19,8 +19,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
+from solvers.fused import determined, fuse
 from solvers.operators import Operators, petsc_matrix
-from solvers.stability import require_stable
 
 LEVELS_BETWEEN_CHECKS = 32
 
@@ -32,17 +32,18 @@ class DivergenceError(RuntimeError):
         step: Time level at which it was noticed.
         time: Its time.
         norm: Energy norm of the motion there, ``|(u⁺ - u)/dt|_M``.
+        run: Which of several runs that were stepped at once.
     """
 
-    def __init__(self, step: int, time: float, norm: float) -> None:
+    def __init__(self, step: int, time: float, norm: float, run: int = 0) -> None:
         super().__init__(
             f"the run diverged: at level {step} (t = {time:.6g}) the energy norm is {norm:.3g}; "
             "check the time step, the wave speeds and the boundary data"
         )
-        self.step, self.time, self.norm = step, time, norm
+        self.step, self.time, self.norm, self.run = step, time, norm, run
 
-    def __reduce__(self) -> tuple[type, tuple[int, float, float]]:
-        return type(self), (self.step, self.time, self.norm)
+    def __reduce__(self) -> tuple[type, tuple[int, float, float, int]]:
+        return type(self), (self.step, self.time, self.norm, self.run)
 
 
 class Drive(Protocol):
@@ -163,7 +164,7 @@ class _Watch:
 class CentralDifference(Stepper):
     """``u⁺ = A u - d u⁻ + w F``: one product with a fused matrix a step (theta = 0, M diagonal).
 
-    Rows of fixed dofs are empty, and those of held dofs where their values are prescribed.
+    The plain form, one run and one step at a time in PETSc; `solvers.ensemble` is the fast one.
 
     Raises:
         ValueError: If dt exceeds the stability limit.
@@ -171,15 +172,10 @@ class CentralDifference(Stepper):
 
     def __init__(self, operators: Operators, dt: float, *, prescribed: bool = False) -> None:
         super().__init__(operators, dt)
-        self.dt_limit = require_stable(operators, dt)
-        mass = operators.mass_diagonal / dt**2
-        damping = operators.damping / (2.0 * dt)
-        inverse = _free(operators, prescribed) / (mass + damping)
-        fused = sp.diags(inverse) @ (operators.diagonal(2.0 * mass - operators.robin) - operators.stiffness)
-        self._matrix = petsc_matrix(operators, fused.tocsr(), self.order)
-        self.load_weight = inverse[self.order]
-        ratio = ((mass - damping) / (mass + damping))[self.order]
-        self._minus_ratio = -ratio if np.any(operators.damping) else None
+        self.fused = fuse(operators, dt, prescribed=prescribed)
+        self._matrix = petsc_matrix(operators, self.fused.matrix, self.order)
+        self.load_weight = self.fused.load_weight[self.order]
+        self._minus_ratio = None if self.fused.ratio is None else -self.fused.ratio[self.order]
 
     def step(self, drive: Drive, n: int) -> None:
         out = self._previous
@@ -201,7 +197,7 @@ class Newmark(Stepper):
 
     def __init__(self, operators: Operators, dt: float, *, prescribed: bool = False) -> None:
         super().__init__(operators, dt)
-        free = _free(operators, prescribed)
+        free = determined(operators, prescribed)
         mass = operators.mass / dt**2
         damping = operators.diagonal(operators.damping / (2.0 * dt))
         stiffness = operators.stiffness + operators.diagonal(operators.robin)
@@ -220,15 +216,6 @@ class Newmark(Stepper):
         drive.apply(self._rhs, n)
         self._solver.solve(self._rhs_vec, self._previous_vec)
         self._swap()
-
-
-def _free(operators: Operators, prescribed: bool) -> NDArray[np.float64]:
-    """1 on the dofs that the equation determines, 0 on fixed and prescribed ones."""
-    free = np.ones(len(operators.damping))
-    free[operators.fixed] = 0.0
-    if prescribed:
-        free[operators.held] = 0.0
-    return free
 
 
 def _factorised(matrix: PETSc.Mat) -> PETSc.KSP:

@@ -1,0 +1,295 @@
+"""Several runs of the explicit scheme at once: one read of the matrix serves all, and several steps one read of memory.
+
+A level is kept as ``(row, lane)``, a lane for each run; the compiled steps (`solvers.compiled`) take a cache line of
+lanes at a time. On one rank they go through skewed tiles (`solvers.tiles`); on several, rows that need other ranks'
+values wait for them while the others are stepped (`solvers.exchange`). What a run yields does not depend on the runs
+beside it, to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import DTypeLike, NDArray
+
+from solvers.compiled import aligned, compiled_steps, lanes_of, suffix
+from solvers.exchange import Exchange, find_neighbours
+from solvers.stepping import LEVELS_BETWEEN_CHECKS, CentralDifference, DivergenceError
+from solvers.tiles import reach, skewed_tiles
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Loads of several runs: run ``runs[k]`` feels ``weights[k] * samples[n, runs[k]]`` at dof ``dofs[k]`` in step n.
+
+    Args:
+        dofs: Owned dofs, shape ``(num_loads,)``.
+        runs: Shape ``(num_loads,)``.
+        weights: Shape ``(num_loads,)``.
+        samples: Shape ``(num_steps, num_runs)``.
+        bounds: Largest energy norm that each run's input can cause, generously, on this rank, shape ``(num_runs,)``.
+    """
+
+    dofs: NDArray[np.int32]
+    runs: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    samples: NDArray[np.float64]
+    bounds: NDArray[np.float64]
+
+
+class BoundaryBlocks(Protocol):
+    """What drives the held dofs of several runs, some steps at a time."""
+
+    def block(self, n: int) -> NDArray[Any]:
+        """The data of step n and of those after it that are at hand, ``(num_steps, num_held, num_runs)``. Local, or
+        collective on the operators' comm."""
+        ...
+
+    def bounds(self) -> NDArray[np.float64]:
+        """As `Loads.bounds`, of the data up to the block asked for last. Local."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is recorded of a run: which dofs, at which levels.
+
+    Args:
+        rows: Where the dofs stand in the ensemble's order, shape ``(num_records,)``, each once.
+        slots: Place of each level in the history, -1 for those left out, shape ``(num_steps + 1,)``.
+    """
+
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+
+
+class Ensemble:
+    """Runs of one explicit scheme from rest, stepped together. Collective on the operators' comm.
+
+    Args:
+        stepper: The scheme in its plain form.
+        num_runs: How many there are to be, which sets the width: one lane, or a cache line of them.
+        dtype: float64, or float32 for twice the runs at a precision of about 1e-5.
+
+    Attributes:
+        order: The owned dof at each place of a level; held dofs last.
+        lanes: Runs at once.
+
+    Raises:
+        ValueError: If dtype is another.
+        CompileError: If the steps cannot be compiled.
+    """
+
+    def __init__(self, stepper: CentralDifference, num_runs: int, dtype: DTypeLike = np.float64) -> None:
+        operators, fused = stepper.operators, stepper.fused
+        self._comm, self._dt, self.dtype = operators.comm, stepper.dt, np.dtype(dtype)
+        self.lanes = lanes_of(dtype, num_runs)
+        module = compiled_steps(operators.comm)
+        self._ffi, kind = module.ffi, suffix(dtype, self.lanes)
+        self._step, self._tiled, self._motion, self._unpack = (
+            getattr(module.lib, f"{name}_{kind}") for name in ("step", "tiled", "motion", "unpack")
+        )
+        num_owned, offset = len(stepper.order), operators.offset
+        neighbours = find_neighbours(operators.comm, offset, num_owned, fused.matrix.indices)
+        self.order = _waiting_last(fused.matrix, stepper.order, len(operators.held), offset)
+        position = np.empty(num_owned, dtype=np.int64)
+        position[self.order] = np.arange(num_owned)
+        self._position = position
+        matrix = _local(fused.matrix, self.order, position, offset, neighbours.wanted)
+        self._num_ready = _num_ready(matrix)
+        self._load_weight = fused.load_weight
+        self._mass = np.ascontiguousarray(operators.mass_diagonal[self.order])
+        self._num_driven = len(operators.held)
+        shape = (num_owned + len(neighbours.wanted), self.lanes)
+        self._levels = (aligned(shape, dtype), aligned(shape, dtype))
+        self._exchange = Exchange(neighbours, position, offset, self._levels) if operators.comm.size > 1 else None
+        whole = matrix if operators.comm.size == 1 else sp.csr_matrix((num_owned, num_owned))
+        self._ends = skewed_tiles(reach(whole), depth=1 if self._num_driven else None)
+        self._struct: Any = self._ffi.new("struct steps *")
+        self._kept: dict[str, Any] = {}  # what the struct points to
+        self._fill(matrix, stepper)
+
+    def run(
+        self,
+        num_steps: int,
+        *,
+        loads: Loads | None = None,
+        boundary: BoundaryBlocks | None = None,
+        recorded: Recorded,
+    ) -> NDArray[Any]:
+        """Steps from rest. Collective on the operators' comm.
+
+        Args:
+            num_steps: Number of steps.
+            loads: What excites the runs.
+            boundary: What drives the held dofs.
+            recorded: What is kept.
+
+        Returns:
+            History, shape ``(num_slots, num_records, lanes)``, of the ensemble's type; slots that no level of a step
+            belongs to are zero. It is overwritten by the next run.
+
+        Raises:
+            DivergenceError: On every rank, if a run's motion is not finite or exceeds what its input can cause.
+        """
+        for level in self._levels:
+            level[:] = 0.0
+        self._set_loads(loads)
+        history = self._set_records(recorded)
+        self._set_data(None, 0)
+        n = stop = 0
+        while n < num_steps:
+            if boundary is not None and n == stop:
+                block = boundary.block(n)
+                self._set_data(block, n)
+                stop = n + len(block)
+            until = min(num_steps, n - n % LEVELS_BETWEEN_CHECKS + LEVELS_BETWEEN_CHECKS)
+            until = until if boundary is None else min(until, stop)
+            self._advance(n, until)
+            n = until
+            if n % LEVELS_BETWEEN_CHECKS == 0 or n == num_steps:
+                self._check(n, boundary.bounds() if boundary is not None else loads.bounds if loads else None)
+        return history
+
+    def of_runs(self, history: NDArray[Any]) -> NDArray[Any]:
+        """A history as one array for each lane, shape ``(lanes, num_slots, num_records)``. Local."""
+        lines = np.ascontiguousarray(history)
+        out = np.empty((self.lanes, *history.shape[:2]), dtype=self.dtype)
+        self._unpack(self._pointer(lines), lines.size // self.lanes, self._pointer(out))
+        return out
+
+    def _advance(self, n: int, until: int) -> None:
+        num_tiles, depth = self._ends.shape
+        if self._exchange is None:
+            ends = self._ffi.cast("int32_t *", self._ends.ctypes.data)
+            for start in range(n, until, depth):
+                self._tiled(self._struct, start, min(depth, until - start), ends, num_tiles, depth)
+            return
+        for start in range(n, until):
+            self._exchange.begin(start)
+            self._step(self._struct, start, 0, self._num_ready)
+            self._exchange.finish(start)
+            self._step(self._struct, start, self._num_ready, len(self.order))
+
+    def _check(self, level: int, bounds: NDArray[np.float64] | None) -> None:
+        motion = np.empty(self.lanes)
+        double = self._ffi.cast("double *", motion.ctypes.data)
+        self._motion(self._struct, level, self._ffi.cast("double *", self._mass.ctypes.data), double)
+        total, limit = np.empty_like(motion), np.full(self.lanes, np.inf)
+        self._comm.Allreduce(motion, total)
+        if bounds is not None:
+            mine = np.zeros(self.lanes)
+            mine[: len(bounds)] = bounds
+            self._comm.Allreduce(mine, limit)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported
+            norms = np.sqrt(total) / self._dt
+        wrong = np.flatnonzero(~np.isfinite(norms) | (norms > limit))
+        if len(wrong):
+            raise DivergenceError(level, level * self._dt, float(norms[wrong[0]]), int(wrong[0]))
+
+    def _fill(self, matrix: sp.csr_matrix, stepper: CentralDifference) -> None:
+        fused, struct = stepper.fused, self._struct
+        driven = self.order[len(self.order) - self._num_driven :]
+        ratio = np.ones(len(self.order)) if fused.ratio is None else fused.ratio
+        struct.num_rows, struct.num_free = len(self.order), len(self.order) - self._num_driven
+        self._point("starts", matrix.indptr.astype(np.int32), "int32_t *")
+        self._point("columns", matrix.indices.astype(np.int32), "int32_t *")
+        self._point("values", matrix.data.astype(self.dtype))
+        self._point("keep", (-ratio[driven]).astype(self.dtype))
+        weight = fused.load_weight[driven]
+        if np.any(weight):  # where values are prescribed the equation's rows are empty, and their weight is zero
+            self._point("drive_weight", weight.astype(self.dtype))
+        struct.levels = [self._pointer(level) for level in self._levels]
+
+    def _set_loads(self, loads: Loads | None) -> None:
+        if loads is None:
+            self._struct.num_loads = 0
+            return
+        rows = self._position[loads.dofs]
+        ascending = np.argsort(rows, kind="stable")
+        weights = self._load_weight[loads.dofs] * loads.weights
+        samples = np.zeros((len(loads.samples), self.lanes), dtype=self.dtype)
+        samples[:, : loads.samples.shape[1]] = loads.samples
+        self._struct.num_loads = len(rows)
+        self._point("load_rows", rows[ascending].astype(np.int32), "int32_t *")
+        self._point("load_lanes", loads.runs[ascending].astype(np.int32), "int32_t *")
+        self._point("load_weights", weights[ascending].astype(self.dtype))
+        self._point("samples", samples)
+
+    def _set_records(self, recorded: Recorded) -> NDArray[Any]:
+        rows, slots = recorded.rows, recorded.slots
+        ascending = np.argsort(rows)
+        shape = (int(slots.max(initial=-1)) + 1, len(rows), self.lanes)
+        history = self._kept.get("history")
+        if history is None or history.shape != shape:
+            history = aligned(shape, self.dtype)
+        self._struct.num_records = len(rows)
+        self._point("record_rows", rows[ascending].astype(np.int32), "int32_t *")
+        self._point("record_places", ascending.astype(np.int32), "int32_t *")
+        self._point("record_slots", slots.astype(np.int64), "int64_t *")
+        self._point("history", history)
+        if slots[0] >= 0:
+            history[slots[0]] = 0.0  # level 0: at rest
+        return history
+
+    def _set_data(self, block: NDArray[Any] | None, start: int) -> None:
+        if block is None:
+            self._struct.data = self._ffi.NULL
+            return
+        data = block
+        if block.shape[2] != self.lanes or block.dtype != self.dtype or not _lies_on_lines(block):
+            data = aligned((*block.shape[:2], self.lanes), self.dtype)
+            data[:, :, : block.shape[2]] = block
+        self._struct.data_start = start
+        self._point("data", data)
+
+    def _point(self, name: str, array: NDArray[Any], kind: str = "void *") -> None:
+        """Let the struct point to an array, which is kept."""
+        self._kept[name] = array
+        setattr(self._struct, name, self._pointer(array, kind))
+
+    def _pointer(self, array: NDArray[Any], kind: str = "void *") -> Any:
+        return self._ffi.cast(kind, array.ctypes.data)
+
+
+def _lies_on_lines(block: NDArray[Any]) -> bool:
+    width = block.shape[2] * block.itemsize
+    return bool(block.flags.c_contiguous and block.ctypes.data % width == 0)
+
+
+def _waiting_last(
+    matrix: sp.csr_matrix, order: NDArray[np.int32], num_held: int, offset: int
+) -> NDArray[np.int32]:
+    """The order in which rows that need no other rank's values come first; held ones stay last. Local."""
+    free = order[: len(order) - num_held]
+    elsewhere = (matrix.indices < offset) | (matrix.indices >= offset + matrix.shape[0])
+    waits = np.diff(np.concatenate([[0], np.cumsum(elsewhere)])[matrix.indptr])[free] > 0
+    return np.concatenate([free[~waits], free[waits], order[len(free) :]]).astype(np.int32)
+
+
+def _local(
+    matrix: sp.csr_matrix,
+    order: NDArray[np.int32],
+    position: NDArray[np.int64],
+    offset: int,
+    wanted: NDArray[np.int64],
+) -> sp.csr_matrix:
+    """The matrix with rows in an order, and columns as they stand in a level: owned, then those of others. Local."""
+    num_owned = len(order)
+    columns = matrix.indices.astype(np.int64) - offset
+    mine = (columns >= 0) & (columns < num_owned)
+    places = np.empty(len(columns), dtype=np.int64)
+    places[mine] = position[columns[mine]]
+    places[~mine] = num_owned + np.searchsorted(wanted, matrix.indices[~mine])
+    local = sp.csr_matrix((matrix.data, places, matrix.indptr), shape=(num_owned, num_owned + len(wanted)))[order]
+    local.sort_indices()
+    return local
+
+
+def _num_ready(matrix: sp.csr_matrix) -> int:
+    """Rows before the first one that needs other ranks' values. Local."""
+    waiting = np.flatnonzero(matrix.indices >= matrix.shape[0])
+    return int(np.searchsorted(matrix.indptr, waiting[0], side="right")) - 1 if len(waiting) else matrix.shape[0]

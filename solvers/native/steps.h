@@ -1,0 +1,24 @@
+/* Explicit steps of several runs at once: what the compiled code is given. Read by cffi, so plain declarations only. */
+
+struct steps {
+    int64_t num_rows;    /* rows of this rank; values of other ranks' rows that they need follow them in now and next */
+    const int32_t *starts;  /* (num_rows + 1) of each row's entries */
+    const int32_t *columns; /* (entry) */
+    const void *values;     /* (entry) */
+    int64_t num_free;    /* rows before those that boundary data drive */
+    const void *keep;    /* (num_rows - num_free) what multiplies the level before; -1 for all rows before them */
+    const void *drive_weight; /* (num_rows - num_free) of data that are added; NULL where data replace values */
+    void *levels[2];     /* (row, lane) level n lies in levels[n % 2], 64-byte aligned */
+    int64_t num_loads;
+    const int32_t *load_rows;  /* (num_loads) ascending */
+    const int32_t *load_lanes; /* (num_loads) */
+    const void *load_weights;  /* (num_loads) */
+    const void *samples; /* (step, lane) of the loads' signals */
+    const void *data;    /* (step, driven row, lane) of the steps from data_start on; NULL: nothing drives */
+    int64_t data_start;
+    int64_t num_records;
+    const int32_t *record_rows; /* (num_records) ascending */
+    const int32_t *record_places; /* (num_records) where each stands in history */
+    const int64_t *record_slots; /* (level) where a level goes in history, or -1 */
+    void *history;       /* (slot, record, lane) */
+};

@@ -1,0 +1,93 @@
+/* The steps in one precision REAL for WIDTH runs; steps.c includes this once for each pair. A line is one row's values
+   of all runs: it is read and written as a whole, so that a row of the matrix is read once for all of them. */
+
+#if WIDTH == 1
+typedef REAL NAME(line);
+#else
+typedef REAL NAME(line) __attribute__((vector_size(WIDTH * sizeof(REAL))));
+#endif
+#define LINE NAME(line)
+
+/* u+ = A u - d u- for some rows. The products of a row are added in one order for every width: a run's numbers do not
+   depend on the runs beside it. */
+IN_ORDER static void NAME(sweep)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
+                        LINE *restrict next) {
+    const int32_t *restrict starts = s->starts, *restrict columns = s->columns;
+    const REAL *restrict values = s->values;
+    int64_t free = last < s->num_free ? last : s->num_free;
+    for (int64_t i = first; i < free; i++) {
+        LINE sum = -next[i];
+        for (int32_t k = starts[i]; k < starts[i + 1]; k++) sum += values[k] * now[columns[k]];
+        next[i] = sum;
+    }
+    const REAL *keep = s->keep;
+    for (int64_t i = first > free ? first : free; i < last; i++) {
+        LINE sum = keep[i - s->num_free] * next[i];
+        for (int32_t k = starts[i]; k < starts[i + 1]; k++) sum += values[k] * now[columns[k]];
+        next[i] = sum;
+    }
+}
+
+/* One step from level n for some rows: product, loads, boundary data, record. */
+static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t last) {
+    if (first >= last) return;
+    LINE *next = s->levels[(n + 1) % 2];
+    NAME(sweep)(s, first, last, s->levels[n % 2], next);
+    REAL *values = (REAL *)next;
+    const REAL *weights = s->load_weights, *samples = (const REAL *)s->samples + n * WIDTH;
+    for (int64_t k = lower_bound(s->load_rows, s->num_loads, first); k < s->num_loads && s->load_rows[k] < last; k++)
+        values[(int64_t)s->load_rows[k] * WIDTH + s->load_lanes[k]] += weights[k] * samples[s->load_lanes[k]];
+    if (s->data && last > s->num_free) {
+        int64_t num_driven = s->num_rows - s->num_free, begin = first > s->num_free ? first : s->num_free;
+        const LINE *data = (const LINE *)s->data + (n - s->data_start) * num_driven - s->num_free;
+        const REAL *weight = s->drive_weight;
+        for (int64_t i = begin; i < last; i++)
+            next[i] = weight ? next[i] + weight[i - s->num_free] * data[i] : data[i];
+    }
+    int64_t slot = s->num_records ? s->record_slots[n + 1] : -1;
+    if (slot < 0) return;
+    LINE *history = (LINE *)s->history + slot * s->num_records;
+    for (int64_t k = lower_bound(s->record_rows, s->num_records, first); k < s->num_records && s->record_rows[k] < last;
+         k++)
+        history[s->record_places[k]] = next[s->record_rows[k]];
+}
+
+void NAME(step)(const struct steps *s, int64_t n, int64_t first, int64_t last) {
+    unsigned mode = flush_denormals();
+    NAME(rows)(s, n, first, last);
+    restore_mode(mode);
+}
+
+/* num_steps <= depth steps from level n, tile by tile: ends[tile][k] is the end of the tile's rows in step k. */
+void NAME(tiled)(const struct steps *s, int64_t n, int64_t num_steps, const int32_t *ends, int64_t num_tiles,
+                 int64_t depth) {
+    unsigned mode = flush_denormals();
+    for (int64_t tile = 0; tile < num_tiles; tile++)
+        for (int64_t k = 0; k < num_steps; k++)
+            NAME(rows)(s, n + k, tile ? ends[(tile - 1) * depth + k] : 0, ends[tile * depth + k]);
+    restore_mode(mode);
+}
+
+/* sum over rows of mass (u_n - u_{n-1})^2 of each run. */
+void NAME(motion)(const struct steps *s, int64_t n, const double *mass, double *out) {
+    const REAL *now = s->levels[n % 2], *before = s->levels[(n + 1) % 2];
+    for (int lane = 0; lane < WIDTH; lane++) out[lane] = 0.0;
+    for (int64_t i = 0; i < s->num_rows; i++)
+        for (int lane = 0; lane < WIDTH; lane++) {
+            double change = (double)now[i * WIDTH + lane] - (double)before[i * WIDTH + lane];
+            out[lane] += mass[i] * change * change;
+        }
+}
+
+/* Lines of all runs to one array for each run: out[lane][i] = lines[i][lane]. */
+void NAME(unpack)(const void *lines, int64_t num_lines, void *out) {
+    const REAL *from = lines;
+    REAL *to = out;
+    for (int64_t i = 0; i < num_lines; i++)
+        for (int lane = 0; lane < WIDTH; lane++) to[lane * num_lines + i] = from[i * WIDTH + lane];
+}
+
+#undef LINE
+#undef NAME
+#undef REAL
+#undef WIDTH
