@@ -161,6 +161,13 @@ def test_usage_without_arguments(door: Door) -> None:
     assert status == 0 and out.startswith("usage: ./run demo")
 
 
+def test_benchmarks_are_a_word_of_their_own(door: Door) -> None:
+    door.provide(python3='[[ $1 != - ]] || exit 1; echo "$@"')  # not one that has DOLFINx
+    status, out, _ = door.call("benchmarks", "--only", "zone")
+    assert (status, out) == (0, f"{door.checkout}/benchmarks/performance.py --only zone\n")
+    assert "./run benchmarks " in door.call()[1]
+
+
 def test_root_is_built_once_and_then_used(door: Door) -> None:
     status, out, err = door.call("echo", "two words", "*")
     assert (status, out) == (0, "two words *\n"), err
