@@ -106,8 +106,7 @@ class Ensemble:
         shape = (num_owned + len(neighbours.wanted), self.lanes)
         self._levels = (aligned(shape, dtype), aligned(shape, dtype))
         self._exchange = Exchange(neighbours, position, offset, self._levels) if operators.comm.size > 1 else None
-        whole = matrix if operators.comm.size == 1 else sp.csr_matrix((num_owned, num_owned))
-        self._ends = skewed_tiles(reach(whole), depth=1 if self._num_driven else None)
+        self._ends = _tiles(matrix, self._num_driven)
         self._struct: Any = self._ffi.new("struct steps *")
         self._kept: dict[str, Any] = {}  # what the struct points to
         self._fill(matrix, stepper)
@@ -119,6 +118,7 @@ class Ensemble:
         loads: Loads | None = None,
         boundary: BoundaryBlocks | None = None,
         recorded: Recorded,
+        history: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
         """Steps from rest. Collective on the operators' comm.
 
@@ -127,18 +127,20 @@ class Ensemble:
             loads: What excites the runs.
             boundary: What drives the held dofs.
             recorded: What is kept.
+            history: Where it goes, each run's by itself: shape ``(lanes, num_slots, num_records)``, contiguous.
 
         Returns:
-            History, shape ``(num_slots, num_records, lanes)``, of the ensemble's type; slots that no level of a step
-            belongs to are zero. It is overwritten by the next run.
+            That, or else a history of the ensemble's own, shape ``(num_slots, num_records, lanes)``, of its type; slots
+            that no level of a step belongs to are zero. It is overwritten by the next run.
 
         Raises:
+            ValueError: If the history has another shape or type.
             DivergenceError: On every rank, if a run's motion is not finite or exceeds what its input can cause.
         """
         for level in self._levels:
             level[:] = 0.0
         self._set_loads(loads)
-        history = self._set_records(recorded)
+        history = self._set_records(recorded, history)
         self._set_data(None, 0)
         n = stop = 0
         while n < num_steps:
@@ -219,20 +221,31 @@ class Ensemble:
         self._point("load_weights", weights[ascending].astype(self.dtype))
         self._point("samples", samples)
 
-    def _set_records(self, recorded: Recorded) -> NDArray[Any]:
+    def _set_records(self, recorded: Recorded, given: NDArray[Any] | None) -> NDArray[Any]:
         rows, slots = recorded.rows, recorded.slots
         ascending = np.argsort(rows)
         shape = (int(slots.max(initial=-1)) + 1, len(rows), self.lanes)
-        history = self._kept.get("history")
-        if history is None or history.shape != shape:
+        history = self._kept.get("history") if given is None else self._checked(given, shape)
+        if history is None or (given is None and history.shape != shape):
             history = aligned(shape, self.dtype)
         self._struct.num_records = len(rows)
+        self._struct.run_stride = 0 if given is None else shape[0] * shape[1]
         self._point("record_rows", rows[ascending].astype(np.int32), "int32_t *")
         self._point("record_places", ascending.astype(np.int32), "int32_t *")
         self._point("record_slots", slots.astype(np.int64), "int64_t *")
-        self._point("history", history)
-        if slots[0] >= 0:
-            history[slots[0]] = 0.0  # level 0: at rest
+        self._kept["history" if given is None else "given"] = history
+        self._struct.history = self._pointer(history)
+        if slots[0] >= 0:  # level 0: at rest
+            history[slots[0] if given is None else (slice(None), slots[0])] = 0.0
+        return history
+
+    def _checked(self, history: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+        wanted = (shape[2], *shape[:2])
+        if history.shape != wanted or history.dtype != self.dtype or not history.flags.c_contiguous:
+            raise ValueError(
+                f"the history must be a contiguous {self.dtype} array of shape {wanted}, "
+                f"got {history.dtype} {history.shape}"
+            )
         return history
 
     def _set_data(self, block: NDArray[Any] | None, start: int) -> None:
@@ -253,6 +266,18 @@ class Ensemble:
 
     def _pointer(self, array: NDArray[Any], kind: str = "void *") -> Any:
         return self._ffi.cast(kind, array.ctypes.data)
+
+
+def _tiles(matrix: sp.csr_matrix, num_driven: int) -> NDArray[np.int32]:
+    """Ends of the tiles in each step of a sweep. Local.
+
+    Driven rows stand last and reach far back, so that a sweep over tiles would step nearly all rows in the last one:
+    where there are some, one tile holds all rows, and takes the steps between two checks.
+    """
+    num_rows = matrix.shape[0]
+    if num_driven or matrix.shape[1] != num_rows:
+        return np.full((1, LEVELS_BETWEEN_CHECKS), num_rows, dtype=np.int32)
+    return skewed_tiles(reach(matrix))
 
 
 def _lies_on_lines(block: NDArray[Any]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
+from solvers.boundary_data import BoundaryDrive, BoundarySource, OneRun, Steps
+from solvers.ensemble import Ensemble, Recorded
 from solvers.full import make_stepper
 from solvers.interface import locate_interface
 from solvers.mesh import Defect, Domain, with_defect
@@ -23,26 +24,11 @@ from solvers.operators import (
 from solvers.points import PointEvaluator
 from solvers.record import canonical_order, gather_rows, record_of
 from solvers.stability import stable_dt
-from solvers.stepping import Drive, Stepper, march
+from solvers.stepping import CentralDifference, Stepper, march
 from solvers.time import TimeGrid
 from solvers.trace import Interface, Trace
 
 INTERFACE_CONDITIONS = ("dirichlet", "impedance")
-
-
-class BoundarySource(Protocol):
-    """Boundary data of a zone run, asked for level by level; recorded and predicted data look the same."""
-
-    def datum(self, n: int) -> NDArray[np.float64]:
-        """What drives the step from level n to n + 1, at this rank's dofs of Γ in canonical order.
-
-        Under ``dirichlet`` the displacement at level n + 1, under ``impedance`` the nodal datum g at level n.
-        """
-        ...
-
-    def magnitude(self) -> float:
-        """Largest absolute value of the data up to the level asked for last, or of all, for the divergence check."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -107,6 +93,8 @@ class ZoneModel:
             self.parts = int(np.ceil(time.dt / stable_dt(operators) - 1e-9))
         self._fine = time.divided(self.parts)
         self.stepper: Stepper = make_stepper(how, operators, self._fine.dt, prescribed=self.condition == "dirichlet")
+        self._slots = _Slots(time.num_levels, self.parts)
+        self._ensemble: Ensemble | None = None
         self._damping, self._robin = self._on_gamma(operators.damping), self._on_gamma(operators.robin)
         self._set_up_gathering()
 
@@ -123,7 +111,7 @@ class ZoneModel:
                 f"{self.time.num_levels} up to t = {self.time.final:g}: use the case that made the trace"
             )
         datum = self.datum(trace.on(self.interface))
-        return _Levels(np.ascontiguousarray(datum[:, self.positions]))
+        return Steps(datum[:, self.positions])
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -168,28 +156,33 @@ class ZoneModel:
             DivergenceError: If the run diverges.
         """
         data = self.boundary_source(source) if isinstance(source, Trace) else source
-        drive = self.drive(data)
-        num_levels, parts = self.time.num_levels, self.parts
-        wanted = np.arange(num_levels) * parts
-        kept = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
-        row = np.full(kept[-1] + 2, -1)  # of level n at n + 1
-        row[kept + 1] = np.arange(len(kept))
-        history = np.empty((len(kept), len(self.stepper.order)))
-        history[0] = 0.0  # level -1: at rest
-        rows, position = [int(k) for k in row], np.argsort(self.stepper.order)
-        for n, state in march(self.stepper, drive, int(kept[-1])):
-            if rows[n + 1] >= 0:
-                np.take(state, position, out=history[rows[n + 1]], mode="clip")
-        if parts == 1:
+        history = self._history(data)
+        if self.parts == 1:
             displacement, velocity = history[1:-1], history[2:] - history[:-2]
         else:
-            displacement, velocity = history[row[wanted + 1]], history[row[wanted + 2]] - history[row[wanted]]
+            before, at, after = self._slots.of(self.time.num_levels)
+            displacement, velocity = history[at], history[after] - history[before]
         velocity *= 0.5 / self._fine.dt
         return ZoneRun(self.time.times, displacement, velocity)
 
-    def drive(self, source: BoundarySource) -> Drive:
-        """What makes the stepper follow a boundary source. Local."""
-        return _BoundaryDrive(self.stepper, source, self.condition == "dirichlet", self.time.final)
+    def drive(self, source: BoundarySource) -> BoundaryDrive:
+        """What makes the stepper follow a boundary source in `march`, step by step. Local."""
+        return BoundaryDrive(self.stepper, source, self.reach, prescribes=self.condition == "dirichlet")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of a run: one past the last level, for the velocity there."""
+        return (self.time.num_levels - 1) * self.parts + 1
+
+    @property
+    def reach(self) -> float:
+        """A generous bound of the energy norm on this rank, by the magnitude of the data: a thousand times the fastest
+        prescribed motion, or a hundred times what the load can add up to (the integral of ``|F|`` in M⁻¹ over the run).
+        """
+        mass, held = self.stepper.operators.mass_diagonal, self.stepper.operators.held
+        if self.condition == "dirichlet":
+            return 1e3 * 2.0 / self.stepper.dt * float(np.sqrt(mass.sum()))
+        return 100.0 * self.time.final * float(np.sqrt(np.sum(1.0 / mass[held])))
 
     def at(self, values: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64] | None:
         """Values of a run at points of the zone, on the root; ``None`` elsewhere. Collective on the zone's comm.
@@ -217,6 +210,24 @@ class ZoneModel:
     def gather(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Values at ``points`` (all nodes of the zone, by y, then x) on the root. Collective on the zone's comm."""
         return self._record.gather(np.take(values, self._record.local, axis=1))
+
+    def _history(self, data: BoundarySource) -> NDArray[np.float64]:
+        """Levels that displacement and velocity need, the first of them -1. Collective on the zone's comm."""
+        num_owned = len(self.stepper.order)
+        history = np.empty((self._slots.num, num_owned))
+        history[0] = 0.0  # level -1: at rest
+        if isinstance(self.stepper, CentralDifference):
+            if self._ensemble is None:
+                self._ensemble = Ensemble(self.stepper, 1)
+                self._recorded = Recorded(np.argsort(self._ensemble.order), self._slots.places[1:])
+            boundary = OneRun(data, self.reach)
+            self._ensemble.run(self.num_steps, boundary=boundary, recorded=self._recorded, history=history[None])
+            return history
+        position = np.argsort(self.stepper.order)
+        for n, state in march(self.stepper, self.drive(data), self.num_steps):
+            if self._slots.places[n + 1] >= 0:
+                np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
+        return history
 
     def _operators(self, damping: NDArray[np.float64]) -> Operators:
         gamma = self._gamma
@@ -254,46 +265,26 @@ class ZoneModel:
         self._record = record_of(self._comm, index_map, owned, owned, self._order.astype(np.int64))
 
 
-class _Levels:
-    """Boundary data held as one array, shape ``(num_levels, num_owned)``."""
+class _Slots:
+    """Which steps are recorded: each level of the boundary data and its neighbours in time.
 
-    def __init__(self, data: NDArray[np.float64]) -> None:
-        self._data = data
-        self._magnitude = float(np.abs(data).max(initial=0.0))
+    Attributes:
+        num: How many there are.
+        places: Where step n stands among them, at n + 1; -1 if it is left out.
+    """
 
-    def datum(self, n: int) -> NDArray[np.float64]:
-        return self._data[n]
+    def __init__(self, num_levels: int, parts: int) -> None:
+        self._parts = parts
+        wanted = np.arange(num_levels) * parts
+        kept = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
+        self.num = len(kept)
+        self.places = np.full(kept[-1] + 2, -1)
+        self.places[kept + 1] = np.arange(self.num)
 
-    def magnitude(self) -> float:
-        return self._magnitude
-
-
-class _BoundaryDrive:
-    """Feeds a boundary source to the held dofs, which the stepper numbers last: a slice, no index list."""
-
-    def __init__(self, stepper: Stepper, source: BoundarySource, prescribes: bool, final: float) -> None:
-        self.prescribes = prescribes
-        self._source = source
-        self._start = len(stepper.order) - len(stepper.operators.held)
-        self._weight = stepper.load_weight[self._start :]
-        mass, held = stepper.operators.mass_diagonal, stepper.operators.held
-        # of the energy norm, by the magnitude of the data
-        self._reach = (
-            1e3 * 2.0 / stepper.dt * float(np.sqrt(mass.sum()))
-            if prescribes
-            else 100.0 * final * float(np.sqrt(np.sum(1.0 / mass[held])))
-        )
-
-    def bound(self) -> float:
-        """A generous bound of the energy norm: a thousand times the fastest prescribed motion, or a hundred times what
-        the load can add up to (the integral of ``|F|`` in M⁻¹ over the run)."""
-        return self._reach * self._source.magnitude()
-
-    def apply(self, out: NDArray[np.float64], n: int) -> None:
-        if self.prescribes:
-            out[self._start :] = self._source.datum(n)
-        else:
-            out[self._start :] += self._weight * self._source.datum(n)
+    def of(self, num_levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Places of what is one step before each level, at it, and one step after."""
+        wanted = np.arange(num_levels) * self._parts
+        return self.places[wanted], self.places[wanted + 1], self.places[wanted + 2]
 
 
 def _size(interface: Interface) -> float:

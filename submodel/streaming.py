@@ -45,8 +45,8 @@ class Overlap:
 class StreamedBoundary:
     """A boundary source of a zone run that predicts block after block, each while the zone steps through the last.
 
-    The root predicts, in a worker thread, and sends each block to the other ranks as the zone comes to it: `datum` is
-    collective on the zone's comm, and every rank asks for the same level, as a zone run does. The numbers are those of
+    The root predicts, in a worker thread, and sends each block to the other ranks as the zone comes to it: asking for
+    a block is collective on the zone's comm, and every rank asks for the same step, as a zone run does. The numbers are those of
     one shot. Use it in a ``with`` block, or close it: that ends the thread. Making it is collective too.
 
     Args:
@@ -88,8 +88,8 @@ class StreamedBoundary:
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def datum(self, n: int) -> NDArray[np.float64]:
-        """As `BoundarySource.datum`. Collective on the zone's comm.
+    def block(self, n: int) -> NDArray[np.float64]:
+        """The rest of the block that step n belongs to, as `BoundarySource.block`. Collective on the zone's comm.
 
         Raises:
             ValueError: The network's work failed because of a bad value.
@@ -97,7 +97,7 @@ class StreamedBoundary:
         """
         if not self._start <= n < self._stop:
             self._advance(n)
-        return self._data[n - self._start]
+        return self._data[n - self._start :]
 
     def magnitude(self) -> float:
         """Largest absolute value of this rank's data so far."""

@@ -11,6 +11,7 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.boundary_data import BoundarySource
 from solvers.full import FullModel, FullRun
 from solvers.mesh import Domain, box_domain, gmsh_domain
 from solvers.operators import (
@@ -23,7 +24,7 @@ from solvers.operators import (
 from solvers.source import PointSource, Sine
 from solvers.time import TimeGrid
 from solvers.trace import Trace
-from solvers.zone import BoundarySource, ZoneModel
+from solvers.zone import ZoneModel
 
 MESHES = Path(__file__).parents[1] / "meshes"
 PLATE_SPEED = {"plate": 1.0, "inclusion": 0.5, "zone": 1.0, "zone-inclusion": 0.5}

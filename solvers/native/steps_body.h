@@ -46,10 +46,18 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     }
     int64_t slot = s->num_records ? s->record_slots[n + 1] : -1;
     if (slot < 0) return;
-    LINE *history = (LINE *)s->history + slot * s->num_records;
-    for (int64_t k = lower_bound(s->record_rows, s->num_records, first); k < s->num_records && s->record_rows[k] < last;
-         k++)
-        history[s->record_places[k]] = next[s->record_rows[k]];
+    int64_t begin = lower_bound(s->record_rows, s->num_records, first);
+    int64_t end = lower_bound(s->record_rows, s->num_records, last);
+    const int32_t *record_rows = s->record_rows, *places = s->record_places;
+    if (!s->run_stride) {
+        LINE *history = (LINE *)s->history + slot * s->num_records;
+        for (int64_t k = begin; k < end; k++) history[places[k]] = next[record_rows[k]];
+        return;
+    }
+    REAL *history = (REAL *)s->history + slot * s->num_records;
+    for (int64_t k = begin; k < end; k++)
+        for (int64_t lane = 0; lane < WIDTH; lane++)
+            history[lane * s->run_stride + places[k]] = values[(int64_t)record_rows[k] * WIDTH + lane];
 }
 
 void NAME(step)(const struct steps *s, int64_t n, int64_t first, int64_t last) {

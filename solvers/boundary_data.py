@@ -1,0 +1,102 @@
+"""Boundary data of zone runs: what a run asks for, and the forms in which steppers take it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from solvers.compiled import aligned
+from solvers.stepping import LEVELS_BETWEEN_CHECKS, Stepper
+
+
+class BoundarySource(Protocol):
+    """Boundary data of a zone run, asked for as they are needed; recorded and predicted data look the same."""
+
+    def block(self, n: int) -> NDArray[np.float64]:
+        """What drives step n and those of the steps after it that are at hand, shape ``(num_steps, num_owned)``.
+
+        At this rank's dofs of Γ in canonical order; as many steps on every rank. Under ``dirichlet`` the displacement
+        at the level that a step leads to, under ``impedance`` the nodal datum g at the level that it starts from.
+        """
+        ...
+
+    def magnitude(self) -> float:
+        """Largest absolute value of the data up to the block asked for last, or of all, for the divergence check."""
+        ...
+
+
+class Steps:
+    """Boundary data that are all there, shape ``(num_steps, num_owned)``."""
+
+    def __init__(self, data: NDArray[np.float64]) -> None:
+        self._data = np.ascontiguousarray(data)
+        self._magnitude = float(np.abs(data).max(initial=0.0))
+
+    def block(self, n: int) -> NDArray[np.float64]:
+        return self._data[n:]
+
+    def magnitude(self) -> float:
+        return self._magnitude
+
+
+class BoundaryDrive:
+    """Feeds a boundary source to the held dofs of a stepper, which are numbered last, step by step."""
+
+    def __init__(self, stepper: Stepper, source: BoundarySource, reach: float, *, prescribes: bool) -> None:
+        self.prescribes = prescribes
+        self._source, self._reach = source, reach
+        self._begin = len(stepper.order) - len(stepper.operators.held)
+        self._weight = stepper.load_weight[self._begin :]
+        self._start, self._block = 0, np.empty((0, len(self._weight)))
+
+    def bound(self) -> float:
+        """A generous bound of the energy norm."""
+        return self._reach * self._source.magnitude()
+
+    def apply(self, out: NDArray[np.float64], n: int) -> None:
+        if not self._start <= n < self._start + len(self._block):
+            self._start, self._block = n, self._source.block(n)
+        datum = self._block[n - self._start]
+        if self.prescribes:
+            out[self._begin :] = datum
+        else:
+            out[self._begin :] += self._weight * datum
+
+
+class OneRun:
+    """A boundary source as an ensemble of one run takes it."""
+
+    def __init__(self, source: BoundarySource, reach: float) -> None:
+        self._source, self._reach = source, reach
+
+    def block(self, n: int) -> NDArray[Any]:
+        return self._source.block(n)[:, :, None]
+
+    def bounds(self) -> NDArray[np.float64]:
+        return np.array([self._reach * self._source.magnitude()])
+
+
+class ManyRuns:
+    """Boundary data of several runs as an ensemble takes them: a stretch of steps at a time, runs side by side.
+
+    Args:
+        data: Shape ``(num_runs, num_steps, num_owned)``.
+        reach: Largest energy norm that data of magnitude one can cause, generously.
+        lanes: Runs of the ensemble.
+        dtype: Its type of number.
+    """
+
+    def __init__(self, data: NDArray[Any], reach: float, lanes: int, dtype: DTypeLike) -> None:
+        self._data = data
+        self._bounds = reach * np.abs(data).max(axis=(1, 2), initial=0.0).astype(np.float64)
+        self._room = aligned((LEVELS_BETWEEN_CHECKS, data.shape[2], lanes), dtype)
+
+    def block(self, n: int) -> NDArray[Any]:
+        stretch = self._data[:, n : n + LEVELS_BETWEEN_CHECKS]
+        self._room[: stretch.shape[1], :, : len(stretch)] = stretch.transpose(1, 2, 0)
+        return self._room[: stretch.shape[1]]
+
+    def bounds(self) -> NDArray[np.float64]:
+        return self._bounds
