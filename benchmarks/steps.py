@@ -21,7 +21,8 @@ from dolfinx.fem import petsc as fem_petsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from solvers.full import FullModel, PointLoad
+from solvers.full import FullModel
+from solvers.loads import NodalLoad, PointLoads
 from solvers.mesh import box_domain, refined_zone_box
 from solvers.operators import Discretization, assemble_mass, function_space, petsc_matrix
 from solvers.points import PointEvaluator
@@ -55,7 +56,7 @@ def full_versions(num_cells: int) -> dict[str, tuple[Steps, int]]:
     V = function_space(domain.mesh, HOW)
     dofs, weights = PointEvaluator(V).load((0.513, 0.621))
     signal = np.sin(5.0 * grid.times)
-    drive = PointLoad(model.stepper, dofs, weights, signal)
+    drive = PointLoads(model.stepper, [NodalLoad(dofs, weights, signal)])
 
     def fused() -> None:
         for _ in march(model.stepper, drive, NUM_STEPS):

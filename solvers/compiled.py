@@ -90,7 +90,7 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 @cache
 def _module() -> ModuleType:
-    path = _cache_folder() / f"{NAME}-{_key()}{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    path = _path()
     if not path.exists():
         _build(path)
     spec = importlib.util.spec_from_file_location(NAME, path)
@@ -126,8 +126,10 @@ def _build(path: Path) -> None:
         ) from error
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "submodel-compiled"
+def _path() -> Path:
+    """Where the compiled module lies, once it is built."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "submodel-compiled"
+    return folder / f"{NAME}-{_key()}{importlib.machinery.EXTENSION_SUFFIXES[0]}"
 
 
 def _key() -> str:

@@ -23,18 +23,20 @@ from solvers.tiles import reach, skewed_tiles
 
 @dataclass(frozen=True)
 class Loads:
-    """Loads of several runs: run ``runs[k]`` feels ``weights[k] * samples[n, runs[k]]`` at dof ``dofs[k]`` in step n.
+    """Loads of several runs: in step n ``weights[k] * samples[n, signals[k]]`` acts on dof ``dofs[k]`` of ``runs[k]``.
 
     Args:
         dofs: Owned dofs, shape ``(num_loads,)``.
         runs: Shape ``(num_loads,)``.
+        signals: Shape ``(num_loads,)``.
         weights: Shape ``(num_loads,)``.
-        samples: Shape ``(num_steps, num_runs)``.
+        samples: Shape ``(num_steps, num_signals)``.
         bounds: Largest energy norm that each run's input can cause, generously, on this rank, shape ``(num_runs,)``.
     """
 
     dofs: NDArray[np.int32]
     runs: NDArray[np.int32]
+    signals: NDArray[np.int32]
     weights: NDArray[np.float64]
     samples: NDArray[np.float64]
     bounds: NDArray[np.float64]
@@ -213,13 +215,12 @@ class Ensemble:
         rows = self._position[loads.dofs]
         ascending = np.argsort(rows, kind="stable")
         weights = self._load_weight[loads.dofs] * loads.weights
-        samples = np.zeros((len(loads.samples), self.lanes), dtype=self.dtype)
-        samples[:, : loads.samples.shape[1]] = loads.samples
-        self._struct.num_loads = len(rows)
+        self._struct.num_loads, self._struct.num_signals = len(rows), loads.samples.shape[1]
         self._point("load_rows", rows[ascending].astype(np.int32), "int32_t *")
         self._point("load_lanes", loads.runs[ascending].astype(np.int32), "int32_t *")
+        self._point("load_signals", loads.signals[ascending].astype(np.int32), "int32_t *")
         self._point("load_weights", weights[ascending].astype(self.dtype))
-        self._point("samples", samples)
+        self._point("samples", np.ascontiguousarray(loads.samples, dtype=self.dtype))
 
     def _set_records(self, recorded: Recorded, given: NDArray[Any] | None) -> NDArray[Any]:
         rows, slots = recorded.rows, recorded.slots

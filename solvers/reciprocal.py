@@ -8,18 +8,16 @@ Both hold for every stepper of `solvers.stepping`, in discrete time and to round
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from solvers.full import FullModel, PointLoad
+from solvers.full import FullModel
+from solvers.loads import NodalLoad
 from solvers.mesh import Domain, cell_midpoints
 from solvers.operators import assemble_mass, assemble_stiffness
 from solvers.record import gather_rows, record_of
-from solvers.stepping import march
 
 ONSET = 2  # level of the unit impulse: the load's differences and averages reach two levels back
 MATCH = 1e-9  # of the domain's size: cells that a map carries onto each other
@@ -46,7 +44,7 @@ class ReciprocalModel:
         self._means: sp.csr_matrix | None = None if rows is None else rows[:, wanted]
         self._first, last = index_map.local_range
         mine = (wanted[(wanted >= self._first) & (wanted < last)] - self._first).astype(np.int32)
-        self._record = record_of(comm, index_map, model.stepper.order, mine, wanted)
+        self._record = record_of(comm, index_map, model.runs.order, mine, wanted)
         self._nodes: sp.csr_matrix = self._rows_of_gamma(
             sp.identity(index_map.size_global, format="csr")[self._first : last]
         )
@@ -94,42 +92,21 @@ class ReciprocalModel:
 
     def _run(self, loads: list[tuple[sp.csr_matrix, NDArray[np.float64]]]) -> NDArray[np.float64] | None:
         """The means over a run, ``(num_positions, 1 + num_levels)`` from the level before the impulse."""
-        stepper = self._model.stepper
-        drive = _Loads([self._local(stepper, row, samples) for row, samples in loads])
-        last = ONSET + self._model.time.num_levels - 1
-        history = self._record.history(last + 1)
-        for n, state in march(stepper, drive, last):
-            self._record.store(history[n], state)
-        gathered = self._record.gather(history[ONSET - 1 :])
-        if gathered is None or self._means is None:
+        slots = np.maximum(np.arange(ONSET + self._model.time.num_levels) - (ONSET - 1), -1)
+        histories = self._model.runs.make([[self._local(row, samples) for row, samples in loads]], self._record, slots)
+        if histories is None or self._means is None:
             return None
-        return np.asarray(self._means @ np.ascontiguousarray(gathered.T))
+        return np.asarray(self._means @ np.ascontiguousarray(histories[0].T))
 
-    def _local(self, stepper: Any, row: sp.csr_matrix, samples: NDArray[np.float64]) -> PointLoad:
+    def _local(self, row: sp.csr_matrix, samples: NDArray[np.float64]) -> NodalLoad:
         dofs = row.indices - self._first
-        mine = (dofs >= 0) & (dofs < len(stepper.order))
-        return PointLoad(stepper, dofs[mine].astype(np.int32), row.data[mine], samples)
+        mine = (dofs >= 0) & (dofs < len(self._model.runs.order))
+        return NodalLoad(dofs[mine].astype(np.int32), row.data[mine], samples)
 
     def _rows_of_gamma(self, rows: sp.csr_matrix) -> sp.csr_matrix:
         """The rows of Γ's dofs in canonical order, on every rank. Collective."""
         gamma, comm = self._model.gamma, self._model.domain.mesh.comm
         return comm.bcast(gather_rows(comm, rows[gamma.dofs], gamma.positions, gamma.curve.num_nodes))
-
-
-class _Loads:
-    """Several loads at once."""
-
-    prescribes = False
-
-    def __init__(self, parts: list[PointLoad]) -> None:
-        self._parts = parts
-
-    def bound(self) -> float:
-        return sum(part.bound() for part in self._parts)
-
-    def apply(self, out: NDArray[np.float64], n: int) -> None:
-        for part in self._parts:
-            part.apply(out, n)
 
 
 def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:

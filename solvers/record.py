@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,20 +27,20 @@ class Record:
     local: NDArray[np.int64]
     permutation: NDArray[np.int64] | None
 
-    def history(self, num_levels: int) -> NDArray[np.float64]:
-        """Room for the values of this rank, shape ``(num_levels, num_recorded_local)``."""
-        return np.empty((num_levels, len(self.local)))
-
     def store(self, row: NDArray[np.float64], state: NDArray[np.float64]) -> None:
         """Copy the recorded dofs of a state into a row of the history. Local."""
         np.take(state, self.local, out=row, mode="clip")
 
-    def gather(self, history: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """All values in the wanted order on the root, ``None`` elsewhere. Collective on comm."""
+    def gather(self, history: NDArray[Any]) -> NDArray[Any] | None:
+        """All values in the wanted order on the root, ``None`` elsewhere. Collective on comm.
+
+        Args:
+            history: This rank's values, shape ``(num_levels, num_recorded_local)``, or with a last axis of runs.
+        """
         if self.permutation is None:
             return history
         parts = self.comm.gather(history, root=0)
-        return None if parts is None else np.take(np.hstack(parts), self.permutation, axis=1)
+        return None if parts is None else np.take(np.concatenate(parts, axis=1), self.permutation, axis=1)
 
 
 def record_of(

@@ -99,7 +99,7 @@ def test_a_step_below_the_limit_stays_bounded_and_one_above_does_not(
     stepper = make_stepper(P1, operators, 0.99 * limit)
     *_, (_, last) = march(stepper, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() < 20.0 * np.abs(start).max()
-    monkeypatch.setattr("solvers.stepping.require_stable", lambda operators, dt: dt)
+    monkeypatch.setattr("solvers.fused.require_stable", lambda operators, dt: dt)
     unstable = make_stepper(P1, operators, 1.01 * limit)
     *_, (_, last) = march(unstable, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() > 1e10 * np.abs(start).max()

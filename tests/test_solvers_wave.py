@@ -22,7 +22,8 @@ from solver_problems import (
     relative_l2,
 )
 
-from solvers.full import FullModel, PointLoad, make_stepper
+from solvers.full import FullModel, make_stepper
+from solvers.loads import NodalLoad, PointLoads
 from solvers.mesh import Defect, box_domain, with_defect
 from solvers.operators import Discretization
 from solvers.points import PointEvaluator
@@ -147,7 +148,7 @@ def test_source_and_receiver_can_be_swapped(method: str) -> None:
     signal = Sine(7.0)(grid.times)
 
     def response(source: tuple[float, float], receiver: tuple[float, float]) -> NDArray[np.float64]:
-        drive = PointLoad(stepper, *evaluator.load(source), signal)
+        drive = PointLoads(stepper, [NodalLoad(*evaluator.load(source), signal)])
         row = evaluator.matrix([receiver])
         return np.array([(row @ u).item() for _, u in march(stepper, drive, grid.num_levels - 1)])
 

@@ -12,8 +12,10 @@ struct steps {
     int64_t num_loads;
     const int32_t *load_rows;  /* (num_loads) ascending */
     const int32_t *load_lanes; /* (num_loads) */
+    const int32_t *load_signals; /* (num_loads) */
     const void *load_weights;  /* (num_loads) */
-    const void *samples; /* (step, lane) of the loads' signals */
+    int64_t num_signals;
+    const void *samples; /* (step, signal) */
     const void *data;    /* (step, driven row, lane) of the steps from data_start on; NULL: nothing drives */
     int64_t data_start;
     int64_t num_records;

@@ -34,9 +34,10 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     LINE *next = s->levels[(n + 1) % 2];
     NAME(sweep)(s, first, last, s->levels[n % 2], next);
     REAL *values = (REAL *)next;
-    const REAL *weights = s->load_weights, *samples = (const REAL *)s->samples + n * WIDTH;
+    const REAL *weights = s->load_weights, *samples = (const REAL *)s->samples + n * s->num_signals;
     for (int64_t k = lower_bound(s->load_rows, s->num_loads, first); k < s->num_loads && s->load_rows[k] < last; k++)
-        values[(int64_t)s->load_rows[k] * WIDTH + s->load_lanes[k]] += weights[k] * samples[s->load_lanes[k]];
+        values[(int64_t)s->load_rows[k] * WIDTH + s->load_lanes[k]] +=
+            weights[k] * samples[s->load_signals[k]];
     if (s->data && last > s->num_free) {
         int64_t num_driven = s->num_rows - s->num_free, begin = first > s->num_free ? first : s->num_free;
         const LINE *data = (const LINE *)s->data + (n - s->data_start) * num_driven - s->num_free;

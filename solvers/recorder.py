@@ -1,0 +1,130 @@
+"""What a full run leaves behind: the trace on Γ and, where they are wanted, the fields in the zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from dolfinx import fem
+from numpy.typing import NDArray
+
+from solvers.interface import InterfaceDofs
+from solvers.mesh import Domain
+from solvers.operators import Discretization, assemble_mass, assemble_stiffness
+from solvers.record import Record, canonical_order, gather_rows, record_of
+from solvers.time import TimeGrid
+from solvers.trace import Trace
+
+
+@dataclass(frozen=True)
+class FullRun:
+    """What a full run leaves behind.
+
+    Args:
+        trace: u, v and r on Γ.
+        displacement: u at the zone's nodes, shape ``(num_levels, num_zone_nodes)``, or ``None`` if not asked for.
+        velocity: v there, the same shape, or ``None``.
+    """
+
+    trace: Trace
+    displacement: NDArray[np.float64] | None
+    velocity: NDArray[np.float64] | None
+
+
+class Recorder:
+    """Which dofs a run records, and what becomes of them. Collective on the domain's comm.
+
+    All of the zone is recorded, or the strip of dofs that the load on Γ needs, at the levels -1 .. num_levels.
+
+    Args:
+        V: The space on Ω.
+        domain: Ω with its zone.
+        how: Element and stepper.
+        gamma: Dofs of Γ.
+        order: The stepper's order of the owned dofs.
+        time: Levels of the trace.
+    """
+
+    def __init__(
+        self,
+        V: fem.FunctionSpace,
+        domain: Domain,
+        how: Discretization,
+        gamma: InterfaceDofs,
+        order: NDArray[np.int32],
+        time: TimeGrid,
+    ) -> None:
+        self._V, self._domain, self._comm = V, domain, domain.mesh.comm
+        self._order, self._time, self._theta, self._interface = order, time, how.theta, gamma.curve
+        comm, index_map, num_nodes = self._comm, V.dofmap.index_map, gamma.curve.num_nodes
+        mass = assemble_mass(V, domain, how, zone=True)[gamma.dofs]
+        stiffness = assemble_stiffness(V, domain, how, zone=True)[gamma.dofs]
+        load_mass = gather_rows(comm, mass, gamma.positions, num_nodes)
+        load_stiffness = gather_rows(comm, stiffness, gamma.positions, num_nodes)
+        gamma_ids = index_map.local_to_global(gamma.dofs).astype(np.int64)
+        all_gamma: NDArray[np.int64] = np.empty(num_nodes, dtype=np.int64)
+        all_gamma[np.concatenate(comm.allgather(gamma.positions))] = np.concatenate(comm.allgather(gamma_ids))
+        zone_ids, zone_points = self._zone_dofs()
+        self.zone_points: NDArray[np.float64] = zone_points
+        self.zone_interior: NDArray[np.int64] = np.setdiff1d(zone_ids, all_gamma)
+        strip_ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        if load_mass is not None and load_stiffness is not None:
+            strip_ids = np.unique(np.concatenate([load_mass.indices, load_stiffness.indices])).astype(np.int64)
+            self._load_mass: sp.csr_matrix = load_mass[:, strip_ids]
+            self._load_stiffness: sp.csr_matrix = load_stiffness[:, strip_ids]
+            by_id = np.argsort(zone_ids)
+            self._strip_in_zone = by_id[np.searchsorted(zone_ids, strip_ids, sorter=by_id)]
+            self._gamma_in_strip = np.searchsorted(strip_ids, all_gamma)
+        self._zone_record = self._record(zone_ids)
+        self._strip_record = self._record(comm.bcast(strip_ids, root=0))
+
+    def record(self, fields: bool) -> Record:
+        """What a run stores, with or without the zone's fields."""
+        return self._zone_record if fields else self._strip_record
+
+    def finish(self, history: NDArray[Any], fields: bool) -> FullRun:
+        """Velocity and load from the displacement at the levels -1 .. num_levels. Root.
+
+        Args:
+            history: Shape ``(num_levels + 2, num_recorded)``, in the record's order.
+            fields: Whether that is all of the zone.
+        """
+        dt, theta = self._time.dt, self._theta
+        recorded = np.asarray(history, dtype=np.float64)
+        strip = np.take(recorded, self._strip_in_zone, axis=1) if fields else recorded
+        second_difference = np.diff(strip, n=2, axis=0)
+        averaged = strip[1:-1] + theta * second_difference if theta else strip[1:-1]
+        load = second_difference @ (self._load_mass.T / dt**2) + averaged @ self._load_stiffness.T
+        gamma = np.take(strip, self._gamma_in_strip, axis=1)
+        trace = Trace(self._time.times, self._interface, gamma[1:-1], _centred(gamma, dt), load)
+        if not fields:
+            return FullRun(trace, None, None)
+        return FullRun(trace, recorded[1:-1], _centred(recorded, dt))
+
+    def _record(self, wanted: NDArray[np.int64]) -> Record:
+        index_map = self._V.dofmap.index_map
+        first, last = index_map.local_range
+        mine = (np.sort(wanted[(wanted >= first) & (wanted < last)]) - first).astype(np.int32)
+        return record_of(self._comm, index_map, self._order, mine, wanted)
+
+    def _zone_dofs(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Global dofs of the zone's cells in canonical order, and their coordinates, on every rank. Collective."""
+        V = self._V
+        index_map = V.dofmap.index_map
+        num_cells_owned = V.mesh.topology.index_map(V.mesh.topology.dim).size_local
+        cells = self._domain.zone_cells[self._domain.zone_cells < num_cells_owned]
+        local = np.unique(V.dofmap.list[cells])
+        ids = np.concatenate(self._comm.allgather(index_map.local_to_global(local)))
+        points = np.concatenate(self._comm.allgather(V.tabulate_dof_coordinates()[local, :2]))
+        ids, first = np.unique(ids, return_index=True)
+        order = canonical_order(points[first])
+        return ids[order].astype(np.int64), points[first][order]
+
+
+def _centred(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """Centred rate of change; the first and last level are given for it and left out of it."""
+    rate = values[2:] - values[:-2]
+    rate *= 0.5 / dt
+    return rate

@@ -1,0 +1,101 @@
+"""Runs of one scheme from rest under nodal loads: explicit ones together in compiled steps, implicit ones in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from solvers.compiled import lanes_of
+from solvers.ensemble import Ensemble, Recorded
+from solvers.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.record import Record
+from solvers.stepping import CentralDifference, DivergenceError, Stepper, march
+
+MANY = 2  # any number of runs above one asks for a whole line of lanes
+
+
+class Runs:
+    """Makes runs of a stepper. Collective on the operators' comm.
+
+    Args:
+        stepper: The scheme.
+
+    Attributes:
+        order: The owned dof at each place of what is recorded.
+    """
+
+    order: NDArray[np.int32]
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self._ensembles: dict[tuple[int, str], Ensemble] = {}
+        explicit = isinstance(stepper, CentralDifference)
+        self.order = self._ensemble(1, np.float64).order if explicit else stepper.order
+
+    def batch_size(self, dtype: DTypeLike = np.float64) -> int:
+        """How many runs are stepped at once. Local."""
+        return lanes_of(dtype, MANY) if isinstance(self._stepper, CentralDifference) else 1
+
+    def make(
+        self,
+        loads: Sequence[Sequence[NodalLoad]],
+        record: Record,
+        slots: NDArray[np.int64],
+        dtype: DTypeLike = np.float64,
+    ) -> list[NDArray[Any]] | None:
+        """Runs from rest, each under its own loads; any number of them. Collective on the operators' comm.
+
+        Args:
+            loads: Of each run this rank's share of its loads.
+            record: What is kept, in this object's order of dofs.
+            slots: Place of each level 0 .. num_steps in a history, -1 for those left out.
+            dtype: Of the compiled steps; the implicit ones are float64.
+
+        Returns:
+            On the root each run's history, shape ``(num_slots, num_recorded)``; ``None`` elsewhere. Slots that no level
+            belongs to are zero.
+
+        Raises:
+            DivergenceError: On every rank, if a run diverges; it says which.
+        """
+        histories: list[NDArray[Any]] = []
+        size = self.batch_size(dtype)
+        for start in range(0, len(loads), size):
+            part = loads[start : start + size]
+            try:
+                found = self._together(part, record, slots, dtype) if size > 1 else self._alone(part[0], record, slots)
+            except DivergenceError as error:
+                raise DivergenceError(error.step, error.time, error.norm, start + error.run) from error
+            histories += found or []
+        return histories if record.comm.rank == 0 else None
+
+    def _together(
+        self, loads: Sequence[Sequence[NodalLoad]], record: Record, slots: NDArray[np.int64], dtype: DTypeLike
+    ) -> list[NDArray[Any]] | None:
+        ensemble = self._ensemble(len(loads), dtype)
+        history = ensemble.run(
+            len(slots) - 1, loads=loads_of_runs(self._stepper, loads), recorded=Recorded(record.local, slots)
+        )
+        gathered = record.gather(history)
+        return None if gathered is None else list(ensemble.of_runs(gathered)[: len(loads)])
+
+    def _alone(
+        self, loads: Sequence[NodalLoad], record: Record, slots: NDArray[np.int64]
+    ) -> list[NDArray[np.float64]] | None:
+        history = np.zeros((int(slots.max()) + 1, len(record.local)))
+        for n, state in march(self._stepper, PointLoads(self._stepper, loads), len(slots) - 1):
+            if slots[n] >= 0:
+                record.store(history[slots[n]], state)
+        gathered = record.gather(history)
+        return None if gathered is None else [gathered]
+
+    def _ensemble(self, num_runs: int, dtype: DTypeLike) -> Ensemble:
+        if not isinstance(self._stepper, CentralDifference):
+            raise TypeError("implicit runs are not stepped together")
+        key = (lanes_of(dtype, num_runs), np.dtype(dtype).name)
+        if key not in self._ensembles:
+            self._ensembles[key] = Ensemble(self._stepper, num_runs, dtype)
+        return self._ensembles[key]

@@ -1,0 +1,267 @@
+"""Several runs at once: the very numbers of plain steps, whatever the mesh, the width, the tiles and the ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpi4py import MPI
+from numpy.typing import NDArray
+from solver_problems import METHODS, P1, box, generate_plate, plate, relative_l2, time_grid
+
+from solvers import compiled
+from solvers.compiled import CompileError, aligned, compiled_steps, lanes_of
+from solvers.ensemble import Ensemble, Loads, Recorded
+from solvers.full import FullModel
+from solvers.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.mesh import Domain
+from solvers.operators import Discretization
+from solvers.source import PointSource, Ricker, Sine
+from solvers.stepping import DivergenceError, march
+from solvers.tiles import reach, skewed_tiles
+from solvers.time import TimeGrid
+
+EXPLICIT = ("p1", "gll2", "gll3")
+SOURCES = [
+    PointSource((0.413, 0.321), Sine(5.0)),
+    PointSource((-0.6, 0.7), Ricker(4.0)),
+    PointSource((0.8, -0.45), Sine(3.0)),
+]
+ROUND_OFF = 1e-12  # some hundred steps, each of a sum of a dozen products, which PETSc may round in another way
+SINGLE = 10 * 2.0**-24  # a step: each rounds the sum of its products, and slow modes raise it by 1 / (omega dt)
+pytestmark = pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")  # toy meshes are coarse
+
+
+def nodal_loads(model: FullModel, sources: list[PointSource]) -> list[list[NodalLoad]]:
+    """The loads of each source, as the model makes them. Collective."""
+    grid = model.time
+    return [
+        [NodalLoad(*model.evaluator.load(s.position), s.signal(np.arange(grid.num_levels) * grid.dt))] for s in sources
+    ]
+
+
+def plain_final(model: FullModel, loads: list[NodalLoad], num_steps: int) -> NDArray[np.float64]:
+    """The last level of plain steps, in the space's order of owned dofs. Collective."""
+    for _, state in march(model.stepper, PointLoads(model.stepper, loads), num_steps):
+        last = state
+    out = np.empty_like(last)
+    out[model.stepper.order] = last
+    return out
+
+
+def ensemble_final(ensemble: Ensemble, model: FullModel, loads: list[list[NodalLoad]]) -> NDArray[Any]:
+    """The last level of every run, ``(run, owned dof)``. Collective."""
+    num_steps = model.time.num_levels
+    slots = np.where(np.arange(num_steps + 1) == num_steps, 0, -1)
+    rows = np.arange(len(ensemble.order))
+    history = ensemble.run(num_steps, loads=loads_of_runs(model.stepper, loads), recorded=Recorded(rows, slots))
+    out = np.empty((len(loads), len(rows)), dtype=ensemble.dtype)
+    out[:, ensemble.order] = ensemble.of_runs(history)[: len(loads), 0]
+    return out
+
+
+def norms(comm: MPI.Comm, difference: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Relative L2 over all ranks. Collective."""
+    squares = comm.allreduce(np.array([np.sum(difference.astype(float) ** 2), np.sum(truth.astype(float) ** 2)]))
+    return float(np.sqrt(squares[0] / squares[1]))
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("num_runs", [1, 3])
+@pytest.mark.parametrize("method", EXPLICIT)
+def test_runs_together_are_the_plain_runs(method: str, num_runs: int, dtype: type, comm: MPI.Comm) -> None:
+    how = METHODS[method]
+    model = FullModel(box(comm, how), how, time_grid(how))
+    loads = nodal_loads(model, SOURCES[:num_runs])
+    found = ensemble_final(Ensemble(model.stepper, num_runs, dtype), model, loads)  # type: ignore[arg-type]
+    for run, each in zip(found, loads, strict=True):
+        truth = plain_final(model, each, model.time.num_levels)
+        tolerance = ROUND_OFF if dtype is np.float64 else SINGLE * model.time.num_levels
+        assert norms(comm, run - truth, truth) < tolerance
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("quads", [False, True], ids=["p1", "gll2"])
+def test_unstructured_meshes_with_two_speeds(quads: bool, comm: MPI.Comm, shared_path: Path) -> None:
+    how = METHODS["gll2" if quads else "p1"]
+    domain = plate(comm, generate_plate(comm, shared_path, size=0.12, quads=quads))
+    model = FullModel(domain, how, TimeGrid(1.0, 161))
+    sources = [PointSource((0.8, 0.8), Sine(5.0)), PointSource((-0.8, 0.7), Sine(4.0))]
+    loads = nodal_loads(model, sources)
+    found = ensemble_final(Ensemble(model.stepper, 2), model, loads)  # type: ignore[arg-type]
+    for run, each in zip(found, loads, strict=True):
+        truth = plain_final(model, each, model.time.num_levels)
+        assert norms(comm, run - truth, truth) < ROUND_OFF
+
+
+@pytest.mark.mpi
+def test_a_run_does_not_depend_on_those_beside_it(comm: MPI.Comm) -> None:
+    """To the last bit: alone in one lane, or among others in any lane."""
+    model = FullModel(box(comm, P1), P1, time_grid(P1))
+    alone = model.run(SOURCES[0])
+    together = model.run_many([*SOURCES[1:], SOURCES[0]])
+    many = model.run_many([*SOURCES] * 4)  # more than a line holds
+    if alone is None or together is None or many is None:
+        assert comm.rank > 0
+        return
+    for other in (together[2], many[0], many[9]):
+        assert alone.trace.load is not None and other.trace.load is not None
+        np.testing.assert_array_equal(alone.trace.load, other.trace.load)
+        assert alone.displacement is not None and other.displacement is not None
+        np.testing.assert_array_equal(alone.displacement, other.displacement)
+
+
+@pytest.mark.mpi
+def test_single_precision_traces_are_close(comm: MPI.Comm) -> None:
+    """The load takes second differences over dt², which raises the rounding by 1 / (omega dt)², a hundred here."""
+    model = FullModel(box(comm, P1), P1, time_grid(P1))
+    double, single = model.run_many(SOURCES), model.run_many(SOURCES, dtype=np.float32)
+    if double is None or single is None:
+        assert comm.rank > 0
+        return
+    for a, b in zip(double, single, strict=True):
+        assert a.trace.load is not None and b.trace.load is not None
+        tolerance = SINGLE * model.time.num_levels
+        assert 0.0 < relative_l2(b.trace.displacement, a.trace.displacement) < tolerance
+        assert relative_l2(b.trace.load, a.trace.load) < 100.0 * tolerance
+
+
+def test_tiles_change_no_bit() -> None:
+    """Sweeps of several steps over few rows, against one step over all rows at a time."""
+    model = FullModel(box(MPI.COMM_SELF, P1, 32), P1, TimeGrid(0.8, 41))
+    loads = nodal_loads(model, SOURCES)
+    ensemble = Ensemble(model.stepper, 3)  # type: ignore[arg-type]
+    ahead = reach(ensemble_matrix(ensemble))
+    finals = []
+    for rows, depth in ((10**6, 1), (50, 4), (7, 16), (200, 3)):
+        ensemble._ends = skewed_tiles(ahead, rows=rows, depth=depth)
+        finals.append(ensemble_final(ensemble, model, loads))
+    assert np.abs(finals[0]).max() > 0.01
+    for other in finals[1:]:
+        np.testing.assert_array_equal(other, finals[0])
+
+
+def ensemble_matrix(ensemble: Ensemble) -> sp.csr_matrix:
+    """The matrix that an ensemble steps with, on one rank."""
+    kept = ensemble._kept
+    return sp.csr_matrix((kept["values"], kept["columns"], kept["starts"]), shape=(len(ensemble.order),) * 2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_tiles_have_what_they_need_and_overwrite_nothing_needed(
+    num_rows: int, rows: int, depth: int, seed: int
+) -> None:
+    """Replays the order of the steps and asks of each row whether its neighbours are at the level that it needs."""
+    rng = np.random.default_rng(seed)
+    matrix = sp.random(num_rows, num_rows, density=0.05, random_state=rng, format="csr") + sp.identity(num_rows)
+    coupled = [np.flatnonzero(row) for row in (abs(matrix) + abs(matrix).T).toarray()]
+    ends = skewed_tiles(reach(matrix.tocsr()), rows=rows, depth=depth)
+    level: NDArray[np.int64] = np.zeros(num_rows, dtype=np.int64)
+    done = np.zeros(ends.shape[1], dtype=np.int64)
+    for tile in ends:
+        for step, end in enumerate(tile):
+            for row in range(done[step], end):
+                assert level[row] == step, "each row takes its steps in turn"
+                # a neighbour is at this level, or one ahead: then the level is still there beside the new one
+                assert all(level[other] in (step, step + 1) for other in coupled[row])
+                level[row] += 1
+            done[step] = max(done[step], end)
+    np.testing.assert_array_equal(level, ends.shape[1])
+
+
+def test_a_wide_matrix_is_stepped_plainly() -> None:
+    far = sp.csr_matrix((np.ones(1), ([0], [29_999])), shape=(30_000, 30_000))
+    assert skewed_tiles(reach(far)).shape == (1, 1)
+
+
+@pytest.mark.mpi
+def test_a_run_that_diverges_is_named(comm: MPI.Comm) -> None:
+    model = FullModel(box(comm, P1), P1, time_grid(P1))
+    loads = nodal_loads(model, SOURCES)
+    bad = loads[1][0]
+    loads[1] = [NodalLoad(bad.dofs, bad.weights, np.where(np.arange(len(bad.samples)) == 3, np.inf, bad.samples))]
+    record = model._recorder.record(False)
+    slots = np.arange(model.time.num_levels + 1)
+    with pytest.raises(DivergenceError, match=r"diverged: at level 32") as caught:
+        model.runs.make(loads, record, slots)
+    assert caught.value.run == 1
+    loads = [loads[0]] * 9 + [loads[1]]
+    with pytest.raises(DivergenceError) as caught:
+        model.runs.make(loads, record, slots)
+    assert caught.value.run == 9
+    assert model.run(SOURCES[0]) is not None or comm.rank > 0  # the model is usable still
+
+
+def test_implicit_runs_are_made_in_turn() -> None:
+    how = Discretization(stepper="newmark")
+    model = FullModel(box(MPI.COMM_SELF, how), how, time_grid(how))
+    assert model.batch_size() == 1
+    many, one = model.run_many(SOURCES), model.run(SOURCES[2])
+    assert many is not None and one is not None
+    np.testing.assert_array_equal(many[2].trace.displacement, one.trace.displacement)
+
+
+@pytest.mark.mpi
+def test_ranks_without_rows(comm: MPI.Comm) -> None:
+    """Fewer cells than two ranks can share evenly: some ranks may own nothing."""
+    domain: Domain = box(comm, P1, 4, zone=((-0.5, -0.5), (0.5, 0.5)))
+    model = FullModel(domain, P1, TimeGrid(0.8, 41))
+    found = model.run_many([PointSource((0.8, 0.8), Sine(2.0))] * 2)
+    serial = FullModel(box(MPI.COMM_SELF, P1, 4, zone=((-0.5, -0.5), (0.5, 0.5))), P1, TimeGrid(0.8, 41)).run(
+        PointSource((0.8, 0.8), Sine(2.0))
+    )
+    assert serial is not None
+    if found is not None:
+        assert relative_l2(found[1].trace.displacement, serial.trace.displacement) < ROUND_OFF
+
+
+def test_widths() -> None:
+    assert lanes_of(np.float64, 1) == lanes_of("float32", 1) == 1
+    assert lanes_of(np.float64, 2) == 8 and lanes_of(np.float32, 30) == 16
+    with pytest.raises(ValueError, match="compiled for float64 and float32, got int64"):
+        lanes_of(np.int64, 3)
+    for shape in ((3, 8), (0, 8), (5,)):
+        assert aligned(shape, np.float64).ctypes.data % 64 == 0 or 0 in shape
+
+
+def test_runs_without_loads_stay_at_rest() -> None:
+    model = FullModel(box(MPI.COMM_SELF, P1), P1, time_grid(P1))
+    ensemble = Ensemble(model.stepper, 2)  # type: ignore[arg-type]
+    empty: Any = np.empty(0, np.int32)
+    loads = Loads(empty, empty, empty, np.empty(0), np.zeros((20, 1)), np.zeros(2))
+    history = ensemble.run(20, loads=loads, recorded=Recorded(np.arange(5), np.arange(21)))
+    assert history.shape == (21, 5, 8) and not history.any()
+
+
+def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled, "FLAGS", ["-this-is-no-flag"])
+    compiled._module.cache_clear()
+    with pytest.raises(CompileError, match="install a C compiler"):
+        compiled_steps(MPI.COMM_SELF)
+    place = tmp_path / "file"
+    place.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    with pytest.raises(CompileError, match="set XDG_CACHE_HOME"):
+        compiled_steps(MPI.COMM_SELF)
+    monkeypatch.undo()
+    compiled._module.cache_clear()
+    assert compiled_steps(MPI.COMM_SELF).lib is not None
+
+
+def test_a_damaged_build_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled._module.cache_clear()
+    path = compiled._path()
+    path.parent.mkdir()
+    path.write_bytes(b"no library")
+    with pytest.raises(CompileError, match="delete it, it is built again"):
+        compiled_steps(MPI.COMM_SELF)
+    compiled._module.cache_clear()
