@@ -49,7 +49,8 @@ class BoundaryDrive:
         self._source, self._reach = source, reach
         self._begin = len(stepper.order) - len(stepper.operators.held)
         self._weight = stepper.load_weight[self._begin :]
-        self._start, self._block = 0, np.empty((0, len(self._weight)))
+        self._start = 0
+        self._block: NDArray[np.float64] = np.empty((0, len(self._weight)))
 
     def bound(self) -> float:
         """A generous bound of the energy norm."""

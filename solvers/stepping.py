@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
+from solvers.factorisation import factorised
 from solvers.fused import determined, fuse
 from solvers.operators import Operators, petsc_matrix
 
@@ -191,7 +192,8 @@ class CentralDifference(Stepper):
 class Newmark(Stepper):
     """Newmark's trapezoidal rule in three-level form, one factorisation for all steps and runs.
 
-    The left-hand side is ``M/dt² + C/(2 dt) + (K + B)/4``; prescribed rows are those of the identity. The load passed
+    The left-hand side is ``M/dt² + C/(2 dt) + (K + B)/4``. Rows and columns of dofs whose values are known are those of
+    the identity, so that it stays symmetric; what the columns would bring goes to the right-hand side. The load passed
     by a drive is the averaged one, ``F_n + (F_{n+1} - 2 F_n + F_{n-1})/4``.
     """
 
@@ -202,36 +204,27 @@ class Newmark(Stepper):
         damping = operators.diagonal(operators.damping / (2.0 * dt))
         stiffness = operators.stiffness + operators.diagonal(operators.robin)
         rows = sp.diags(free)
-        left = rows @ (mass + damping + 0.25 * stiffness) + operators.diagonal(1.0 - free)
+        left = rows @ (mass + damping + 0.25 * stiffness)
+        columns = np.concatenate(operators.comm.allgather(free))
+        kept = (left @ sp.diags(columns)).tocsr() + operators.diagonal(1.0 - free)
         self._now = petsc_matrix(operators, (rows @ (2.0 * mass - 0.5 * stiffness)).tocsr(), self.order)
         self._before = petsc_matrix(operators, (rows @ (damping - mass - 0.25 * stiffness)).tocsr(), self.order)
         self.load_weight = free[self.order]
         self._rhs = np.zeros(len(self.order))
         self._rhs_vec = PETSc.Vec().createWithArray(self._rhs, comm=operators.comm)
-        self._solver = _factorised(petsc_matrix(operators, left.tocsr(), self.order))
+        self._known: PETSc.Mat | None = None  # what known values bring to the right-hand side; zeros bring nothing
+        if prescribed:
+            self._known = petsc_matrix(operators, (left @ sp.diags(columns - 1.0)).tocsr(), self.order)
+            self._sum_vec = self._rhs_vec.duplicate()
+        self._solver = factorised(petsc_matrix(operators, kept.tocsr(), self.order))
 
     def step(self, drive: Drive, n: int) -> None:
         self._before.mult(self._previous_vec, self._rhs_vec)
         self._now.multAdd(self._current_vec, self._rhs_vec, self._rhs_vec)
         drive.apply(self._rhs, n)
-        self._solver.solve(self._rhs_vec, self._previous_vec)
+        right = self._rhs_vec
+        if self._known is not None:
+            self._known.multAdd(right, right, self._sum_vec)
+            right = self._sum_vec
+        self._solver.solve(right, self._previous_vec)
         self._swap()
-
-
-def _factorised(matrix: PETSc.Mat) -> PETSc.KSP:
-    """A direct solver with its factorisation done: PETSc's own LU, in serial a fifth of MUMPS' time.
-
-    On several ranks each factorises the whole matrix. MUMPS would share the work, but adds up messages in the order of
-    their arrival, and runs would not repeat bit for bit.
-    """
-    solver = PETSc.KSP().create(matrix.comm)
-    solver.setOperators(matrix)
-    solver.setType("preonly")
-    preconditioner = solver.getPC()
-    if matrix.comm.size > 1:
-        preconditioner.setType("redundant")
-    else:
-        preconditioner.setType("lu")
-        preconditioner.setFactorOrdering("nd")
-    solver.setUp()
-    return solver

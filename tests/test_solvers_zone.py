@@ -25,11 +25,13 @@ from solver_problems import (
     zone_errors,
 )
 
-from solvers.boundary_data import BoundarySource
+from solvers.boundary_data import BoundarySource, Steps
 from solvers.compat import geometry_dofs
 from solvers.full import FullModel
 from solvers.mesh import Defect, refined, refined_zone_box, with_defect, zone_submesh
+from solvers.operators import Discretization
 from solvers.source import PointSource, Sine
+from solvers.stepping import march
 from solvers.time import TimeGrid
 from solvers.trace import Trace
 from solvers.zone import ZoneModel
@@ -187,6 +189,30 @@ def test_a_fast_defect_makes_the_zone_divide_its_steps() -> None:
     assert (
         ZoneModel(mesh, replace(P1, stepper="newmark"), grid, defect=Defect((0.0, 0.0), 0.1, 2.0)).parts == 1
     )
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("cells", [8, 24], ids=["one step a level", "divided steps"])
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("how", [P1, GLL2], ids=["p1", "gll2"])
+def test_a_run_has_the_numbers_of_plain_steps(
+    how: Discretization, condition: str, cells: int, comm: MPI.Comm
+) -> None:
+    """To round-off: PETSc adds a row's products in another order, a hundred steps add up to a few 1e-14."""
+    mesh = refined_zone_box(comm, LOWER, UPPER, (cells, cells), cell=how.cell, speed=1.0)
+    zone = ZoneModel(mesh, how, TimeGrid(2.0, 82 if how.degree == 1 else 162), interface=condition)
+    assert (zone.parts > 1) == (cells == 24)
+    shape = (zone.num_steps, zone.interface.num_nodes)
+    data = Steps(np.random.default_rng(0).standard_normal(shape).cumsum(axis=0)[:, zone.positions])
+    out = zone.run(data)
+    position = np.argsort(zone.stepper.order)
+    plain = [state[position].copy() for _, state in march(zone.stepper, zone.drive(data), zone.num_steps)]
+    levels = np.array([np.zeros_like(plain[0]), *plain])
+    at = 1 + zone.parts * np.arange(zone.time.num_levels)
+    tolerance = 1e-12 * comm.allreduce(np.abs(levels).max(initial=0.0), MPI.MAX)
+    np.testing.assert_allclose(out.displacement, levels[at], rtol=0.0, atol=tolerance)
+    rate = (levels[at + 1] - levels[at - 1]) * (0.5 / zone.stepper.dt)
+    np.testing.assert_allclose(out.velocity, rate, rtol=0.0, atol=tolerance / zone.stepper.dt)
 
 
 def test_the_interface_condition_keeps_the_speed_outside() -> None:
