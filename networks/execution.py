@@ -1,7 +1,10 @@
-"""How the layers of a compressed generator run on the machine at hand: by their factors, or rebuilt dense.
+"""How the layers of a generator that are kept as factors run on the machine at hand: by them, or rebuilt dense.
 
-Both give the same numbers but for rounding. A generator's recipe says which, or "auto": then each layer is measured
-with what it will be given, `networks.compression.execution`.
+Both give the same numbers but for rounding. The recipe of a compressed generator says which, or "auto": then each
+layer is measured with what it will be given, `networks.compression.execution`. The layers of [A], whose factors were
+there from the start, have no recipe and are measured too; in training on a CPU they keep their factors, so that a
+training repeats itself to the bit: there they are the faster form, benchmarks/layers.py. On a GPU the whole model is
+then recorded or compiled where that is faster, `networks.graphs`.
 """
 
 from collections import Counter
@@ -11,12 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from networks.compression.compressed import EXECUTIONS, CompressedLayer
+from networks.compression.compressed import CompressedLayer
 from networks.distributed import Group
+from networks.rebuilt import EXECUTIONS, Rebuildable
 
 AUTO = "auto"
 BLOCK = 64
 """Levels of one pass of a model whose time is sampled, as a zone run asks for them."""
+
+REPEATS = 5
+"""Measurements of each form of a layer when a generator is loaded."""
 
 
 def policy(model: nn.Module) -> str | None:
@@ -27,42 +34,55 @@ def policy(model: nn.Module) -> str | None:
 
 
 def executions(model: nn.Module) -> dict[str, str]:
-    """How each compressed layer of a model runs, by name."""
-    return {name: layer.execution for name, layer in model.named_modules() if isinstance(layer, CompressedLayer)}
+    """How each layer of factors of a model runs, by name, where it may run dense."""
+    return {name: layer.execution for name, layer in rebuildable(model).items()}
+
+
+def rebuildable(model: nn.Module) -> dict[str, Rebuildable]:
+    """The layers of a model that may run by their factors or dense, by name."""
+    found = {n: layer for n, layer in model.named_modules() if isinstance(layer, Rebuildable)}
+    return {name: layer for name, layer in found.items() if layer.has_dense_form}
 
 
 def set_executions(model: nn.Module, chosen: Mapping[str, str]) -> None:
     """Let layers run as they did.
 
     Args:
-        model: a compressed one.
+        model: holds layers of factors.
         chosen: as `executions` gives them.
 
     Raises:
-        ValueError: a layer that is not there or not compressed, or an unknown execution.
+        ValueError: a layer that is not there or has no dense form, or an unknown execution.
     """
-    layers = dict(model.named_modules())
+    layers = rebuildable(model)
     for name, execution in chosen.items():
-        layer = layers.get(name)
-        if not isinstance(layer, CompressedLayer) or execution not in EXECUTIONS:
-            raise ValueError(f"no compressed layer {name!r} can run as {execution!r}")
-        layer.execution = execution
+        if name not in layers or execution not in EXECUTIONS:
+            raise ValueError(f"no layer of factors {name!r} can run as {execution!r}")
+        layers[name].execution = execution
+
+
+def is_open(model: nn.Module) -> bool:
+    """Whether it is open how a model's layers run: its recipe says so, or it has none and its layers have factors."""
+    said = policy(model)
+    return said == AUTO or (said is None and bool(rebuildable(model)))
 
 
 def settle(generator: Any) -> None:
-    """Choose how each layer runs when one source is predicted, if the generator's recipe leaves that open.
+    """Choose how each layer runs when one source is predicted, if that is open.
 
     Args:
         generator: of either family, on its device and in evaluation mode.
     """
-    if policy(generator) == AUTO:
+    if is_open(generator):
         from networks.compression.execution import choose_execution
 
-        choose_execution(generator, *example(generator))
+        choose_execution(generator, *example(generator), repeats=REPEATS)
 
 
 def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, part: nn.Module | None = None) -> None:
-    """Choose how each layer runs in training, if the model's recipe leaves that open. Collective over `group`.
+    """Choose how each layer runs in training, if that is open. Collective over `group`.
+
+    Without a recipe that asks for it, layers on a CPU keep their factors.
 
     Args:
         model: what is trained.
@@ -70,7 +90,8 @@ def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, par
         group: every rank runs as rank 0 has chosen.
         part: of the model, what is called in a step; all of it by default.
     """
-    if policy(model) != AUTO:
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    if not is_open(model) or (on_cpu and policy(model) != AUTO):
         return
     from networks.compression.execution import choose_execution
 
@@ -91,7 +112,7 @@ def example(generator: Any) -> tuple[Tensor, ...]:
 
 
 def words(model: nn.Module) -> str:
-    """How the layers of a compressed model run: "4 factorised, 3 rebuilt dense"."""
-    counts = Counter(executions(model).values())
+    """How the compressed layers of a model run: "4 factorised, 3 rebuilt dense"."""
+    counts = Counter(layer.execution for layer in model.modules() if isinstance(layer, CompressedLayer))
     names = {"factorised": "factorised", "dense": "rebuilt dense"}
     return ", ".join(f"{counts[name]} {names[name]}" for name in EXECUTIONS if counts[name])

@@ -14,14 +14,17 @@ wave simulators", [A] section 3.3 (eq. 9-12) and 3.4 (eq. 14-19).
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from networks import products
 from networks.factorise import one_way_kernels
-from networks.padding import circular_axes, extents, pad_axis, per_axis
+from networks.padding import Extents, circular_axes, extents, pad_axis, per_axis
+from networks.rebuilt import Rebuildable, versions
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -67,16 +70,13 @@ class DenseConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, axes...) to (batch, out_channels, axes...)."""
-        padding = []
-        for axis, width in enumerate(self.widths):
-            native = axis not in self.circular and width[0] == width[1]
-            padding.append(width[0] if native else 0)
-            x = x if native else pad_axis(x, axis + 2, width, axis in self.circular)
-        return _CONV[len(self.kernel_size)](x, self.weight, self.bias, padding=tuple(padding))
+        return dense_convolution(x, self.weight, self.bias, self.widths, self.circular)
 
 
-class DecomposedConv(nn.Module):
+class DecomposedConv(Rebuildable):
     """Convolution by successive one-way factors ([A] eq. 17 and 19).
+
+    Its `execution` may be "dense" where no activation stands between the factors.
 
     Args:
         in_channels, out_channels: channels.
@@ -137,7 +137,47 @@ class DecomposedConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, in_channels, axes...) to (batch, out_channels, axes...)."""
+        """Map (batch, in_channels, axes...) to (batch, out_channels, axes...).
+
+        Raises:
+            ValueError: `execution` is neither "factorised" nor "dense", or dense with an activation between.
+        """
+        if self.execution == "dense":
+            weight = self.kept("dense", tuple(self.factors), self.dense_kernel)
+            return dense_convolution(x, weight, self.bias, self.widths, self.circular)
+        if self.execution != "factorised":
+            raise self.unknown_execution()
+        if self._takes_products(x):
+            factors = tuple(self.factors)
+            if versions(factors) is not None:
+                ready = self.kept("products", factors, lambda: products.prepared(factors))
+                return products.layer(x, self.ways, ready, self.bias)
+        return self._convolved(x)
+
+    @property
+    def has_dense_form(self) -> bool:
+        """Whether no activation stands between the factors."""
+        return self.activation is None
+
+    @cached_property
+    def ways(self) -> tuple[products.Way, ...]:
+        """How the factors work on a small image; none where that does not pay, or products cannot do it."""
+        plain = self.depthwise_first and self.activation is None and set(self.rank) == {1}
+        keeps_size = all(sum(width) == taps - 1 for width, taps in zip(self.widths, self.kernel_size, strict=True))
+        if not (plain and keeps_size and self.circular):
+            return ()
+        return tuple(products.Way(a + 1, self.widths[a], a in self.circular) for a in self.order)
+
+    def _takes_products(self, x: Tensor) -> bool:
+        """Whether an image is small, on a CPU, and no more than once around on its closed axes."""
+        if not self.ways or x.numel() > products.LARGEST or x.device.type != "cpu" or x.ndim != len(self.ways) + 2:
+            return False
+        if torch.is_autocast_enabled("cpu"):
+            return False
+        return all(not way.closed or x.shape[way.dim + 1] >= max(way.width) for way in self.ways)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """The factors as torch's convolutions."""
         last = len(self.order) - 1
         for step, (axis, factor) in enumerate(zip(self.order, self.factors, strict=True)):
             bias = self.bias if step == last else None
@@ -238,6 +278,18 @@ class DecomposedConv(nn.Module):
             if layer.bias is not None and dense.bias is not None:
                 layer.bias.copy_(dense.bias)
         return layer
+
+
+def dense_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, widths: Extents, circular: frozenset[int]
+) -> Tensor:
+    """Convolve by a dense kernel (out, in, taps...), circular on some axes and zero-padded on the others."""
+    padding = []
+    for axis, width in enumerate(widths):
+        native = axis not in circular and width[0] == width[1]
+        padding.append(width[0] if native else 0)
+        x = x if native else pad_axis(x, axis + 2, width, axis in circular)
+    return _CONV[len(widths)](x, weight, bias, padding=tuple(padding))
 
 
 def one_way(

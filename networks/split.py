@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from networks.rebuilt import Rebuildable
+
 TIME, Y, X = 0, 1, 2
 SPACE_THEN_TIME = ((Y, X), (TIME,))
 ONE_BY_ONE = ((X,), (Y,), (TIME,))
 
 
-class SplitConv(nn.Module):
+class SplitConv(Rebuildable):
     """A 3D convolution as successive factors over groups of axes; zeros outside, sizes kept.
 
     Args:
@@ -68,8 +70,16 @@ class SplitConv(nn.Module):
         """Map (batch, in_channels, time, y, x) to (batch, out_channels, time, y, x).
 
         Axes beside the convolved ones are folded into the batch or into each other, so that every factor is a 2D
-        convolution on a channels_last tensor.
+        convolution on a channels_last tensor; or the dense kernel does it at once, where `execution` is "dense".
+
+        Raises:
+            ValueError: `execution` is neither "factorised" nor "dense".
         """
+        if self.execution == "dense":
+            weight = self.kept("dense", tuple(self.factors), self.dense_kernel)
+            return functional.conv3d(x, weight, self.bias, padding="same")
+        if self.execution != "factorised":
+            raise self.unknown_execution()
         batch, _, num_time, num_y, num_x = x.shape
         x = x.permute(0, 2, 3, 4, 1)  # (batch, time, y, x, channel): contiguous when x is channels_last_3d
         for step, (group, factor) in enumerate(zip(self.groups, self.factors, strict=True)):

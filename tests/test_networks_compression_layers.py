@@ -441,7 +441,7 @@ def test_moves_modes_and_data_drop_the_dense_weight() -> None:
     layer, x = dense_pair()
     with torch.no_grad():
         before = layer(x)
-        assert copy.deepcopy(layer)._rebuilt is None
+        assert not copy.deepcopy(layer)._kept
         layer.own.first.data.mul_(3)  # type: ignore[union-attr,operator]  # torch tells nobody of this
         layer.eval()
         once = layer(x)

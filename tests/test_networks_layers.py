@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from networks.layers import DecomposedConv, DenseConv
 from networks.padding import circular_axes, extents, pad_axis, pad_circular, per_axis
+from networks.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
 
 TAPS = (3, 5, 2)
 SHAPE = (6, 7, 8)
@@ -191,6 +192,104 @@ def test_channels_last_is_kept() -> None:
         assert layer(x).is_contiguous(memory_format=torch.channels_last)
     y = torch.randn(2, 8, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
     assert DecomposedConv(8, 8, (3, 3, 3), circular=(1,))(y).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("taps", [(3, 3), (5, 5), (4, 3), (2, 5), (3, 3, 3)])
+def test_products_on_small_images_equal_convolutions(taps: tuple[int, ...]) -> None:
+    num_dims = len(taps)
+    for order in itertools.permutations(range(num_dims)):
+        for circular in ((num_dims - 1,), tuple(range(num_dims))):
+            for bias in (True, False):
+                layer = DecomposedConv(3, 4, taps, order=order, circular=circular, bias=bias)
+                if layer.bias is not None:
+                    nn.init.normal_(layer.bias)
+                plain = torch.randn(2, 3, *SHAPE[:num_dims])
+                last = plain.movedim(1, -1).contiguous().movedim(-1, 1)
+                for x in (plain, last):
+                    expected = layer(x).detach()  # with gradients, so by convolutions
+                    for mode in (torch.no_grad, torch.inference_mode):
+                        with mode():
+                            found = layer(x)
+                        torch.testing.assert_close(found, expected, rtol=0, atol=EXACT)
+                        assert found.movedim(1, -1).is_contiguous()
+                assert "products" in layer._kept
+
+
+def test_products_are_for_what_they_can_do() -> None:
+    x = torch.randn(1, 4, 6, 7)
+    used: dict[str, DecomposedConv] = {
+        "closed": DecomposedConv(4, 4, (3, 3), circular=(1,)),
+        "open": DecomposedConv(4, 4, (3, 3)),
+        "rank": DecomposedConv(4, 4, (3, 3), circular=(1,), rank=2),
+        "full": DecomposedConv(4, 4, (3, 3), circular=(1,), depthwise_first=False),
+        "size": DecomposedConv(4, 4, (3, 3), circular=(1,), padding="valid"),
+        "activation": DecomposedConv(4, 4, (3, 3), circular=(1,), activation=nn.Tanh()),
+    }
+    with torch.no_grad():
+        for layer in used.values():
+            layer(x)
+        assert [name for name, layer in used.items() if layer._kept] == ["closed"]
+        layer = DecomposedConv(4, 4, (3, 3), circular=(1,))
+        layer(torch.randn(1, 4, 100, 100))  # a large image
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            layer.float()(x.float())
+        assert not layer._kept
+        narrow = DecomposedConv(2, 2, (3, 7), circular=(1,))
+        with pytest.raises(ValueError, match="more than once around an axis of 2 points"):
+            narrow(torch.randn(1, 2, 8, 2))
+
+
+def test_products_follow_a_factor_that_changes() -> None:
+    layer, x = DecomposedConv(3, 4, (3, 3), circular=(1,)), torch.randn(1, 3, 6, 7)
+    with torch.no_grad():
+        before = layer(x)
+        ready = layer._kept["products"][1]
+        assert layer(x).equal(before)
+        assert layer._kept["products"][1] is ready  # made once
+        layer.factors[0].mul_(2)
+        layer.bias.zero_()  # type: ignore[union-attr]
+        torch.testing.assert_close(layer(x), 2 * before, rtol=0, atol=EXACT)  # the bias was zero before
+    rows = torch.randn(5, 1, 3, 6, 7)
+    with torch.no_grad():
+        mapped = torch.func.vmap(layer)(rows)
+    torch.testing.assert_close(mapped, torch.stack([layer(row) for row in rows]), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("options", [{}, {"circular": (1,)}, {"depthwise_first": False}, {"rank": 2, "bias": False}])
+def test_a_layer_may_run_dense(options: dict[str, Any]) -> None:
+    layer, x = DecomposedConv(3, 4, (3, 5), **options), torch.randn(2, 3, 6, 7, requires_grad=True)
+    inputs = (x, *layer.parameters())
+    found = {}
+    for layer.execution in ("factorised", "dense"):
+        y = layer(x)
+        slopes = torch.autograd.grad(y, inputs, y.detach())
+        with torch.no_grad():
+            found[layer.execution] = (y, layer(x), *slopes)
+    for ours, dense in zip(found["factorised"], found["dense"], strict=True):
+        torch.testing.assert_close(ours, dense, rtol=0, atol=100 * EXACT)  # gradients sum over all points
+    layer.execution = "sparse"
+    with pytest.raises(ValueError, match="execution must be one of"):
+        layer(x)
+
+
+def test_an_activation_between_leaves_no_dense_form() -> None:
+    layer = DecomposedConv(3, 4, (3, 3), activation=nn.Tanh())
+    assert not layer.has_dense_form
+    assert DecomposedConv(3, 4, (3, 3)).has_dense_form
+    layer.execution = "dense"
+    with pytest.raises(ValueError, match="has no dense kernel"):
+        layer(torch.randn(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("groups", [SPACE_THEN_TIME, ONE_BY_ONE])
+def test_a_split_layer_may_run_dense(groups: Sequence[Sequence[int]]) -> None:
+    layer, x = SplitConv(3, 4, (5, 3, 3), groups), torch.randn(2, 3, 6, 5, 4)
+    y = layer(x)
+    layer.execution = "dense"
+    torch.testing.assert_close(layer(x), y, rtol=0, atol=EXACT)
+    layer.execution = "sparse"
+    with pytest.raises(ValueError, match="execution must be one of"):
+        layer(x)
 
 
 def test_gradients() -> None:

@@ -9,23 +9,19 @@ from torch import Tensor, nn
 
 from networks.compression.geometry import CONVOLUTIONS, Geometry, convolve
 from networks.layers import DenseConv
+from networks.rebuilt import EXECUTIONS, Rebuildable
 
-EXECUTIONS = ("factorised", "dense")
+__all__ = ["EXECUTIONS", "CompressedLayer"]
 Layer = TypeVar("Layer", bound="CompressedLayer")
 
 
-class CompressedLayer(nn.Module, ABC):
+class CompressedLayer(Rebuildable, ABC):
     """A layer whose weight is kept as factors.
 
     Args:
         geometry: taps, stride, dilation and padding of the layer that this one replaces.
         in_channels, out_channels: its depths, or the inputs and outputs of a fully connected layer.
         bias: whether to add one number per output channel.
-
-    Attributes:
-        execution: "factorised" applies the factors one after the other; "dense" rebuilds the dense weight, in each
-            pass that needs gradients and else only when a factor has changed. Not part of the state. Writing to a
-            parameter's `.data` goes unnoticed by torch; call `forget` after it.
     """
 
     def __init__(self, geometry: Geometry, in_channels: int, out_channels: int, bias: bool) -> None:
@@ -33,8 +29,6 @@ class CompressedLayer(nn.Module, ABC):
         self.geometry = geometry
         self.in_channels, self.out_channels = in_channels, out_channels
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.execution = "factorised"
-        self._rebuilt: tuple[tuple[Any, ...], Tensor] | None = None
 
     @abstractmethod
     def factors(self) -> tuple[Tensor, ...]:
@@ -61,8 +55,8 @@ class CompressedLayer(nn.Module, ABC):
         if self.execution == "factorised":
             return self.factorised(x)
         if self.execution == "dense":
-            return convolve(x, self._dense_weight(), self.bias, self.geometry)
-        raise ValueError(f"execution must be one of {EXECUTIONS}, got {self.execution!r}")
+            return convolve(x, self.kept("dense", self.factors(), self.kernel), self.bias, self.geometry)
+        raise self.unknown_execution()
 
     def num_weights(self) -> int:
         """Numbers in the factors, shared ones included, the bias not."""
@@ -83,56 +77,10 @@ class CompressedLayer(nn.Module, ABC):
                 cast(Tensor, dense.bias).copy_(self.bias)
         return dense.train(self.training)
 
-    def forget(self) -> None:
-        """Drop the dense weight that was rebuilt."""
-        self._rebuilt = None
-
-    def _dense_weight(self) -> Tensor:
-        factors = self.factors()
-        key = _versions(factors)
-        if key is None:
-            return self._full_precision_kernel(factors[0])
-        if self._rebuilt is None or self._rebuilt[0] != key:
-            with torch.inference_mode(False), torch.no_grad():
-                self._rebuilt = (key, self._full_precision_kernel(factors[0]))
-        return self._rebuilt[1]
-
-    def _full_precision_kernel(self, like: Tensor) -> Tensor:
-        """The dense weight in the factors' own precision: autocast is for activations."""
-        with torch.autocast(like.device.type, enabled=False):
-            return self.kernel()
-
-    def _apply(self, *args: Any, **kwargs: Any) -> "CompressedLayer":
-        self.forget()
-        return super()._apply(*args, **kwargs)
-
-    def train(self, mode: bool = True) -> "CompressedLayer":
-        """As any module; also drops the dense weight that was rebuilt."""
-        self.forget()
-        return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rebuilt": None}
-
     def extra_repr(self) -> str:
         """Shapes of the factors, for print."""
         shapes = ", ".join("x".join(map(str, factor.shape)) for factor in self.factors())
         return f"{self.in_channels}, {self.out_channels}, factors {shapes}, {self.execution}"
-
-
-def _versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-    """What changes whenever a factor does; None where gradients are needed or nothing can tell.
-
-    Reads no values, so that no device waits.
-    """
-    if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
-        return None
-    if torch.compiler.is_compiling() or any(factor.is_inference() for factor in factors):
-        return None
-    try:
-        return tuple((f._version, f.data_ptr(), f.device, f.dtype) for f in factors)
-    except RuntimeError:  # the factors stand for others, as under torch.func.vmap
-        return None
 
 
 def _plain_layer(geometry: Geometry, weight: Tensor, bias: bool) -> nn.Module:

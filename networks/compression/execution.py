@@ -1,7 +1,7 @@
-"""Which way each compressed layer runs faster on the machine at hand: measured, never guessed from counts.
+"""Which way each layer of factors runs faster on the machine at hand: measured, never guessed from counts.
 
-Both ways give the same numbers but for rounding (`CompressedLayer.execution`), so that the choice may be made anew
-wherever a model runs.
+Both ways give the same numbers but for rounding (`Rebuildable.execution`), so that the choice may be made anew
+wherever a model runs. Compressed layers and those of [A], whose factors were there from the start, are measured alike.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from networks.compression.compressed import EXECUTIONS, CompressedLayer
+from networks.rebuilt import EXECUTIONS, Rebuildable
 
 WARM_UP = 2
 Timer = Callable[[Callable[[], object]], float]
@@ -38,13 +38,14 @@ def choose_execution(
     margin: float = 1.05,
     timer: Timer | None = None,
 ) -> dict[str, Choice]:
-    """Measure every compressed layer both ways with what it gets in one pass, and set the faster one.
+    """Measure every layer of factors both ways with what it gets in one pass, and set the faster one.
 
     The factors are chosen where they are faster by more than the margin; ties go to the dense form. Layers that the
-    pass does not reach are left as they are. The model's state, gradients and random numbers stay as they were.
+    pass does not reach, and those without a dense form, are left as they are. The model's state, gradients and random
+    numbers stay as they were.
 
     Args:
-        model: holds compressed layers, or is one.
+        model: holds layers of factors, or is one.
         example_inputs: of one pass, of the size that matters, where the model is.
         training: measure forward and backward, the dense weight rebuilt each time; otherwise forward alone, the dense
             weight kept.
@@ -105,9 +106,9 @@ def one_pass(layer: nn.Module, inputs: list[Tensor], training: bool) -> Callable
     return both
 
 
-def _recorded(model: nn.Module, example_inputs: tuple[Any, ...]) -> dict[str, tuple[CompressedLayer, list[Tensor]]]:
-    """The compressed layers that one pass reaches, each with its inputs."""
-    found: dict[str, tuple[CompressedLayer, list[Tensor]]] = {}
+def _recorded(model: nn.Module, example_inputs: tuple[Any, ...]) -> dict[str, tuple[Rebuildable, list[Tensor]]]:
+    """The layers of factors that one pass reaches, each with its inputs."""
+    found: dict[str, tuple[Rebuildable, list[Tensor]]] = {}
     hooks = []
 
     def recorder(name: str) -> Callable[..., None]:
@@ -117,7 +118,7 @@ def _recorded(model: nn.Module, example_inputs: tuple[Any, ...]) -> dict[str, tu
         return hook
 
     for name, module in model.named_modules():
-        if isinstance(module, CompressedLayer):
+        if isinstance(module, Rebuildable) and module.has_dense_form:
             hooks.append(module.register_forward_pre_hook(recorder(name)))
     try:
         with _evaluating(model), torch.random.fork_rng(), torch.no_grad():
@@ -141,7 +142,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _measured(
-    layer: CompressedLayer, inputs: list[Tensor], training: bool, repeats: int, timer: Timer
+    layer: Rebuildable, inputs: list[Tensor], training: bool, repeats: int, timer: Timer
 ) -> dict[str, float]:
     """Median seconds of each execution, interleaved; the layer runs as before afterwards."""
     before = layer.execution

@@ -1,0 +1,85 @@
+"""Layers that keep their weight as factors and may run by its dense form: same numbers but for rounding.
+
+Which one is faster depends on the machine, `networks.compression.execution` measures it. What is made of factors for
+a pass without gradients is kept until a factor changes.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+EXECUTIONS = ("factorised", "dense")
+Made = TypeVar("Made")
+
+
+class Rebuildable(nn.Module):
+    """A layer of factors.
+
+    Attributes:
+        execution: "factorised" applies the factors one after the other; "dense" rebuilds the dense weight, in each
+            pass that needs gradients and else only when a factor has changed. Not part of the state. Writing to a
+            parameter's `.data` goes unnoticed by torch; call `forget` after it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.execution = "factorised"
+        self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+
+    @property
+    def has_dense_form(self) -> bool:
+        """Whether there is one: not where an activation stands between the factors."""
+        return True
+
+    def forget(self) -> None:
+        """Drop what was made of the factors."""
+        self._kept = {}
+
+    def kept(self, name: str, factors: tuple[Tensor, ...], make: Callable[[], Made]) -> Made:
+        """What `make` makes of the factors, in their own precision; kept where no gradients are needed."""
+
+        def made() -> Made:
+            with torch.autocast(factors[0].device.type, enabled=False):  # autocast is for activations
+                return make()
+
+        key = versions(factors)
+        if key is None:
+            return made()
+        known = self._kept.get(name)
+        if known is None or known[0] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                known = self._kept[name] = (key, made())
+        return cast(Made, known[1])
+
+    def unknown_execution(self) -> ValueError:
+        """The error of an execution that there is not."""
+        return ValueError(f"execution must be one of {EXECUTIONS}, got {self.execution!r}")
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self.forget()
+        return super()._apply(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module; also drops what was made of the factors."""
+        self.forget()
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}
+
+
+def versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
+    """What changes whenever a factor does; None where gradients are needed or nothing can tell.
+
+    Reads no values, so that no device waits.
+    """
+    if torch.is_grad_enabled() and any(factor.requires_grad for factor in factors):
+        return None
+    if torch.compiler.is_compiling() or any(factor.is_inference() for factor in factors):
+        return None
+    try:
+        return tuple((f._version, f.data_ptr(), f.device, f.dtype) for f in factors)
+    except RuntimeError:  # the factors stand for others, as under torch.func.vmap
+        return None
