@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from networks.compression.compressed import CompressedLayer
 from networks.distributed import Group
+from networks.graphs import Maker, Replayable, fastest, makers
 from networks.rebuilt import EXECUTIONS, Rebuildable
 
 AUTO = "auto"
@@ -67,16 +68,40 @@ def is_open(model: nn.Module) -> bool:
     return said == AUTO or (said is None and bool(rebuildable(model)))
 
 
-def settle(generator: Any) -> None:
-    """Choose how each layer runs when one source is predicted, if that is open.
+def settle(generator: Any, *, patient: bool = False) -> None:
+    """Choose how each layer runs when one source is predicted, if that is open, and on a GPU how the whole pass does.
 
     Args:
         generator: of either family, on its device and in evaluation mode.
+        patient: whether a compiled pass is a candidate, too; it takes up to a minute to make.
     """
+    inputs = example(generator)
     if is_open(generator):
         from networks.compression.execution import choose_execution
 
-        choose_execution(generator, *example(generator), repeats=REPEATS)
+        choose_execution(generator, *inputs, repeats=REPEATS)
+    if isinstance(generator, Replayable):
+        _settle_pass(generator, inputs, makers(inputs[0].device, patient=patient))
+
+
+def _settle_pass(generator: Any, inputs: tuple[Tensor, ...], ways: Mapping[str, Maker]) -> None:
+    """Choose the fastest pass; with launches out of the way other forms of the layers may be the faster ones."""
+    if not ways:
+        return
+    from networks.compression.execution import clock
+
+    settings = [executions(generator)]
+    if is_open(generator):
+        settings += [dict.fromkeys(settings[0], each) for each in EXECUTIONS]
+    found = []
+    for number, setting in enumerate(settings):
+        if setting not in settings[:number]:
+            set_executions(generator, setting)
+            chosen = fastest(generator.evaluated, inputs, ways, clock(inputs[0].device))
+            found.append((chosen.seconds[chosen.name], setting, chosen))
+    _, setting, chosen = min(found, key=lambda each: each[0])
+    set_executions(generator, setting)
+    generator.replay(inputs, chosen)
 
 
 def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, part: nn.Module | None = None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from networks.graphs import Replayable
 from networks.scaler import InputScaler, TargetScaler
 from networks.spec import GeneratorSpec
 from networks.trunks import ConvHead, ConvTrunk, FullHead, FullTrunk, Monomials, SampledTime
@@ -37,7 +38,7 @@ def closed_loop_size(loop: np.ndarray) -> int:
     return len(loop)
 
 
-class BoundaryGenerator(nn.Module):
+class BoundaryGenerator(Replayable):
     """Parameters to fields on the nodes of Gamma or of the zone, in physical units; scalers are buffers.
 
     Args:
@@ -111,6 +112,11 @@ class BoundaryGenerator(nn.Module):
 
     def forward(self, parameters: Tensor, levels: Tensor | None = None) -> Tensor:
         """Physical fields (batch, field, level, node) for physical parameters; arguments as of `standardised`."""
+        found = self.replayed(parameters) if levels is None else self.replayed(parameters, levels)
+        return self.evaluated(parameters, levels) if found is None else found
+
+    def evaluated(self, parameters: Tensor, levels: Tensor | None = None) -> Tensor:
+        """As `forward`, each operation launched by itself."""
         return self.target_scaler.inverse(self.standardised(parameters, levels), levels)
 
     def _fields(self, features: Tensor, wanted: Sequence[int]) -> Tensor:

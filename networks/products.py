@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 LARGEST = 2**15
-"""Numbers of the largest image that is worth it where an axis is closed: on one core, for 64 to 128 channels, forward is
-1.1 to 1.7 times faster than by convolutions. Beyond it, or with open axes alone, the copies cost what is won."""
+"""Numbers of the largest image that is worth it where an axis is closed: on one core, with 64 to 128 channels, forward
+is 1.1 to 1.7 times faster than by convolutions. Beyond it, or with open axes alone, the copies cost what is won."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Rebuildable(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.execution = "factorised"
-        self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._kept: dict[str, tuple[tuple[Any, ...], Any, list[Tensor]]] = {}
 
     @property
     def has_dense_form(self) -> bool:
@@ -50,7 +50,8 @@ class Rebuildable(nn.Module):
         known = self._kept.get(name)
         if known is None or known[0] != key:
             with torch.inference_mode(False), torch.no_grad():
-                known = self._kept[name] = (key, made())
+                # the factors are held, so that no other tensor can take their place in memory and pass for them
+                known = self._kept[name] = (key, made(), [factor.detach() for factor in factors])
         return cast(Made, known[1])
 
     def unknown_execution(self) -> ValueError:
@@ -58,16 +59,25 @@ class Rebuildable(nn.Module):
         return ValueError(f"execution must be one of {EXECUTIONS}, got {self.execution!r}")
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self.forget()
-        return super()._apply(*args, **kwargs)
+        before = places(self)
+        moved = super()._apply(*args, **kwargs)
+        if places(self) != before:
+            self.forget()
+        return moved
 
     def train(self, mode: bool = True) -> Self:
-        """As any module; also drops what was made of the factors."""
-        self.forget()
+        """As any module; also drops what was made of the factors, where the mode changes."""
+        if mode != self.training:
+            self.forget()
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": {}}
+
+
+def places(module: nn.Module) -> tuple[Any, ...]:
+    """Where a module's own numbers are: changes when it is moved or converted, not when it already was there."""
+    return tuple((tensor.data_ptr(), tensor.device, tensor.dtype) for tensor in module.parameters())
 
 
 def versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
