@@ -213,6 +213,17 @@ class DeclaredSymmetry(Section):
     )
 
 
+class OperatorSize(Section):
+    """How large an operator generator is; what is left out is as large as suits any case."""
+
+    frequencies: PositiveInt | None = Field(
+        default=None, description="of the response's amplitudes: 0, 0.8, 1.6, ... cycles in a run", examples=[40]
+    )
+    rank: PositiveInt | None = Field(default=None, description="learnt time functions of a field", examples=[16])
+    width: PositiveInt | None = Field(default=None, description="channels of the network", examples=[24])
+    depth: PositiveInt | None = Field(default=None, description="layers of the network", examples=[2])
+
+
 def _seconds(said: dict[str, Any]) -> float | None:
     """How long to train, where a case does not say it; `said` holds the keys above."""
     return TRAINING_SECONDS if said.get("epochs") is None else None
@@ -238,6 +249,9 @@ class Training(Section):
         default="auto",
         description="rays whose travel times the operator generator is given",
         examples=["direct"],
+    )
+    size: OperatorSize | None = Field(
+        default=None, description="of the operator generator, where a smaller one will do or a larger one is needed"
     )
     fields: tuple[Literal["displacement", "velocity", "load"], ...] = Field(
         default=("displacement", "velocity", "load"),  # the load is what the impedance condition needs
@@ -271,6 +285,10 @@ class Training(Section):
             raise ValueError(
                 f'training.rays = "{self.rays}" does not go with model = "{self.model}": leave it out, '
                 'or write model = "operator"'
+            )
+        if self.model != "operator" and self.size is not None:
+            raise ValueError(
+                f'training.size does not go with model = "{self.model}": leave it out, or write model = "operator"'
             )
         if self.epochs is not None and self.seconds is not None:
             raise ValueError(

@@ -60,6 +60,7 @@ def with_training(case: Case, **said: Any) -> Case:
     if "model" in changed and changed["model"] != case.training.model:  # what belongs to the other family
         before.pop("variant", None)
         before.pop("rays", None)
+        before.pop("size", None)
         before.pop("compressible", None)
     try:
         training = Training.model_validate({**before, **changed})

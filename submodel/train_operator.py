@@ -83,7 +83,8 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
     )
     low_pass = LowPass(spec.rate, spec.dt)
     if isinstance(dataset, ReciprocalDataset):
-        spec = replace(spec, width=RECIPROCAL_WIDTH)
+        if case.training.size is None or case.training.size.width is None:
+            spec = replace(spec, width=RECIPROCAL_WIDTH)
         sources = dataset.sources
         displacement, load = _reciprocal(dataset, low_pass)
     else:
@@ -119,7 +120,10 @@ def specification(
         walls=((medium.x[0], medium.y[0]), (medium.x[-1], medium.y[-1])) if rays == "walls" else None,
         travel=None if travel is None else (len(travel.y), len(travel.x)),
     )
-    return spec, travel
+    size = {} if case.training.size is None else case.training.size.model_dump(exclude_none=True)
+    if "frequencies" in size:
+        size["num_frequencies"] = size.pop("frequencies")
+    return replace(spec, **size), travel
 
 
 def band(case: Case) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from submodel.case import Case, CaseError
-from submodel.sections import GmshDomain
+from submodel.sections import BoxDomain, GmshDomain
 
 CASES = Path(__file__).parent.parent / "cases"
 ABSENT = object()
@@ -51,7 +51,19 @@ def test_a_training_lasts_as_long_as_is_said_or_two_minutes() -> None:
     assert Case.from_json(by_epochs.to_json()) == by_epochs
 
 
-@pytest.mark.parametrize("name", ["paper2d", "corner"])
+def test_the_large_case_is_the_reference_in_a_domain_whose_walls_are_not_heard() -> None:
+    large, small = Case.load(CASES / "large2d.toml"), Case.load(CASES / "paper2d.toml")
+    assert (large.zone, large.medium, large.interface) == (small.zone, small.medium, small.interface)
+    assert large.time.dt == pytest.approx(small.time.dt, rel=1e-15) and large.time.final == 2 * small.time.final
+    assert isinstance(large.domain, BoxDomain) and isinstance(small.domain, BoxDomain) and large.zone is not None
+    wide = large.domain.upper[0]
+    assert wide / large.domain.cells[0] == small.domain.upper[0] / small.domain.cells[0]
+    reach = large.medium.speed * large.time.final  # type: ignore[operator]
+    source, zone = large.parameters.source_upper[0], large.zone.upper[0]
+    assert 2**0.5 * (source + zone) < reach < 2 * wide - source - zone  # all is heard, no echo is
+
+
+@pytest.mark.parametrize("name", ["paper2d", "corner", "large2d"])
 def test_a_shipped_case_is_read_and_survives_json(name: str) -> None:
     case = Case.load(CASES / f"{name}.toml")
     assert case.name == name
@@ -122,6 +134,12 @@ def test_the_corner_is_the_reference_with_other_parameters() -> None:
             {"model": "conv3d", "rays": "none"},
             r"training\.rays = \"none\" does not go with model = \"conv3d\"",
         ),
+        (
+            "training",
+            {"model": "conv3d", "size": {"rank": 4}},
+            r"training\.size does not go with model = \"conv3d\"",
+        ),
+        ("training.size", {"rank": 0}, r"training\.size\.rank should be greater than 0, got 0"),
         ("training.shared", True, r"unknown key training\.shared: .*\[training\] takes model, variant"),
         ("training.epochs", 5, r"training\.epochs = 5 and seconds = .* exclude each other"),
     ],

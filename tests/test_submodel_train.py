@@ -142,6 +142,14 @@ def test_rays_of_walls_need_a_box_of_one_speed(shop: Shop) -> None:
     assert job.spec.rays == "direct" and len(job.spec.symmetries) == 8 and job.data.displacement.shape[0] == 12
 
 
+def test_a_case_sizes_its_operator_generator(shop: Shop) -> None:
+    case = with_training(Case.load(shop.case), size={"frequencies": 7, "rank": 3, "width": 5})
+    with Dataset.open(shop.dataset) as dataset:
+        spec = prepare(case, dataset, Length(1, None, 0, "cpu", 1)).spec
+    assert (spec.num_frequencies, spec.rank, spec.width, spec.depth) == (7, 3, 5, 6)
+    assert with_training(case, model="conv2d").training.size is None
+
+
 def test_words_about_training_must_go_together(shop: Shop) -> None:
     case = Case.load(shop.case)
     assert with_training(case) is case
