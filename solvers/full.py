@@ -80,9 +80,9 @@ class FullModel:
         runs = self.run_many([source], fields=fields)
         return None if runs is None else runs[0]
 
-    def batch_size(self, dtype: DTypeLike = np.float64) -> int:
+    def batch_size(self, dtype: DTypeLike = np.float64, *, fields: bool = True) -> int:
         """How many runs `run_many` steps at once: multiples of it cost least. Local."""
-        return self.runs.batch_size(dtype)
+        return self.runs.batch_size(dtype, (self.time.num_levels + 2) * self._recorder.num_recorded(fields))
 
     def run_many(
         self, sources: Sequence[PointSource], *, fields: bool = True, dtype: DTypeLike = np.float64

@@ -77,12 +77,17 @@ class Recorder:
             by_id = np.argsort(zone_ids)
             self._strip_in_zone = by_id[np.searchsorted(zone_ids, strip_ids, sorter=by_id)]
             self._gamma_in_strip = np.searchsorted(strip_ids, all_gamma)
-        self._zone_record = self._record(zone_ids)
-        self._strip_record = self._record(comm.bcast(strip_ids, root=0))
+        strip_ids = comm.bcast(strip_ids, root=0)
+        self._nums = (len(strip_ids), len(zone_ids))
+        self._zone_record, self._strip_record = self._record(zone_ids), self._record(strip_ids)
 
     def record(self, fields: bool) -> Record:
         """What a run stores, with or without the zone's fields."""
         return self._zone_record if fields else self._strip_record
+
+    def num_recorded(self, fields: bool) -> int:
+        """Dofs that are stored, over all ranks."""
+        return self._nums[fields]
 
     def finish(self, history: NDArray[Any], fields: bool) -> FullRun:
         """Velocity and load from the displacement at the levels -1 .. num_levels. Root.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 
 from solvers.compiled import lanes_of
@@ -15,6 +16,8 @@ from solvers.record import Record
 from solvers.stepping import CentralDifference, DivergenceError, Stepper, march
 
 MANY = 2  # any number of runs above one asks for a whole line of lanes
+MOST_BYTES = 2**30
+"""Of the histories of runs that are stepped together."""
 
 
 class Runs:
@@ -35,9 +38,17 @@ class Runs:
         explicit = isinstance(stepper, CentralDifference)
         self.order = self._ensemble(1, np.float64).order if explicit else stepper.order
 
-    def batch_size(self, dtype: DTypeLike = np.float64) -> int:
-        """How many runs are stepped at once. Local."""
-        return lanes_of(dtype, MANY) if isinstance(self._stepper, CentralDifference) else 1
+    def batch_size(self, dtype: DTypeLike = np.float64, num_values: int = 0) -> int:
+        """How many runs are stepped at once: as many as there are lanes, if their histories leave room. Local.
+
+        Args:
+            dtype: Of the steps.
+            num_values: Recorded values of one run.
+        """
+        if not isinstance(self._stepper, CentralDifference):
+            return 1
+        lanes = lanes_of(dtype, MANY)
+        return lanes if lanes * num_values * np.dtype(dtype).itemsize <= MOST_BYTES else 1
 
     def make(
         self,
@@ -62,7 +73,8 @@ class Runs:
             DivergenceError: On every rank, if a run diverges; it says which.
         """
         histories: list[NDArray[Any]] = []
-        size = self.batch_size(dtype)
+        num_values = len(record.local) * (int(slots.max(initial=-1)) + 1)
+        size = self.batch_size(dtype, record.comm.allreduce(num_values, op=MPI.MAX))
         for start in range(0, len(loads), size):
             part = loads[start : start + size]
             try:

@@ -5,12 +5,15 @@ The layout is specified in docs/dataset-format.md.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, Protocol, Self
 
 import h5py
 import numpy as np
@@ -31,7 +34,17 @@ from submodel.layout import (
 )
 from submodel.plan import Plan, SampleId, rows, shards_folder
 from submodel.sampling import SPLITS, Split
-from submodel.seal import DATASET, RECIPROCAL, SEAL_SIZE, dataset_name, is_sealed, seal, shard_fault, shard_name
+from submodel.seal import (
+    DATASET,
+    RECIPROCAL,
+    SEAL_SIZE,
+    dataset_name,
+    is_sealed,
+    seal,
+    seal_line,
+    shard_fault,
+    shard_name,
+)
 from submodel.sections import Units
 
 __all__ = [
@@ -70,6 +83,9 @@ class Recorded(Protocol):
 class ShardWriter:
     """Writes one file a sample, whole or not at all. Local.
 
+    All shards of a dataset have one layout. HDF5 makes it once; then a shard is a copy of it with its numbers in their
+    places, byte for byte what HDF5 writes, at a small part of its time.
+
     Args:
         folder: where the shards lie.
         plan: what they belong to.
@@ -80,8 +96,9 @@ class ShardWriter:
         self._folder = folder
         self._plan = plan
         self._key = plan.key
-        self._arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        self._content = np.empty(0, np.uint8)  # of a shard as it is read back; all are of one size
+        self._shapes = dict(shapes)
+        self._layouts: dict[str, _Layout] = {}
+        self._read: NDArray[np.uint8] = np.empty(0, np.uint8)  # a shard as it is read back; all are of one size
 
     def write(self, sample: object, arrays: Mapping[str, Floats]) -> None:
         """Write a sample to a temporary name, read it back, compare, and give it its name.
@@ -94,40 +111,91 @@ class ShardWriter:
             DatasetError: a value is not finite in float32, or what was read back differs.
             OSError: the file cannot be written.
         """
-        for name, stored in self._arrays.items():
-            with np.errstate(over="ignore"):  # an overflow is told below
-                np.copyto(stored, arrays[name], casting="same_kind")
-            if not np.isfinite(stored).all():
-                raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
         path = self._folder / f"{sample}.h5"
         unfinished = unfinished_name(path)
-        places = self._store(unfinished, sample)
-        with open(unfinished, "r+b") as file:
-            self._read_back(file, places)
-            seal(file, self._content, shard_name(self._key, sample))
+        marks = self._plan.marks(sample)
+        words = repr({name: mark for name, mark in marks.items() if isinstance(mark, str)})
+        if words not in self._layouts:
+            self._layouts[words] = _layout(unfinished, shard_marks(self._key), marks, self._shapes)
+        layout = self._layouts[words]
+        for name, place in layout.arrays.items():
+            with np.errstate(over="ignore"):  # an overflow is told below
+                np.copyto(place, arrays[name], casting="same_kind")
+            if not np.isfinite(place.sum(dtype=np.float64)):  # finite as long as every value is
+                raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
+        for name, number in layout.marks.items():
+            number[...] = marks[name]
+        content = layout.content
+        content[:SEAL_SIZE] = np.frombuffer(seal_line(content, shard_name(self._key, sample)), np.uint8)
+        self._put(unfinished, content)
         os.replace(unfinished, path)
 
-    def _store(self, path: Path, sample: object) -> dict[str, int]:
-        """Write the file and return at which byte each array begins."""
-        places = {}
-        _require_space(path, sum(array.nbytes for array in self._arrays.values()) + METADATA_SIZE)
-        with h5py.File(path, "w", userblock_size=SEAL_SIZE) as file:
-            for key, value in {**shard_marks(self._key), **self._plan.marks(sample)}.items():
-                file.attrs[key] = value
-            for name, array in self._arrays.items():
-                places[name] = file.create_dataset(name, data=array).id.get_offset()
-        return places
+    def _put(self, path: Path, content: NDArray[np.uint8]) -> None:
+        """Write a file and see that it can be read."""
+        if len(self._read) != len(content):
+            self._read = np.empty_like(content)
+        with open(path, "w+b") as file:
+            num_written = file.write(content.data)
+            file.seek(0)
+            num_read = file.readinto(self._read.data)
+        if not num_written == num_read == len(content) or not np.array_equal(self._read, content):
+            raise DatasetError(f"{path}: what was read back is not what was written: check the disk")
 
-    def _read_back(self, file: BinaryIO, places: Mapping[str, int]) -> None:
-        size = os.fstat(file.fileno()).st_size
-        if size != len(self._content):
-            self._content = np.empty(size, np.uint8)
-        num_read = file.readinto(self._content.data)  # type: ignore[attr-defined]
-        for name, array in self._arrays.items():
-            written = array.reshape(-1).view(np.uint8)
-            read = self._content[places[name] : places[name] + written.size]
-            if num_read != size or not np.array_equal(read, written):
-                raise DatasetError(f"{file.name}: what was read back is not what was written: check the disk")
+
+@dataclass(frozen=True)
+class _Layout:
+    """The bytes of a shard, with the places of what differs between shards.
+
+    Args:
+        content: all bytes; the others are views of it.
+        arrays: float32, of their shapes.
+        marks: attributes that are numbers.
+    """
+
+    content: NDArray[np.uint8]
+    arrays: dict[str, NDArray[np.float32]]
+    marks: dict[str, NDArray[Any]]
+
+
+def _layout(
+    path: Path, common: Mapping[str, Any], marks: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> _Layout:
+    """Let HDF5 write a shard whose numbers are place holders, and find those.
+
+    Raises:
+        DatasetError: HDF5 keeps attributes in a way in which they are not found.
+        OSError: the file cannot be written.
+    """
+    numbers = {name: np.asarray(mark) for name, mark in marks.items() if not isinstance(mark, str)}
+    holders = {name: _place_holder(name, number) for name, number in numbers.items()}
+    _require_space(path, 4 * sum(math.prod(shape) for shape in shapes.values()) + METADATA_SIZE)
+    starts = {}
+    with h5py.File(path, "w", userblock_size=SEAL_SIZE) as file:
+        for key, value in {**common, **marks, **holders}.items():
+            file.attrs[key] = value
+        for name, shape in shapes.items():
+            starts[name] = file.create_dataset(name, data=np.zeros(shape, np.float32)).id.get_offset()
+    content = np.fromfile(path, np.uint8)
+    path.unlink()
+    whole = content.tobytes()
+    places = {}
+    for name, holder in holders.items():
+        sought = holder.tobytes()
+        if whole.count(sought) != 1:
+            raise DatasetError(f"HDF5 {h5py.version.hdf5_version} hides the attribute {name}: use another release")
+        start = whole.index(sought)
+        places[name] = content[start : start + holder.nbytes].view(holder.dtype).reshape(holder.shape)
+    arrays = {
+        name: content[start : start + 4 * math.prod(shapes[name])].view(np.float32).reshape(shapes[name])
+        for name, start in starts.items()
+    }
+    return _Layout(content, arrays, places)
+
+
+def _place_holder(name: str, number: NDArray[Any]) -> NDArray[Any]:
+    """A number of the same type and shape whose bytes stand nowhere else."""
+    digits = hashlib.shake_256(name.encode()).digest(number.nbytes)
+    return np.frombuffer(digits, number.dtype).reshape(number.shape)
 
 
 def _require_space(path: Path, num_bytes: int) -> None:
@@ -382,6 +450,7 @@ class Dataset:
             calibration=int(attributes["calibration"]),
             fields=bool(attributes["fields"]),
             ranks_per_sample=int(attributes["ranks_per_sample"]),
+            precision=attributes["precision"],
             code_version=attributes["code_version"],
             parameters={split: rows(self._stored(f"{split}/parameters")) for split in SPLITS},
         )

@@ -71,7 +71,7 @@ def agree(comm: MPI.Comm, task: Callable[[], Result]) -> Result:
 
 
 def farm(
-    num: int, work: Callable[[int], None], comm: MPI.Comm, group: MPI.Comm, done: Callable[[], None]
+    num: int, work: Callable[[int], None], comm: MPI.Comm, group: MPI.Comm, done: Callable[[int], None]
 ) -> Failure | None:
     """Do the pieces 0 to num - 1, each by one group of ranks. Collective on comm.
 
@@ -83,7 +83,7 @@ def farm(
         work: does one piece, on all ranks of a group.
         comm: all ranks.
         group: those that do a piece together; comm's root is the root of its own.
-        done: called on the root after each piece.
+        done: called on the root after each piece, with its number.
 
     Returns:
         The failed piece of the lowest number, or None; known to every rank.
@@ -140,7 +140,7 @@ class _Source(Protocol):
 class _Coordinator:
     """Hands out pieces to the other leaders, and does some itself."""
 
-    def __init__(self, leaders: MPI.Comm, num: int, done: Callable[[], None]) -> None:
+    def __init__(self, leaders: MPI.Comm, num: int, done: Callable[[int], None]) -> None:
         held = {item for rank in range(1, leaders.size) for item in _held(rank, leaders.size)}
         self._pending = deque(item for item in range(num) if item not in held)
         self._leaders = leaders
@@ -159,7 +159,7 @@ class _Coordinator:
             self._stopped = True
             self._pending.clear()
         else:
-            self._done()
+            self._done(item)
 
     def close(self) -> None:
         while self._working:

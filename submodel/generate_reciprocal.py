@@ -118,7 +118,7 @@ def _generate(
     images = np.concatenate([symmetry.apply(sources) for symmetry in symmetries.maps])
     job = _Job(plan, todo, agree(comm, lambda: ReciprocalModel(model, images)), shards_folder(path))
     built = time.perf_counter()
-    failure = farm(len(todo), job.do, comm, group, counted(progress, len(todo), comm))
+    failure = farm(len(todo), job.do, comm, group, counted(progress, [1] * len(todo), comm))
     looped = time.perf_counter()
     if failure:
         raise GenerationError(

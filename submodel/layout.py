@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from submodel.case import Case
 from submodel.plan import Plan
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MASTER, SHARD = "submodel-dataset", "submodel-shard"
 FIELDS = ("displacement", "velocity", "load")  # on the zone's boundary, (time, arc)
 ZONE_FIELDS = ("zone_displacement", "zone_velocity")  # in the zone, (time, node)
@@ -119,4 +119,5 @@ def master_attributes(plan: Plan) -> dict[str, Any]:
         "calibration": plan.calibration,
         "fields": plan.fields,
         "ranks_per_sample": plan.ranks_per_sample,
+        "precision": plan.precision,
     }

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,15 @@ from submodel import __version__
 from submodel.case import Case
 from submodel.sampling import SPLITS, Split, sample
 
+Precision = Literal["double", "single"]
+PRECISIONS = get_args(Precision)
 OPTIONS = {
     "seed": "--seed",
     "train": "--train",
     "test": "--test",
     "calibration": "--calibration",
     "ranks_per_sample": "--ranks-per-sample",
+    "precision": "--precision",
 }
 PLAN_FILE = "plan.json"
 
@@ -49,6 +52,7 @@ class Plan:
         calibration: number of calibration samples.
         fields: whether displacement and velocity in the zone are stored.
         ranks_per_sample: the order of sums, and with it the last bit, depends on it.
+        precision: of the explicit steps, double or single.
         code_version: of submodel.
         parameters: (omega, x_s, y_s) of each sample, by split.
     """
@@ -60,6 +64,7 @@ class Plan:
     calibration: int
     fields: bool
     ranks_per_sample: int
+    precision: Precision
     code_version: str
     parameters: dict[str, list[list[float]]]
 
@@ -74,6 +79,7 @@ class Plan:
         seed: int | None,
         fields: bool,
         ranks_per_sample: int,
+        precision: Precision = "double",
     ) -> Plan:
         """Draw the samples; what is None is the case's.
 
@@ -101,6 +107,7 @@ class Plan:
             calibration=num["calibration"],
             fields=fields,
             ranks_per_sample=ranks_per_sample,
+            precision=precision,
             code_version=__version__,
             parameters={split: rows(drawn[split]) for split in SPLITS},
         )
@@ -125,6 +132,11 @@ class Plan:
     def key(self) -> str:
         """Sixteen hexadecimal digits that tell this plan from any other."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Of the explicit steps."""
+        return np.float32 if self.precision == "single" else np.float64
 
     @property
     def samples(self) -> tuple[SampleId, ...]:

@@ -132,7 +132,7 @@ class _Count:
         """Do a job and tell how far it is."""
         bench.do(job, self.tell)
 
-    def add(self) -> None:
+    def add(self, item: int) -> None:
         """One more is done."""
         self._done += 1
         self.tell(0.0, "")

@@ -54,12 +54,12 @@ def seal(file: BinaryIO, content: NDArray[np.uint8], name: str) -> None:
         name: what the seal says.
     """
     file.seek(0)
-    file.write(_line(content, name))
+    file.write(seal_line(content, name))
 
 
 def is_sealed(content: NDArray[np.uint8], name: str) -> bool:
     """Whether the content is what was sealed under that name."""
-    return content[:SEAL_SIZE].tobytes() == _line(content, name)
+    return content[:SEAL_SIZE].tobytes() == seal_line(content, name)
 
 
 def shard_fault(folder: Path, plan: Keyed, sample: object) -> str | None:
@@ -84,6 +84,7 @@ def shard_fault(folder: Path, plan: Keyed, sample: object) -> str | None:
     return "is damaged or of another dataset: its seal does not name this sample"
 
 
-def _line(content: NDArray[np.uint8], name: str) -> bytes:
+def seal_line(content: NDArray[np.uint8], name: str) -> bytes:
+    """The seal of a content, which may or may not stand in it already."""
     checksum = zlib.crc32(content[SEAL_SIZE:])
     return f"{name}, crc32 {checksum:08x}\n".encode().ljust(SEAL_SIZE, b"\0")

@@ -32,7 +32,10 @@ import os, resource, signal, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mpi4py import MPI
 from test_submodel_dataset import toy_case
+from solvers.full import FullModel
 from submodel.generate import generate
+
+FullModel.batch_size = lambda *_, **__: {{size}}  # several batches, so that some are done before the end
 
 def tell(done, total):
     print(done, flush=True)
@@ -57,6 +60,11 @@ def fill(done, total):
 generate(toy_case(), "{{path}}", comm=MPI.COMM_SELF, progress={{then}})
 """
 TOTAL = sum(NUM.values())
+
+
+def script(path: Path, then: str, *, last: int = 0, size: int = 1) -> str:
+    """A generation in batches of a size."""
+    return GENERATE.format(path=path, then=then, last=last, size=size)
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -159,7 +167,7 @@ def test_killed_and_started_again_it_equals_an_uninterrupted_run(whole: Path, tm
     path = tmp_path / "data.h5"
     for wanted in (1, 2):
         with subprocess.Popen(
-            [sys.executable, "-c", GENERATE.format(path=path, then="tell", last=0)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script(path, "tell")], stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -178,7 +186,7 @@ def test_killed_and_started_again_it_equals_an_uninterrupted_run(whole: Path, tm
 def test_killed_with_a_file_written_but_not_named(whole: Path, tmp_path: Path, last: int) -> None:
     """SIGKILL just before a rename: that of the first sample, of the third, of the joining file."""
     path = tmp_path / "data.h5"
-    code = GENERATE.format(path=path, then="die", last=last)
+    code = script(path, "die", last=last, size=4)
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
     assert len(list(tmp_path.rglob("*.part"))) == 1
     assert run(path).num_kept == last - 1
@@ -260,7 +268,7 @@ def test_two_generations_at_one_place_do_no_harm(whole: Path, tmp_path: Path) ->
     """As when ranks outlive their mpirun, and the same command is started again."""
     path = tmp_path / "data.h5"
     with subprocess.Popen(
-        [sys.executable, "-c", GENERATE.format(path=path, then="tell", last=0)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script(path, "tell")], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -315,7 +323,7 @@ def test_a_disk_that_fills_up_loses_nothing(whole: Path, tmp_path: Path) -> None
     """A limit on the size of a file stands for a full disk: both are an OSError in the middle of writing."""
     path = tmp_path / "data.h5"
     told = subprocess.run(
-        [sys.executable, "-c", GENERATE.format(path=path, then="fill", last=0)], capture_output=True, text=True
+        [sys.executable, "-c", script(path, "fill", size=2)], capture_output=True, text=True
     )
     assert "GenerationError: train-0002 (omega " in told.stderr
     assert "the samples made so far are kept, and the same command goes on from them" in told.stderr
@@ -329,7 +337,7 @@ def test_progress_counts_what_is_to_do(copied: Path) -> None:
     (shards_folder(copied) / "train-0001.h5").unlink()
     (shards_folder(copied) / "test-0001.h5").unlink()
     run(copied, progress=lambda *counts: told.append(counts))
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert told == [(0, 2), (2, 2)]  # both in one batch
 
 
 class Broken:
@@ -340,9 +348,13 @@ class Broken:
         self.interface, self.zone_points = model.interface, model.zone_points
         self._model, self._end = model, end
 
-    def run(self, source: Any, *, fields: bool) -> Any:
-        self._end(source)
-        return self._model.run(source, fields=fields)
+    def batch_size(self, *arguments: Any, **options: Any) -> int:
+        return 2
+
+    def run_many(self, sources: list[Any], **options: Any) -> Any:
+        for source in sources:
+            self._end(source)
+        return self._model.run_many(sources, **options)
 
 
 def test_levels_of_another_case_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +410,7 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
         comm=comm,
         progress=lambda n, _: told.append(n),
     )
-    assert told == ([0, 1, 2, 3] if comm.rank == 0 else [])
+    assert told == ([0, 3] if comm.rank == 0 else [])  # one group, one batch
     model = build.full_model(case, ALONE)
     with Dataset.open(path) as dataset:
         full = model.run(build.point_source(case, *dataset.parameters("train")[1]))
@@ -460,13 +472,13 @@ def test_a_model_that_one_rank_cannot_build_is_told_to_all(
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 7, 40])
 def test_every_piece_is_done_once(comm: MPI.Comm, num: int) -> None:
     mine: list[int] = []
-    told: list[None] = []
+    told: list[int] = []
     group = comm.Split(comm.rank, 0)
-    failure = farm.farm(num, mine.append, comm, group, lambda: told.append(None))
+    failure = farm.farm(num, mine.append, comm, group, told.append)
     assert failure is None
     everyone = comm.allgather(mine)
     assert sorted(item for part in everyone for item in part) == list(range(num))
-    assert len(told) == (num if comm.rank == 0 else 0)
+    assert sorted(told) == (list(range(num)) if comm.rank == 0 else [])
     group.Free()
 
 
@@ -479,7 +491,7 @@ def test_a_slow_rank_gets_fewer_pieces(comm: MPI.Comm) -> None:
         time.sleep(0.05 if comm.rank == 0 else 0.005)
         mine.append(item)
 
-    farm.farm(30, work, comm, group, lambda: None)
+    farm.farm(30, work, comm, group, lambda item: None)
     nums = comm.allgather(len(mine))
     assert sum(nums) == 30
     assert comm.size == 1 or nums[0] == min(nums)
