@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from submodel.commands import calibrate, compress, generate, info, models, reproduce, train, validate, zoom
+from submodel.commands import calibrate, compress, generate, info, models, profile, reproduce, train, validate, zoom
 
 # read when NumPy and torch are imported: threads that spin while they wait, and two pools of them, slow a training
 # tenfold as soon as a core is shared
@@ -45,6 +45,7 @@ app.command(epilog=zoom.EPILOG)(zoom.zoom)
 app.command(epilog=validate.EPILOG)(validate.validate)
 app.command(epilog=models.EPILOG)(models.models)
 app.command(epilog=reproduce.EPILOG)(reproduce.reproduce)
+app.command(epilog=profile.EPILOG)(profile.profile)
 app.command(epilog=info.EPILOG_INFO)(info.info)
 app.command(epilog=info.EPILOG_DEMO)(info.demo)
 

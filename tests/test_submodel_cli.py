@@ -30,6 +30,7 @@ COMMANDS = (
     "validate",
     "models",
     "reproduce",
+    "profile",
     "info",
     "demo",
 )
