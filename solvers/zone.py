@@ -118,6 +118,11 @@ class ZoneModel:
         """Where this rank's nodes of Γ stand among all: the columns of `datum` that its boundary source yields."""
         return self._gamma.positions
 
+    @property
+    def nodes(self) -> NDArray[np.int64]:
+        """On one rank: the dof of each of `points`, which are all nodes by y, then x."""
+        return self._record.local
+
     def datum(self, trace: Trace, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
 

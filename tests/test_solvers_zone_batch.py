@@ -1,0 +1,94 @@
+"""Many zone runs at once: the numbers of single runs, whatever runs are beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from numpy.typing import NDArray
+from solver_problems import GLL2, NEWMARK, P1
+
+from solvers.boundary_data import Steps
+from solvers.ensemble import Ensemble, Recorded
+from solvers.mesh import refined_zone_box
+from solvers.operators import Discretization
+from solvers.stepping import CentralDifference, DivergenceError
+from solvers.time import TimeGrid
+from solvers.zone import ZoneModel
+from solvers.zone_batch import ZoneBatch
+
+CONDITIONS = ("dirichlet", "impedance")
+
+
+def zone_of(how: Discretization, condition: str, cells: int = 8, comm: MPI.Comm = MPI.COMM_SELF) -> ZoneModel:
+    mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (cells, cells), cell=how.cell, speed=1.0)
+    return ZoneModel(mesh, how, TimeGrid(2.0, 82 if how.degree == 1 else 162), interface=condition)
+
+
+def histories(zone: ZoneModel, num_runs: int) -> NDArray[np.float64]:
+    """Random walks, each with its own size."""
+    rng = np.random.default_rng(num_runs)
+    walks = rng.standard_normal((num_runs, zone.num_steps, zone.interface.num_nodes)).cumsum(axis=1)
+    return np.asarray(walks * rng.uniform(0.1, 10.0, (num_runs, 1, 1)))
+
+
+def singles(zone: ZoneModel, data: NDArray[np.float64]) -> NDArray[np.float64]:
+    found = [zone.gather(zone.run(Steps(each[:, zone.positions])).displacement) for each in data]
+    return np.array(found)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("how", [P1, GLL2, NEWMARK], ids=["p1", "gll2", "newmark"])
+@pytest.mark.parametrize("num_runs", [1, 3, 8, 11])
+def test_runs_at_once_are_single_runs(how: Discretization, condition: str, num_runs: int) -> None:
+    zone = zone_of(how, condition)
+    data = histories(zone, num_runs)
+    np.testing.assert_array_equal(ZoneBatch(zone, np.float64).run(data), singles(zone, data))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_divided_steps_keep_the_levels_of_the_data(condition: str) -> None:
+    zone = zone_of(P1, condition, cells=24)
+    assert zone.parts > 1
+    data = histories(zone, 3)
+    np.testing.assert_array_equal(ZoneBatch(zone, np.float64).run(data), singles(zone, data))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_single_precision_is_close(condition: str) -> None:
+    """2^-24 = 6e-8 a step, 81 steps: 5e-6 where errors add up, tenfold where slow modes enlarge them."""
+    zone = zone_of(P1, condition)
+    data = histories(zone, 19)
+    found, wanted = ZoneBatch(zone).run(data), singles(zone, data)
+    assert found.dtype == np.float32
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.0, atol=5e-5 * np.abs(other).max())
+
+
+def test_a_run_that_diverges_is_named() -> None:
+    zone = zone_of(P1, "impedance")
+    data = histories(zone, 19)
+    data[17, 40:] = np.nan
+    with pytest.raises(DivergenceError, match="diverged: at level 64") as caught:
+        ZoneBatch(zone).run(data)
+    assert caught.value.run == 17
+
+
+def test_a_history_of_another_shape_is_refused() -> None:
+    zone = zone_of(P1, "impedance")
+    assert isinstance(zone.stepper, CentralDifference)
+    ensemble = Ensemble(zone.stepper, 2)
+    nothing = Recorded(np.arange(3), np.arange(5))
+    for wrong in (np.empty((8, 5, 4)), np.empty((8, 5, 3), np.float32), np.empty((8, 3, 5)).transpose(0, 2, 1)):
+        with pytest.raises(ValueError, match=r"contiguous float64 array of shape \(8, 5, 3\), got float"):
+            ensemble.run(4, recorded=nothing, history=wrong)
+
+
+@pytest.mark.mpi
+def test_a_zone_that_ranks_share_is_refused(comm: MPI.Comm) -> None:
+    zone = zone_of(P1, "impedance", comm=comm)
+    if comm.size == 1:
+        assert ZoneBatch(zone).lanes == 16
+        return
+    with pytest.raises(ValueError, match=f"this one is on {comm.size}: make one a rank"):
+        ZoneBatch(zone)
