@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.operator_rays import Rays, outward_normals
+from networks.operator_geometry import Sector, outward_normals
+from networks.operator_rays import Rays
 from networks.operator_spec import OperatorSpec
 
 
@@ -52,24 +53,16 @@ class OperatorGenerator(nn.Module):
     decoder: Tensor
     feature_mean: Tensor
     feature_scale: Tensor
-    matrices: Tensor
-    shifts: Tensor
-    arcs: Tensor
     node_features: Tensor
 
     def __init__(self, spec: OperatorSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.rays = Rays(spec)
+        self.rays, self.sector = Rays(spec), Sector(spec)
         t = spec.dt * np.arange(spec.num_levels + 1)[:, None]
         basis = np.concatenate((np.cos(t * spec.omega), np.sin(t * spec.omega[1:])), 1)
-        maps = spec.symmetries
-        arcs = np.array([m.arc for m in maps]).reshape(len(maps), spec.num_arc)
         for name, values in (
             ("basis", torch.tensor(basis, dtype=torch.float32)),
-            ("matrices", torch.tensor([m.matrix for m in maps], dtype=torch.float64).view(-1, 2, 2)),
-            ("shifts", torch.tensor([m.shift for m in maps], dtype=torch.float64).view(-1, 2)),
-            ("arcs", torch.tensor(arcs, dtype=torch.int64)),
             ("node_features", torch.tensor(_node_features(spec), dtype=torch.float32)),
         ):
             self.register_buffer(name, values, persistent=False)
@@ -96,18 +89,8 @@ class OperatorGenerator(nn.Module):
             Images (source, 2), and for each source and node the node of Gamma that the map carries it to,
             (source, arc).
         """
-        if len(self.matrices) < 2:
-            nodes = torch.arange(self.spec.num_arc, device=sources.device)
-            return sources, nodes.expand(len(sources), -1)
-        images = torch.einsum("mij,sj->smi", self.matrices, sources.double()) + self.shifts
-        scale = np.ptp(np.array(self.spec.points))
-        rounded = torch.round(images / scale * 1e6) / 1e6
-        right = rounded[..., 0]
-        up = torch.where(right == right.amax(1, keepdim=True), rounded[..., 1], -torch.inf)
-        used = up == up.amax(1, keepdim=True)
-        chosen = used.to(torch.int64).argmax(1)  # the first of equals
-        index = torch.arange(len(sources), device=sources.device)
-        return images[index, chosen].to(sources), self.arcs[chosen]
+        folded, arcs = self.sector.fold(sources.detach().cpu().numpy().astype(np.float64))
+        return torch.as_tensor(folded).to(sources), torch.as_tensor(arcs, device=sources.device)
 
     def features(self, folded: Tensor) -> Tensor:
         """What the network sees of folded sources, (source, 2) to (source, arc, feature), before standardisation."""
@@ -130,8 +113,8 @@ class OperatorGenerator(nn.Module):
         """Amplitudes of the rays, (source, 2) to (source, 2, coefficient, arc)."""
         if self.spec.rays == "none":
             return None
-        rays = self.rays(sources)
-        return torch.cat((rays.real, -rays.imag[:, :, 1:]), 2)
+        cosines, sines = self.rays.coefficients(sources)
+        return torch.cat((cosines, sines[..., 1:]), -1).permute(0, 2, 3, 1)
 
     def amplitudes(self, sources: Tensor) -> Tensor:
         """Responses to sources, (source, 2) to (source, 2, coefficient, arc): of displacement and load.

@@ -7,20 +7,19 @@ and damping where it ceases to carry waves, is a factor ``exp(sum theta phi(omeg
 numbers theta.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
+from networks.operator_geometry import EARLY, RayGeometry
 from networks.operator_spec import OperatorSpec
 
 NUM_DELAYS = 700
 """Rows of the table of waveforms; between them amplitudes without their phase are linear to 1e-4."""
-
-EARLY = 0.03
-"""Share of a run that a ray may come after its end: what a grid smears arrives before the ray."""
 
 UNIT, HIGHEST = 0.7, 0.9
 """Frequency whose powers are 1, and the one above which powers grow no more, in highest frequencies."""
@@ -28,25 +27,15 @@ UNIT, HIGHEST = 0.7, 0.9
 GROWTH = 1.0
 """Largest logarithm of what a factor may do to an amplitude."""
 
+DIGITS = 16
+"""Base to which the numbers of the frequencies are split in two."""
+
+PAIRS = 4
+"""Pairs of a source and an image of one pass: more would leave the caches."""
+
 SUBSTEPS = 8
 FLOOR = 0.02
 """Shortest travel time of the table, in durations."""
-
-
-def outward_normals(points: NDArray[np.float64], loop: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Normals of Gamma integrated over the nodes' lengths, (arc, 2): half of either neighbouring side.
-
-    Args:
-        points: (arc, 2), each loop counter-clockwise.
-        loop: (arc,).
-    """
-    normals = np.empty_like(points)
-    for number in np.unique(loop):
-        nodes = np.flatnonzero(loop == number)
-        side = np.roll(points[nodes], -1, 0) - points[nodes]
-        half = 0.5 * np.stack([side[:, 1], -side[:, 0]], 1)
-        normals[nodes] = half + np.roll(half, 1, 0)
-    return normals
 
 
 def free_waveforms(delays: NDArray[np.floating], dt: float, rate: float, num_levels: int) -> NDArray[np.float64]:
@@ -88,37 +77,22 @@ def waveform_tables(spec: OperatorSpec) -> tuple[NDArray[np.floating], NDArray[n
     return delays, np.stack(amplitudes).astype(np.complex64)
 
 
-@dataclass(frozen=True)
-class Arrivals:
-    """Rays of one image that arrive in time.
-
-    Attributes:
-        delay: (ray,) travel times.
-        sign: of the wave after its reflections.
-        size: of displacement and load, (ray,) each.
-        features: of either, (ray, factor).
-    """
-
-    delay: Tensor
-    sign: float
-    size: tuple[Tensor, Tensor]
-    features: tuple[Tensor, Tensor]
-
-
 class Rays(nn.Module):
     """Amplitudes of all rays from sources to the nodes of Gamma.
 
+    Images and nodes go through passes together.
+
     Args:
         spec: says which rays; its `travel` gives the shape of the table of travel times, empty until it is filled.
+            Sources lie within its `walls`.
     """
 
-    delays: Tensor
-    table: Tensor
-    omega: Tensor
+    table_real: Tensor
+    table_imaginary: Tensor
     points: Tensor
-    normals: Tensor
-    lengths: Tensor
     powers: Tensor
+    low: Tensor
+    high: Tensor
     travel_x: Tensor
     travel_y: Tensor
     travel_time: Tensor
@@ -126,24 +100,27 @@ class Rays(nn.Module):
     def __init__(self, spec: OperatorSpec) -> None:
         super().__init__()
         self.spec = spec
-        points = np.array(spec.points)
-        normals = outward_normals(points, np.array(spec.loop))
-        delays, table = waveform_tables(spec)
+        self.geometry = RayGeometry(spec)
+        self.density = (NUM_DELAYS - 1) / ((1 + 2 * EARLY - FLOOR) * spec.duration)
+        table = waveform_tables(spec)[1]
         relative = np.minimum(spec.omega / spec.omega[-1], HIGHEST) / UNIT
         orders = spec.dispersion[1]
         exponents = [1 + 2 ** (n + 1) for n in range(orders)]  # of the delay, then of the damping on the way
         exponents += [2 ** (n + 2) for n in range(orders - 1)] + [0, 2, 4]
         powers = np.stack([relative**exponent for exponent in exponents])
+        table = table.transpose(1, 0, 2).reshape(NUM_DELAYS, -1)  # (delay, field and frequency)
         for name, values in (
-            ("delays", delays),
-            ("omega", spec.omega),
-            ("points", points),
-            ("normals", normals),
-            ("lengths", 0.5 * (_sides(points, spec.loop) + _sides(points, spec.loop, before=True))),
+            ("table_real", table.real.copy()),
+            ("table_imaginary", table.imag.copy()),
+            ("points", spec.points),
             ("powers", powers),
         ):
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32), persistent=False)
-        self.register_buffer("table", torch.view_as_real(torch.from_numpy(table)).contiguous(), persistent=False)
+        # omega_k tau in turns is k tau / period: the digits of k to the base DIGITS keep it exact
+        turns = 1.0 / (spec.period_levels * spec.dt)
+        num_high = -(-spec.num_frequencies // DIGITS)
+        for name, digits in (("low", np.arange(DIGITS)), ("high", DIGITS * np.arange(num_high))):
+            self.register_buffer(name, torch.as_tensor(turns * digits, dtype=torch.float64), persistent=False)
         rows, columns = spec.travel or (0, 0)
         self.register_buffer("travel_x", torch.zeros(columns))
         self.register_buffer("travel_y", torch.zeros(rows))
@@ -168,129 +145,122 @@ class Rays(nn.Module):
 
     def forward(self, sources: Tensor) -> Tensor:
         """Amplitudes of the rays, (source, 2) to complex (source, 2, frequency, arc)."""
-        out = self._zeros(len(sources))
-        for where, ray in self._rays(sources):
-            for field in (0, 1):
-                exponent = ray.features[field] * self.factors[field]
-                out[field].index_put_(where, self._ray(field, ray, exponent), accumulate=True)
-        return torch.stack(out, 1).transpose(2, 3)
+        cosines, sines = self.coefficients(sources)
+        return torch.complex(cosines, -sines).permute(0, 2, 3, 1)
 
+    @torch.no_grad()
+    def coefficients(
+        self, sources: Tensor, exponents: tuple[Tensor, Tensor] | None = None, out: Tensor | None = None
+    ) -> Tensor:
+        """What multiplies cosines and sines of the frequencies; no gradients, as `sensitivities` fits the factors.
+
+        Args:
+            sources: (source, 2).
+            exponents: what `exponents` gives, where the factors have not changed since.
+            out: what the waves are added to.
+
+        Returns:
+            (2, source, arc, 2, frequency): of cosines and sines, of displacement and load.
+        """
+        exponents = self.exponents() if exponents is None else exponents
+        shape = (2, len(sources), self.spec.num_arc, 2, self.spec.num_frequencies)
+        out = self.powers.new_zeros(shape) if out is None else out
+        for source, delay, strength, features in self.passes(sources):
+            for total, waves in zip(out, self.waves(delay, strength, features, exponents), strict=True):
+                for number, wave in zip(source, waves.view(-1, *shape[2:]), strict=True):
+                    total[number].add_(wave)  # many times faster than index_add_
+        return out
+
+    def passes(self, sources: Tensor) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
+        """Arrivals of some pairs of a source and an image at a time, on the device: source, then what `waves` takes."""
+        curved = self.spec.rays == "direct" and self.spec.travel is not None
+        travel = self.travel(sources).cpu().numpy().astype(np.float64) if curved else None
+        found = self.geometry.arrivals(sources.detach().cpu().numpy().astype(np.float64), travel)
+        for start in range(0, len(found.source), PAIRS):
+            part = slice(start, start + PAIRS)
+            delay, strength, features = (
+                torch.as_tensor(values[part]).to(self.powers.device)
+                for values in (found.delay, found.strength, found.features)
+            )
+            yield found.source[part], delay, strength.float(), features.float()
+
+    def exponents(self) -> tuple[Tensor, Tensor]:
+        """What the features are multiplied with to give the exponents: growth and, negative, phase.
+
+        Returns:
+            (feature, field and frequency), twice.
+        """
+        harmonics, orders = self.spec.dispersion
+        delays, dampings, sizes = self.powers.split((orders, orders - 1, 3))
+        growth, phase = [], []
+        for factor in self.factors:
+            num_ways = harmonics * (2 * orders - 1)
+            ways, size = factor[:num_ways].view(harmonics, -1), factor[num_ways:].view(-1, 3)
+            grown = torch.cat((ways[:, orders:] @ dampings, size @ sizes))
+            growth.append(functional.pad(grown, (0, 0, 0, harmonics + 5 - len(grown))))
+            phase.append(functional.pad(-(ways[:, :orders] @ delays), (0, 0, 0, 5)))
+        return torch.cat(growth, 1), torch.cat(phase, 1)
+
+    @torch.no_grad()
     def sensitivities(self, sources: Tensor, field: int) -> tuple[Tensor, Tensor]:
         """Amplitudes of one field and their derivatives by the factors.
 
         Returns:
             Complex (source, arc, frequency) and (factor, source, arc, frequency).
         """
-        value = self._zeros(len(sources))[0]
+        num_arc, num = self.spec.num_arc, self.spec.num_frequencies
+        value = torch.zeros((len(sources), num_arc, num), dtype=torch.complex64, device=sources.device)
         slopes = value.new_zeros((self.num_features(field), *value.shape))
-        for where, ray in self._rays(sources):
-            features = ray.features[field]
-            y = self._ray(field, ray, features * self.factors[field])
-            value.index_put_(where, y, accumulate=True)
-            for slope, number, power in zip(slopes, features.T, self._frequency(field), strict=True):
-                slope.index_put_(where, number[:, None] * power * y, accumulate=True)
+        exponents, powers = self.exponents(), self._frequency(field)
+        for number, delay, strength, features in self.passes(sources):
+            source = torch.as_tensor(number, device=value.device)
+            cosines, sines = self.waves(delay, strength, features, exponents)
+            y = torch.complex(cosines, -sines).view(len(source), num_arc, 2, num)[:, :, field]
+            value.index_add_(0, source, y)
+            for slope, column, power in zip(slopes, self._columns(field), powers, strict=True):
+                slope.index_add_(0, source, features[:, :, column, None] * power * y)
         return value, slopes
 
-    def _zeros(self, num: int) -> list[Tensor]:
-        shape = (num, self.spec.num_arc, self.spec.num_frequencies)
-        return [torch.zeros(shape, dtype=torch.complex64, device=self.points.device) for _ in (0, 1)]
+    def _columns(self, field: int) -> list[int]:
+        """Which feature each factor acts on."""
+        harmonics, orders = self.spec.dispersion
+        columns = [h for h in range(harmonics) for _ in range(2 * orders - 1)]
+        return columns + [harmonics + n for n in range(3 if field == 0 else 5) for _ in range(3)]
 
     def _frequency(self, field: int) -> Tensor:
         """What multiplies each factor's feature, complex (factor, frequency)."""
         harmonics, orders = self.spec.dispersion
         delay, damping, size = self.powers.to(torch.complex64).split((orders, orders - 1, 3))
-        parts = [1j * delay, damping] * harmonics + [size] * 3
-        if field == 1:
-            parts += [size] * 2
-        return torch.cat(parts)
+        return torch.cat([1j * delay, damping] * harmonics + [size] * (3 if field == 0 else 5))
 
-    def _ray(self, field: int, ray: Arrivals, exponent: Tensor) -> Tensor:
-        """Complex (ray, frequency) from the exponents (ray, factor)."""
-        total = exponent.to(torch.complex64) @ self._frequency(field)
-        total = torch.complex(total.real.clamp(max=GROWTH), total.imag)
-        total = total - 1j * ray.delay[:, None] * self.omega
-        position = (ray.delay - self.delays[0]) / (self.delays[1] - self.delays[0])
-        row = position.long().clamp(0, len(self.delays) - 2)
-        share = (position - row).clamp(min=0.0)[:, None, None]
-        wave = torch.view_as_complex(torch.lerp(self.table[field, row], self.table[field, row + 1], share))
-        return wave * torch.exp(total) * (ray.sign * ray.size[field])[:, None]
+    def waves(
+        self, delay: Tensor, strength: Tensor, features: Tensor, exponents: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Coefficients of some pairs.
 
-    def _rays(self, sources: Tensor) -> list[tuple[tuple[Tensor, ...], Arrivals]]:
-        """Of each image of the sources, those of its rays that arrive in time."""
-        found = []
-        spread = self._spread(sources)
-        for image, flip, sign in self._images(sources):
-            way = self.points - image[:, None]
-            length = torch.linalg.vector_norm(way, dim=-1)
-            delay = self.travel(sources) if self.spec.rays == "direct" else length / self.spec.speed
-            where = torch.nonzero(delay <= (1 + EARLY) * self.spec.duration, as_tuple=True)
-            if len(where[0]):
-                direction = way[where] / length[where][:, None].clamp(min=1e-12)
-                back = direction * flip
-                share = (spread[where[0]] * torch.stack((back[:, 0] ** 2, back[:, 1] ** 2, back.prod(1)), 1)).sum(1)
-                found.append((where, self._ray_features(where[1], direction, delay[where], share, sign)))
-        return found
+        Args:
+            delay, strength, features: as of `Arrivals`, the delay in double precision.
+            exponents: as `exponents` gives.
 
-    def _spread(self, sources: Tensor) -> Tensor:
-        """Second moments (source, 3) of a source over the corners of its triangle, less their mean, in squared steps:
-        along x, along y, and twice the mixed one."""
-        if self.spec.grid is None:
-            return sources.new_zeros(len(sources), 3)
-        origin, step = (sources.new_tensor(pair).double() for pair in self.spec.grid)
-        position = (sources.double() - origin) / step
-        x, y = (position - position.floor()).unbind(1)
-        moments = (x * (1 - x) - 1 / 6, y * (1 - y) - 1 / 6, 2 * (torch.minimum(x, y) - x * y - 1 / 12))
-        return 6 * torch.stack(moments, 1).to(sources)
-
-    def _ray_features(self, node: Tensor, direction: Tensor, delay: Tensor, spread: Tensor, sign: float) -> Arrivals:
-        normal, length = self.normals[node], self.lengths[node]
-        along = (normal * direction).sum(1)
-        size = torch.linalg.vector_norm(normal, dim=1).clamp(min=1e-12)
-        facing = 2 * (along / size).square() - 1
-        turn = 1 - (size / length).square()
-        double = direction[:, 0].square() - direction[:, 1].square()
-        quadruple = 2 * double.square() - 1  # cosine of four times the angle
-        circle = [torch.ones_like(delay), quadruple]
-        while len(circle) < self.spec.dispersion[0]:
-            circle.append(2 * quadruple * circle[-1] - circle[-2])
-        harmonics, orders = self.spec.dispersion
-        late = delay / self.spec.duration * 40
-        shared = [late * c for c in circle[:harmonics] for _ in range(2 * orders - 1)]
-        shared += [c for c in (*circle[:2], spread) for _ in range(3)]
-        extra = [facing] * 3 + [turn] * 3
-        return Arrivals(
-            delay,
-            sign,
-            (torch.ones_like(along), along / self.spec.speed),
-            (torch.stack(shared, 1), torch.stack(shared + extra, 1)),
+        Returns:
+            Of cosines and of sines, (pair and arc, field, frequency) each.
+        """
+        num = self.spec.num_frequencies
+        delay, features = delay.view(-1), features.view(-1, features.shape[-1])
+        growth = (features @ exponents[0]).clamp_(max=GROWTH).exp_().view(-1, 2, num)
+        growth *= strength.view(-1, 2, 1)
+        low, high = (torch.frac(delay[:, None] * digits).float() * (2 * np.pi) for digits in (self.low, self.high))
+        phase = (features @ exponents[1]).view(-1, 2, num)
+        phase += (high[:, :, None] + low[:, None]).flatten(1)[:, None, :num]
+        cosine, sine = torch.cos(phase).mul_(growth), phase.sin_().mul_(growth)
+        position = ((delay - FLOOR * self.spec.duration) * self.density).clamp_(min=0.0)
+        row = position.long().clamp_(max=NUM_DELAYS - 2)
+        share = (position - row).float()[:, None]
+        real, imaginary = (
+            table.index_select(0, row).lerp_(table.index_select(0, row + 1), share).view(-1, 2, num)
+            for table in (self.table_real, self.table_imaginary)
         )
-
-    def _images(self, sources: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-        """Sources as the walls reflect them, what that does to directions, and the sign of the wave."""
-        if self.spec.rays != "walls" or self.spec.walls is None:
-            return [(sources, torch.ones(2).to(sources), 1.0)]
-        lower, upper = (np.array(corner) for corner in self.spec.walls)
-        reach = (1 + EARLY) * self.spec.duration * self.spec.speed
-        middle, size = 0.5 * (lower + upper), upper - lower
-        count = [int(np.ceil(reach / extent)) + 1 for extent in size]
-        images = []
-        for i in range(-count[0], count[0] + 1):
-            for j in range(-count[1], count[1] + 1):
-                number = torch.tensor([i, j], device=sources.device)
-                flip = (1 - 2 * (number % 2)).to(sources)
-                image = (sources - sources.new_tensor(middle)) * flip + sources.new_tensor(middle + size * [i, j])
-                images.append((image, flip, 1.0 if (i + j) % 2 == 0 else -1.0))
-        return images
-
-
-def _sides(points: NDArray[np.float64], loop: tuple[int, ...], *, before: bool = False) -> NDArray[np.float64]:
-    """Length of the side after, or before, each node."""
-    lengths = np.empty(len(points))
-    for number in set(loop):
-        nodes = np.flatnonzero(np.array(loop) == number)
-        side = np.linalg.norm(np.roll(points[nodes], -1, 0) - points[nodes], axis=1)
-        lengths[nodes] = np.roll(side, 1) if before else side
-    return lengths
+        return (real * cosine).addcmul_(imaginary, sine), (real * sine).addcmul_(imaginary, cosine, value=-1)
 
 
 def _place(along: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,22 +1,24 @@
 """Boundary data as a zone asks for them: some levels at a time, whichever generator foretells them.
 
 An operator generator gives the response to a source, ``y = basis @ amplitudes``; with the drive d of a signal the
-fields are ``q = (d * basis) @ amplitudes``, any levels by themselves: rows of a matrix product, in double precision.
-A generator of [A] gives a whole history, which is cut.
+fields are ``q = (d * basis) @ amplitudes``, any levels by themselves: rows of a matrix product. A generator of [A]
+gives a whole history, which is cut.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
 from networks.generator import BoundaryGenerator
+from networks.mixture import Convolved, Mixture, Weights
+from networks.operator import OperatorGenerator, Pointwise
+from networks.operator_inference import OperatorInference
 from networks.predict import predict, predict_levels
-from networks.response import LowPass, centred_rate, toeplitz
+from networks.response import LowPass
 
 OPERATOR_FIELDS = ("displacement", "velocity", "load")
 ONSET = 1e-6
@@ -48,8 +50,8 @@ class Playback(Protocol):
         """
         ...
 
-    def begin(self, start: int, stop: int) -> Callable[[], NDArray[np.float64]]:
-        """Start on a block; the call of what is returned waits for it. On a CPU it is done at once."""
+    def combined(self, weights: Weights) -> Callable[[int, int], NDArray[np.float64]] | None:
+        """A function of levels start, stop that gives a combination of the fields, (stop - start, arc); or None."""
         ...
 
 
@@ -77,11 +79,10 @@ class OperatorPlayback:
     """What an operator generator foretells for sources with a signal each, added up.
 
     Args:
-        generator: a trained one, in evaluation mode; it is moved to the device.
+        generator: a trained one, in evaluation mode, which is moved to the device; or one made ready to predict.
         sources: (source, 2) positions.
         signals: (source, time + 1) samples at the levels 0 .. N, zero at the first.
-        device: where blocks are computed. On CUDA each block goes through a stream of its own and pinned memory, and
-            only the call of what `begin` returned waits.
+        device: where it runs; one that was made ready has its own.
 
     Raises:
         ValueError: shapes that do not fit, or a signal that does not begin with zero.
@@ -90,17 +91,16 @@ class OperatorPlayback:
     fields = OPERATOR_FIELDS
 
     def __init__(
-        self, generator: ResponseGenerator, sources: ArrayLike, signals: ArrayLike, device: str | torch.device = "cpu"
+        self,
+        generator: ResponseGenerator | OperatorInference,
+        sources: ArrayLike,
+        signals: ArrayLike,
+        device: str | torch.device = "cpu",
     ) -> None:
         positions, samples = _checked(generator, np.atleast_2d(sources), np.atleast_2d(signals))
         self.num_levels: int = generator.spec.num_levels
-        self._device = torch.device(device)
-        mixture = _mixtures(generator, positions[None], samples[None], self._device)
-        self._rows, self._rates, self._parts = mixture.rows[0], mixture.rates[0], mixture.parts[0]
-        self._stream: torch.cuda.Stream | None = None
-        if self._device.type == "cuda":
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        self._mixture = _mixture(ready(generator, device), positions[None], samples[None], torch.device(device))
+        self._fields: Tensor | None = None
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
         """(field, stop - start, arc) of the levels start .. stop - 1.
@@ -108,38 +108,33 @@ class OperatorPlayback:
         Raises:
             ValueError: levels that are not there.
         """
-        return self.begin(start, stop)()
+        _require_levels(start, stop, self.num_levels)
+        if self._fields is None:
+            self._fields = self._mixture.fields()[0]
+        with torch.inference_mode():
+            product = self._mixture.times[0, :, start:stop].T @ self._fields.T
+            product = product.view(stop - start, 3, -1).transpose(0, 1)
+            out = torch.empty(product.shape, dtype=torch.float64)
+            return np.asarray(out.copy_(product).numpy())
 
-    def begin(self, start: int, stop: int) -> Callable[[], NDArray[np.float64]]:
-        """Start on a block; the call of what is returned waits for it.
+    def combined(self, weights: Weights) -> Callable[[int, int], NDArray[np.float64]]:
+        """A combination of the fields, some levels at a time: one matrix product, without the fields themselves.
+
+        Returns:
+            A function of the first level and the one after the last that gives (stop - start, arc).
 
         Raises:
-            ValueError: levels that are not there.
+            ValueError: weights that look too far ahead; levels that are not there, by what is returned.
         """
-        _require_levels(start, stop, self.num_levels)
-        if self._stream is None:
-            done: NDArray[np.float64] = self._product(start, stop).numpy()
-            return lambda: done
-        with torch.cuda.stream(self._stream):
-            product = self._product(start, stop)
-            host = torch.empty(product.shape, dtype=product.dtype, pin_memory=True)
-            host.copy_(product, non_blocking=True)
-            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            ready.record(self._stream)  # type: ignore[no-untyped-call]
+        places = self._mixture.combined(weights)[0]
 
-        def wait() -> NDArray[np.float64]:
-            ready.synchronize()  # type: ignore[no-untyped-call]
-            return np.asarray(host.numpy())
+        def block(start: int, stop: int) -> NDArray[np.float64]:
+            _require_levels(start, stop, self.num_levels)
+            with torch.inference_mode():
+                product = self._mixture.times[0, :, start:stop].T @ places.T
+                return np.asarray(product.double().cpu().numpy())
 
-        return wait
-
-    @torch.inference_mode()
-    def _product(self, start: int, stop: int) -> Tensor:
-        rows, rates = self._rows[start:stop], self._rates[start:stop]
-        out = torch.empty((3, stop - start, self._parts.shape[-1]), dtype=torch.float64, device=self._device)
-        for target, factor, part in zip(out, (rows, rates, rows), (0, 0, 1), strict=True):
-            torch.matmul(factor, self._parts[part], out=target)
-        return out
+        return block
 
 
 class HistoryPlayback:
@@ -175,35 +170,34 @@ class HistoryPlayback:
         part = predict_levels(self._generator, self._parameters, start, stop, self._device)
         return np.asarray(part[0], np.float64)
 
-    def begin(self, start: int, stop: int) -> Callable[[], NDArray[np.float64]]:
-        """As `block`, when it is called.
-
-        Raises:
-            ValueError: levels that are not there.
-        """
-        done = self.block(start, stop)
-        return lambda: done
+    def combined(self, weights: Weights) -> None:
+        """Nothing: such a generator gives fields."""
+        return None
 
 
 def predict_operator(
-    generator: ResponseGenerator,
+    generator: ResponseGenerator | OperatorInference,
     sources: ArrayLike,
     signals: ArrayLike,
     device: str | torch.device = "cpu",
     *,
+    weights: Weights | None = None,
+    dtype: DTypeLike = np.float32,
     batch_size: int = 32,
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     """The fields of many runs, whole histories.
 
     Args:
-        generator: a trained one, in evaluation mode; it is moved to the device.
+        generator: as of `OperatorPlayback`.
         sources: (sample, 2), or (sample, source, 2) where several sources of a sample add up.
         signals: (sample, time + 1), or (sample, source, time + 1).
         device: where to run.
+        weights: of a combination that is wanted instead of the fields.
+        dtype: of what is returned.
         batch_size: samples of one pass, at most; fewer where histories are long.
 
     Returns:
-        float32 (sample, field, time, arc), the fields of `OPERATOR_FIELDS`.
+        (sample, field, time, arc), the fields of `OPERATOR_FIELDS`; or (sample, time, arc), the combination.
 
     Raises:
         ValueError: as `OperatorPlayback`.
@@ -212,61 +206,56 @@ def predict_operator(
     if positions.ndim == 2 and samples.ndim == 2:
         positions, samples = positions[:, None], samples[:, None]
     positions, samples = _checked(generator, positions, samples)
-    batch_size = max(1, min(batch_size, LARGEST // (samples.shape[1] * samples.shape[2] ** 2)))
-    out = []
-    for start in range(0, len(positions), batch_size):
+    chosen, num_samples, num_levels = ready(generator, device), len(positions), generator.spec.num_levels
+    columns = samples.shape[2] if isinstance(chosen, OperatorInference) else 4 * samples.shape[2]
+    batch_size = max(1, min(batch_size, LARGEST // (samples.shape[1] * samples.shape[2] * columns)))
+    out: NDArray[Any] | None = None
+    for start in range(0, num_samples, batch_size):
         each = slice(start, start + batch_size)
-        mixture = _mixtures(generator, positions[each], samples[each], torch.device(device))
+        mixture = _mixture(chosen, positions[each], samples[each], torch.device(device))
+        places = mixture.fields() if weights is None else mixture.combined(weights)
         with torch.inference_mode():
-            u, v = mixture.rows[:, :-1] @ mixture.parts[:, 0], mixture.rates @ mixture.parts[:, 0]
-            r = mixture.rows[:, :-1] @ mixture.parts[:, 1]
-            out.append(torch.stack((u, v, r), 1).to(torch.float32).cpu().numpy())
-    return np.concatenate(out)
+            found = (mixture.times.transpose(1, 2) @ places.transpose(1, 2)).cpu().numpy()
+        if weights is None:
+            found = found.reshape(len(found), num_levels, 3, -1).swapaxes(1, 2)
+        out = np.empty((num_samples, *found.shape[1:]), dtype) if out is None else out
+        out[each] = found
+    if out is None:
+        raise ValueError("there are no samples to predict: give at least one")
+    return out
 
 
-@dataclass(frozen=True)
-class _Mixtures:
-    """Per sample the two factors of its fields; `column` runs over the coefficients of all its sources.
-
-    Attributes:
-        rows: (sample, time + 1, column), the basis after the drive.
-        rates: (sample, time, column), its centred rate.
-        parts: (sample, 2, column, arc), amplitudes of displacement and load.
-    """
-
-    rows: Tensor
-    rates: Tensor
-    parts: Tensor
+def ready(
+    generator: ResponseGenerator | OperatorInference, device: str | torch.device = "cpu"
+) -> ResponseGenerator | OperatorInference:
+    """A generator made ready to predict many times, where it is one of the kind that can be."""
+    own = isinstance(generator, OperatorGenerator) and isinstance(generator.net, Pointwise)
+    return OperatorInference(cast(OperatorGenerator, generator), device) if own else generator
 
 
-def _mixtures(
-    generator: ResponseGenerator, sources: NDArray[np.float64], signals: NDArray[np.float64], device: torch.device
-) -> _Mixtures:
-    """Factors for sources (sample, source, 2) with signals (sample, source, time + 1)."""
+def _mixture(
+    generator: ResponseGenerator | OperatorInference,
+    sources: NDArray[np.float64],
+    signals: NDArray[np.float64],
+    device: torch.device,
+) -> Mixture:
+    """Factors for sources (set, source, 2) with signals (set, source, time + 1)."""
+    if isinstance(generator, OperatorInference):
+        return generator.mixture(sources, signals)
     if isinstance(generator, torch.nn.Module):
         generator.to(device).eval()
-    spec = generator.spec
-    num_samples, num_sources = signals.shape[:2]
+    spec, shape = generator.spec, sources.shape[:2]
     basis = generator.basis.detach().cpu().to(torch.float64).numpy()
     drives = LowPass(spec.rate, spec.dt).inverse(signals, -1)
-    rows = np.stack([[toeplitz(drive) @ basis for drive in sample] for sample in drives])
     with torch.inference_mode():
         where = torch.as_tensor(sources.reshape(-1, 2), dtype=generator.basis.dtype, device=device)
-        parts = generator.amplitudes(where).to(torch.float64)
-        known = generator.direct(where)
-        if known is not None:  # a basis of its own: one column a level
-            rows = np.concatenate((rows, toeplitz(drives)), -1)
-            parts = torch.cat((parts, known.to(torch.float64)), 2)
-        num_columns, num_arc = parts.shape[-2:]
-        parts = parts.view(num_samples, num_sources, 2, num_columns, num_arc).transpose(1, 2)
-        parts = parts.reshape(num_samples, 2, num_sources * num_columns, num_arc)
-    rows = np.moveaxis(rows, 1, 2).reshape(num_samples, signals.shape[-1], num_sources * num_columns)
-    rates = centred_rate(rows, spec.dt)
-    return _Mixtures(torch.from_numpy(rows).to(device), torch.from_numpy(rates).to(device), parts)
+        parts, known = generator.amplitudes(where).double(), generator.direct(where)
+        known = None if known is None else known.double().unflatten(0, shape)
+        return Convolved(basis, drives, parts.unflatten(0, shape), known, spec.dt)
 
 
 def _checked(
-    generator: ResponseGenerator, sources: NDArray[Any], signals: NDArray[Any]
+    generator: ResponseGenerator | OperatorInference, sources: NDArray[Any], signals: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sources (..., 2) and signals (..., time + 1) as float64."""
     positions, samples = sources.astype(np.float64), signals.astype(np.float64)

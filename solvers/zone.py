@@ -32,6 +32,41 @@ INTERFACE_CONDITIONS = ("dirichlet", "impedance")
 
 
 @dataclass(frozen=True)
+class DatumWeights:
+    """What drives each step of an undivided zone, as a combination of the fields of a trace at its nodes.
+
+    ``datum[n] = load r[n] + velocity v[n] + displacement ū[n + lead]``
+
+    Args:
+        displacement: Weights of u, shape ``(num_nodes,)``.
+        velocity: Of v.
+        load: Of r.
+        lead: 1 under ``dirichlet``, which needs u one level ahead, otherwise 0.
+        theta: Of the average ū of three levels; 0 for u itself.
+    """
+
+    displacement: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    load: NDArray[np.float64]
+    lead: int
+    theta: float
+
+    def of(self, trace: Trace) -> NDArray[np.float64]:
+        """The data of all steps from a trace, shape ``(num_levels, num_nodes)``.
+
+        Raises:
+            ValueError: If the trace lacks the load that the weights ask for.
+        """
+        u, v = trace.averaged_displacement(self.theta), trace.velocity
+        out = self.displacement * (trace.extended_displacement()[2:] if self.lead else u)
+        if self.velocity.any():
+            out += self.velocity * v
+        if self.load.any():
+            out += self.load * required_load(trace)
+        return out
+
+
+@dataclass(frozen=True)
 class ZoneRun:
     """Fields of a zone run at the levels of the boundary data.
 
@@ -146,13 +181,18 @@ class ZoneModel:
     def _datum(self, local: Trace) -> NDArray[np.float64]:
         if self.condition == "dirichlet":
             return local.extended_displacement()[2:]
-        if local.load is None:
-            raise ValueError(
-                "the impedance condition needs the load r on Γ, which this trace lacks: "
-                "train a generator with the field 'load', or use the dirichlet condition"
-            )
+        load = required_load(local)
         averaged = local.averaged_displacement(self.how.theta)
-        return local.load + self._damping * local.velocity + self._robin * averaged
+        return load + self._damping * local.velocity + self._robin * averaged
+
+    def datum_weights(self) -> DatumWeights | None:
+        """How `datum` weighs the fields; ``None`` where a step of the data is divided into several. Local."""
+        if self.parts > 1:
+            return None
+        one, none = np.ones(self.interface.num_nodes), np.zeros(self.interface.num_nodes)
+        if self.condition == "dirichlet":
+            return DatumWeights(one, none, none, lead=1, theta=0.0)
+        return DatumWeights(self._robin, self._damping, one, lead=0, theta=self.how.theta)
 
     def run(self, source: Trace | BoundarySource) -> ZoneRun:
         """One run from rest. Collective on the zone's comm.
@@ -290,6 +330,20 @@ class _Slots:
         """Places of what is one step before each level, at it, and one step after."""
         wanted = np.arange(num_levels) * self._parts
         return self.places[wanted], self.places[wanted + 1], self.places[wanted + 2]
+
+
+def required_load(trace: Trace) -> NDArray[np.float64]:
+    """The load of a trace.
+
+    Raises:
+        ValueError: If it lacks one.
+    """
+    if trace.load is None:
+        raise ValueError(
+            "the impedance condition needs the load r on Γ, which this trace lacks: "
+            "train a generator with the field 'load', or use the dirichlet condition"
+        )
+    return trace.load
 
 
 def _size(interface: Interface) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.trace import Interface, Trace
+from solvers.zone import DatumWeights
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
 from submodel.excitation import Excitation, check_band
@@ -233,13 +236,53 @@ class Generated:
         case = self.case
         if self.takes_signals:
             samples = excitation.samples(case)
-            parts: list[Any] = [playback.OperatorPlayback(self.generator, excitation.points, samples, self.device)]
+            parts: list[Any] = [playback.OperatorPlayback(self.ready, excitation.points, samples, self.device)]
         else:
-            parameters = excitation.parameters(case)
-            if parameters is None:
-                raise CaseError(f"{self.path} knows the signal of the case only, {case.source.signal}")
-            parts = [playback.HistoryPlayback(self.generator, vector, self.device) for vector in parameters]
+            each = self._known(excitation)
+            parts = [playback.HistoryPlayback(self.generator, vector, self.device) for vector in each]
         return Prediction(case.time.times, self.interface, parts, self._nodes())
+
+    @cached_property
+    def ready(self) -> Any:
+        """The generator as it predicts fastest, made once."""
+        from networks import playback
+
+        return playback.ready(self.generator, self.device)
+
+    def datum(
+        self, excitations: Sequence[Excitation], weights: DatumWeights, *, batch_size: int = 16
+    ) -> NDArray[np.float64]:
+        """What drives a conforming, undivided zone under each of many excitations, from few passes of the network.
+
+        Args:
+            excitations: One or several sources each.
+            weights: Of the zone, see `ZoneModel.datum_weights`.
+            batch_size: Excitations of one pass, which bounds the memory beside the result.
+
+        Returns:
+            Shape (excitation, step, node of Γ).
+
+        Raises:
+            CaseError: As `playback`.
+            ValueError: The weights ask for the load, which is not predicted.
+        """
+        from networks import playback
+
+        case, num_nodes = self.case, self.interface.num_nodes
+        out = np.empty((len(excitations), case.time.levels, num_nodes))
+        if not self.takes_signals:
+            for row, excitation in zip(out, excitations, strict=True):
+                row[:] = self.playback(excitation).datum(weights)
+            return out
+        counts = np.array([len(excitation.sources) for excitation in excitations])
+        for count in np.unique(counts):
+            chosen = np.flatnonzero(counts == count)
+            points = np.stack([excitations[n].points for n in chosen])
+            samples = np.stack([excitations[n].samples(case) for n in chosen])
+            out[chosen] = playback.predict_operator(
+                self.ready, points, samples, self.device, weights=weights, dtype=np.float64, batch_size=batch_size
+            )
+        return out
 
     def traces(self, parameters: NDArray[np.float64]) -> list[Trace]:
         """A trace for each parameter vector ``(sample, 3)``, from one pass of the network."""
@@ -249,7 +292,7 @@ class Generated:
         case = self.case
         if self.takes_signals:
             signals = [Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters]
-            predicted = playback.predict_operator(self.generator, parameters[:, 1:], np.array(signals), self.device)
+            predicted = playback.predict_operator(self.ready, parameters[:, 1:], np.array(signals), self.device)
         else:
             predicted = predict(self.generator, parameters, self.device)
         nodes, interface, times = self._nodes(), self.interface, case.time.times
@@ -270,6 +313,17 @@ class Generated:
             for (x, y), distance in zip(excitation.sources, away, strict=True)
             if distance > most
         ]
+
+    def _known(self, excitation: Excitation) -> NDArray[np.float64]:
+        """The parameters of an excitation.
+
+        Raises:
+            CaseError: It has none, and the model knows the case's signal only.
+        """
+        parameters = excitation.parameters(self.case)
+        if parameters is None:
+            raise CaseError(f"{self.path} knows the signal of the case only, {self.case.source.signal}")
+        return parameters
 
     def _nodes(self) -> NDArray[np.int64] | None:
         """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""

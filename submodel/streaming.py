@@ -46,8 +46,8 @@ class StreamedBoundary:
     """A boundary source of a zone run that predicts block after block, each while the zone steps through the last.
 
     The root predicts, in a worker thread, and sends each block to the other ranks as the zone comes to it: asking for
-    a block is collective on the zone's comm, and every rank asks for the same step, as a zone run does. The numbers are those of
-    one shot. Use it in a ``with`` block, or close it: that ends the thread. Making it is collective too.
+    a block is collective on the zone's comm, and every rank asks for the same step, as a zone run does. The numbers are
+    those of one shot. Use it in a ``with`` block, or close it: that ends the thread. Making it is collective too.
 
     Args:
         model: The zone.
@@ -178,16 +178,21 @@ class _Work:
         self._margin = 1 if model.parts == 1 else REACH
         self._first = 0
         self._kept: dict[str, NDArray[np.float64]] = {}  # fields of the levels from _first on, at the zone's nodes
+        weights = model.datum_weights() if prediction.interface.matches(model.interface) else None
+        self._combined = None if weights is None else prediction.combined(weights)
 
     def block(self, number: int) -> NDArray[np.float64]:
         """The data of a block, (step, node of Γ)."""
         start = time.perf_counter()
         num_levels = self._prediction.num_levels
         begin, end = number * self._block, min((number + 1) * self._block, num_levels)
-        low, high = max(0, begin - self._margin), min(num_levels, end + self._margin)
-        self._hold(low, high)
-        trace = Trace(self._prediction.times[low:high], self._model.interface, **self._kept)
-        found = self._model.datum(trace, begin - low, end - low)
+        if self._combined is not None:
+            found = self._combined(begin, end)
+        else:
+            low, high = max(0, begin - self._margin), min(num_levels, end + self._margin)
+            self._hold(low, high)
+            trace = Trace(self._prediction.times[low:high], self._model.interface, **self._kept)
+            found = self._model.datum(trace, begin - low, end - low)
         self._overlap.worked += time.perf_counter() - start
         return found
 

@@ -1,6 +1,7 @@
 """The operator generator at toy size: rays, symmetry, coordinates, training, resumption and the file."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from networks import checkpoint
 from networks.checkpoint import CheckpointError
 from networks.operator import OperatorGenerator
 from networks.operator_data import OperatorPlan, ResponseData, TravelTimes
-from networks.operator_rays import FLOOR, free_waveforms, outward_normals
+from networks.operator_geometry import EARLY, outward_normals
+from networks.operator_rays import FLOOR, GROWTH, free_waveforms, waveform_tables
 from networks.operator_spec import OperatorSpec, SymmetryMap
 from networks.operator_targets import band_weights, coordinates, fit_rays
 from networks.operator_training import train_operator
@@ -86,6 +88,51 @@ def test_rays_of_a_box_vanish_on_its_walls() -> None:
     sources = torch.as_tensor(SOURCES, dtype=torch.float32)
     free, held = (OperatorGenerator(s).rays(sources).abs() for s in (spec, wall))
     assert held[:, 0, :, [0, 6, 7]].max() < 1e-4 * free[:, 0].max()
+
+
+def plain_rays(rays: Any, source: Any, field: int) -> Any:
+    """Amplitudes (arc, frequency) of one source, image by image and node by node, in double precision."""
+    spec, theta = rays.spec, rays.factors[field].detach().double().numpy()
+    normals, loop = outward_normals(SQUARE, np.zeros(8, int)), np.vstack((SQUARE, SQUARE[:1]))
+    side = np.linalg.norm(np.diff(loop, axis=0), axis=1)
+    delays, table = waveform_tables(spec)
+    out = np.zeros((8, spec.num_frequencies), complex)
+    frequency = rays._frequency(field).to(torch.complex128).numpy()
+    for i, j in itertools.product(range(-4, 5), repeat=2):
+        flip = 1 - 2 * (np.array([i, j]) % 2)
+        for node, point in enumerate(SQUARE):
+            way = point - (source * flip + 2 * np.array([i, j]))  # walls at -1 and 1
+            delay = np.linalg.norm(way)
+            if delay > (1 + EARLY) * spec.duration:
+                continue
+            x, y = way / delay
+            at, step = (source + 1) / 0.1 - np.floor((source + 1) / 0.1), 0.5 * (side[node] + side[node - 1])
+            moments = 6 * np.array([*(at * (1 - at) - 1 / 6), 2 * (at.min() - at.prod() - 1 / 12)])
+            share = moments @ [x**2, y**2, flip.prod() * x * y]
+            size = np.linalg.norm(normals[node])
+            facing = 2 * (normals[node] @ (x, y) / size) ** 2 - 1
+            angle = 4 * np.arctan2(y, x)
+            ways = [delay / spec.duration * 40 * np.cos(h * angle) for h in range(4) for _ in range(7)]
+            others = [1.0, np.cos(angle), share, *([facing, 1 - (size / step) ** 2] if field else [])]
+            exponent = (theta * np.array(ways + [other for other in others for _ in range(3)])) @ frequency
+            exponent = np.minimum(exponent.real, GROWTH) + 1j * exponent.imag - 1j * delay * spec.omega
+            wave = np.array([np.interp(delay, delays, part) for part in table[field].T])
+            out[node] += (-1) ** (i + j) * (normals[node] @ (x, y) if field else 1.0) * wave * np.exp(exponent)
+    return out
+
+
+def test_rays_of_all_images_at_once_are_those_of_each() -> None:
+    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), grid=((-1, -1), (0.1, 0.1)), num_frequencies=19)
+    rays = OperatorGenerator(spec).rays
+    torch.manual_seed(2)
+    for factor in rays.factors:
+        torch.nn.init.normal_(factor, std=1e-2)
+    found = rays(torch.as_tensor(SOURCES, dtype=torch.float32))
+    for number, source in enumerate(SOURCES):
+        for field in (0, 1):
+            expected = plain_rays(rays, source.astype(np.float32).astype(np.float64), field).T
+            size = np.abs(expected).max()
+            np.testing.assert_allclose(found[number, field].detach(), expected, rtol=0, atol=2e-6 * size)  # float32
 
 
 def test_sensitivities_are_the_derivatives_of_the_rays() -> None:

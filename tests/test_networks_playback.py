@@ -1,6 +1,7 @@
 """Playback against the plain convolution, in one piece and in blocks."""
 
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from networks.generator import build
-from networks.playback import HistoryPlayback, OperatorPlayback, Playback, predict_operator
+from networks.operator import OperatorGenerator
+from networks.operator_inference import OperatorInference
+from networks.operator_spec import OperatorSpec, SymmetryMap
+from networks.playback import HistoryPlayback, OperatorPlayback, Playback, predict_operator, ready
 from networks.predict import predict
 from networks.response import LowPass, centred_rate, respond
 from networks.spec import GeneratorSpec
@@ -74,7 +78,7 @@ def test_whole_history_and_blocks(generator: Stub) -> None:
     assert whole.dtype == np.float64 and whole.shape == (3, N, ARC)
     assert off(whole, plain(generator, SOURCES, SIGNALS)) < EXACT
     for size in (1, 7, 32):
-        parts = [playback.begin(n, min(n + size, N))() for n in range(0, N, size)]
+        parts = [playback.block(n, min(n + size, N)) for n in range(0, N, size)]
         assert off(np.concatenate(parts, 1), whole) < EXACT
 
 
@@ -125,18 +129,118 @@ def test_history_of_the_papers_models(name: str) -> None:
     whole = predict(model, parameters[None])[0]
     assert playback.fields == model.spec.fields and playback.num_levels == 16
     assert np.array_equal(playback.block(0, 16), whole)
-    part = playback.begin(3, 5)()
+    part = playback.block(3, 5)
     assert part.dtype == np.float64 and np.abs(part - whole[:, 3:5]).max() < 1e-6 * np.abs(whole).max()  # float32
     with pytest.raises(ValueError, match="not among the 16"):
-        playback.begin(0, 17)
+        playback.block(0, 17)
+
+
+SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
+SINGLE = 3e-6
+"""Round-off of float32: amplitudes, times and their product, and of amplitudes in the other order beside it."""
+
+
+def operator_generator(rays: Literal["none", "direct", "walls"], *, symmetric: bool = True) -> OperatorGenerator:
+    """A small one with random weights; the travel times of its direct rays are a table's."""
+    maps = []
+    for matrix in (((1, 0), (0, 1)), ((-1, 0), (0, 1)), ((0, 1), (1, 0))):
+        images = SQUARE @ np.array(matrix).T
+        arc = tuple(int(np.linalg.norm(SQUARE - image, axis=1).argmin()) for image in images)
+        maps.append(SymmetryMap(matrix, (0.0, 0.0), arc))  # type: ignore[arg-type]
+    spec = OperatorSpec(
+        N, DT, RATE, (3.0, 9.0), tuple((float(x), float(y)) for x, y in SQUARE), (0,) * 8, 1.0,
+        rays=rays, walls=((-1, -1), (1, 1)) if rays == "walls" else None, travel=(9, 5) if rays == "direct" else None,
+        grid=((-1, -1), (0.1, 0.1)), symmetries=tuple(maps) if symmetric else (), num_frequencies=20, rank=6, width=8,
+        depth=3,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    made = OperatorGenerator(spec)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    torch.nn.init.normal_(made.decoder, std=0.3)
+    torch.nn.init.uniform_(made.feature_mean, -0.3, 0.3)
+    torch.nn.init.uniform_(made.feature_scale, 0.5, 2.0)
+    x, y = np.linspace(-1, 1, 5), np.linspace(-1, 1, 9)
+    if rays == "direct":
+        way = np.linalg.norm(np.stack(np.meshgrid(x, y), -1)[:, :, None] - SQUARE, axis=-1)
+        for name, values in (("x", x), ("y", y), ("time", way)):
+            getattr(made.rays, f"travel_{name}").copy_(torch.as_tensor(values))
+    return made.eval()
+
+
+def unprepared(generator: OperatorGenerator) -> SimpleNamespace:
+    """The same seen as any generator of responses: its basis goes through a Toeplitz matrix, in double precision."""
+    names = ("spec", "basis", "amplitudes", "direct")
+    return SimpleNamespace(**{name: getattr(generator, name) for name in names})
+
+
+def random_weights(num_arc: int, lead: int = 0, theta: float = 0.25) -> SimpleNamespace:
+    u, v, r = np.random.default_rng(4).standard_normal((3, num_arc))
+    return SimpleNamespace(displacement=u, velocity=0.1 * v, load=r, lead=lead, theta=theta)
+
+
+def combination(fields: NDArray[np.float64], weights: SimpleNamespace) -> NDArray[np.float64]:
+    """By definition; level N of u comes from the last velocity, level -1 is at rest."""
+    u, v, r = fields
+    whole = np.vstack((0 * u[:1], u, u[-2:-1] + 2 * DT * v[-1:]))
+    mean = whole[2:] if weights.lead else u + weights.theta * np.diff(whole, 2, axis=0)
+    return np.asarray(weights.load * r + weights.velocity * v + weights.displacement * mean)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("rays", ["none", "direct", "walls"])
+def test_a_generator_made_ready_predicts_the_same(rays: Literal["none", "direct", "walls"], symmetric: bool) -> None:
+    made = operator_generator(rays, symmetric=symmetric)
+    plain_way = unprepared(made)
+    fast = ready(made)
+    assert isinstance(fast, OperatorInference) and ready(fast) is fast and ready(plain_way) is plain_way  # type: ignore[arg-type]
+    for sources, signals in ((SOURCES[:1], SIGNALS[:1]), (SOURCES, SIGNALS)):
+        expected = OperatorPlayback(plain_way, sources, signals)  # type: ignore[arg-type]
+        found = OperatorPlayback(fast, sources, signals)
+        assert off(found.block(0, N), expected.block(0, N)) < SINGLE
+        assert off(found.block(7, 20), expected.block(7, 20)) < 10 * SINGLE  # of what the first levels hold
+        weights = random_weights(8)
+        assert off(found.combined(weights)(0, N)[None], expected.combined(weights)(0, N)[None]) < SINGLE
+
+
+@pytest.mark.parametrize("lead, theta", [(0, 0.0), (0, 0.25), (1, 0.0)])
+@pytest.mark.parametrize("kind", ["any", "any with a known part", "operator"])
+def test_a_combination_is_that_of_the_fields(kind: str, lead: int, theta: float) -> None:
+    made = operator_generator("walls") if kind == "operator" else Stub("known" in kind).eval()
+    tolerance = SINGLE if kind == "operator" else EXACT
+    num_arc = 8 if kind == "operator" else ARC
+    weights = random_weights(num_arc, lead, theta)
+    playback = OperatorPlayback(made, SOURCES, SIGNALS)
+    expected = combination(playback.block(0, N), weights)
+    combined = playback.combined(weights)
+    assert combined(0, N).dtype == np.float64
+    assert off(combined(0, N)[None], expected[None]) < tolerance
+    assert off(np.concatenate([combined(0, 9), combined(9, N)])[None], combined(0, N)[None]) < tolerance
+    many = predict_operator(made, SOURCES[None], SIGNALS[None], weights=weights, dtype=np.float64)
+    assert many.dtype == np.float64 and off(many, expected[None]) < max(tolerance, 1e-12)
+    with pytest.raises(ValueError, match="not among the 60"):
+        combined(0, N + 1)
+    with pytest.raises(ValueError, match="lead 1 with theta 0.25"):
+        playback.combined(random_weights(num_arc, 1, 0.25))
+
+
+def test_chunks_of_many_runs_are_those_of_one_at_a_time() -> None:
+    made = ready(operator_generator("walls"))
+    rng = np.random.default_rng(0)
+    sources, signals = rng.uniform(0.5, 0.8, (7, 2)), np.sin(rng.uniform(3, 9, (7, 1)) * LEVELS)
+    found = predict_operator(made, sources, signals, batch_size=3)
+    for number, fields in enumerate(found):
+        one = OperatorPlayback(made, sources[number], signals[number]).block(0, N)
+        assert off(fields.astype(np.float64), one) < SINGLE
+    with pytest.raises(ValueError, match="there are no samples"):
+        predict_operator(made, sources[:0], signals[:0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_same_numbers(generator: Stub) -> None:
     expected = OperatorPlayback(generator, SOURCES, SIGNALS).block(0, N)
     playback = OperatorPlayback(generator, SOURCES, SIGNALS, "cuda")
-    waiting = [playback.begin(n, n + 20) for n in range(0, N, 20)]
-    found = np.concatenate([wait() for wait in waiting], 1)
+    found = np.concatenate([playback.block(n, n + 20) for n in range(0, N, 20)], 1)
     assert off(found, expected) < 1e-5  # the network itself runs in float32 there
     assert off(playback.block(0, N), found) < EXACT
     many = predict_operator(generator, SOURCES, SIGNALS, "cuda")

@@ -107,7 +107,7 @@ def test_a_history_is_cut_and_several_are_added(case: Case, operator: Generated)
     generated = history(operator, "displacement", "velocity", "load")
     vectors = np.array([[2.2, *HERE], [2.9, *THERE]])
     both = Excitation((HERE, THERE), (Sine(2.2), Sine(2.9)))
-    block = generated.playback(both).begin(10, 13)()
+    block = generated.playback(both).block(10, 13)
     plane = sum(omega * np.arange(10, 13)[:, None] + x * np.arange(16) for omega, x, _ in vectors)
     for number, name in enumerate(("displacement", "velocity", "load")):
         np.testing.assert_allclose(block[name], plane + 2 * number, rtol=1e-6)  # a float32 prediction
@@ -213,3 +213,26 @@ def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Ge
     assert {tuple(source) for source in training.sources} == {HERE, THERE, (-0.6, -0.7), (-0.8, -0.5)}
     many = np.random.default_rng(0).uniform(0.45, 0.85, (MOST_SOURCES, 3)).tolist()
     assert len(training_of(case, replace(operator, metadata=operator.metadata | {"parameters": many})).sources) == 1000
+
+
+@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
+def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operator: Generated, interface: str) -> None:
+    from mpi4py import MPI
+
+    from submodel import build
+
+    zone = build.zone_model(case, MPI.COMM_SELF, interface=interface)
+    weights = zone.datum_weights()
+    assert weights is not None
+    excitations = [Excitation((HERE,), (Sine(omega),)) for omega in (2.2, 2.5, 2.8)]
+    excitations.insert(1, Excitation((HERE, THERE), (Sine(2.4), Ricker(3.0))))
+    models = [operator] + ([history(operator, "displacement", zone=True)] if interface == "dirichlet" else [])
+    for generated in models:
+        asked = excitations if generated is operator else [excitations[0], excitations[2]]
+        found = generated.datum(asked, weights, batch_size=2)
+        assert found.dtype == np.float64 and found.shape == (len(asked), 41, zone.interface.num_nodes)
+        for row, excitation in zip(found, asked, strict=True):
+            expected = zone.datum(generated.playback(excitation).trace().on(zone.interface))
+            np.testing.assert_allclose(row, expected, rtol=0.0, atol=1e-12 * np.abs(expected).max())
+    with pytest.raises(CaseError, match="knows the signal of the case only"):
+        history(operator, "displacement").datum([Excitation((HERE,), (Chirp(2.0, 3.0, 2.0),))], weights)

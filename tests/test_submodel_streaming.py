@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ class Player:
     asked: list[tuple[int, int]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     delay: float = 0.0
+    combines: bool = False
     fails_at: int | None = None
     error: Exception = field(default_factory=lambda: ValueError("the network gave up"))
 
@@ -43,16 +45,18 @@ class Player:
         return len(self.trace.times)
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
-        return self.begin(start, stop)()
-
-    def begin(self, start: int, stop: int) -> Callable[[], NDArray[np.float64]]:
         self.asked.append((start, stop))
         self.threads.add(threading.current_thread().name)
         time.sleep(self.delay)
         if self.fails_at is not None and stop > self.fails_at:
             raise self.error
-        found = np.array([getattr(self.trace, name)[start:stop] for name in self.fields])
-        return lambda: found
+        return np.array([getattr(self.trace, name)[start:stop] for name in self.fields])
+
+    def combined(self, weights: Any) -> Callable[[int, int], NDArray[np.float64]] | None:
+        if not self.combines:
+            return None
+        whole = weights.of(self.trace)
+        return lambda start, stop: whole[start:stop]
 
 
 def prediction(player: Player) -> Prediction:
@@ -99,6 +103,20 @@ def test_a_streamed_run_has_the_numbers_of_one_shot(
     require_same(run, one_shot(zone, Player(trace)))
     if comm.rank == 0:
         assert data.overlap.num_blocks == -(-41 // block)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
+def test_so_has_one_whose_network_combines_the_fields(how: Discretization, interface: str, comm: MPI.Comm) -> None:
+    domain, trace = problem(comm, how)
+    zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
+    player = Player(trace, combines=True)
+    run, _ = streamed(zone, player, 7)
+    require_same(run, one_shot(zone, Player(trace)))
+    assert not player.asked
+    weights = zone.datum_weights()
+    assert weights is not None and np.allclose(prediction(player).datum(weights), zone.datum(trace), rtol=0, atol=1e-9)
 
 
 @pytest.mark.mpi
@@ -199,3 +217,27 @@ def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
         zone.run(StreamedBoundary(zone, None))
     with pytest.raises(ValueError, match="needs the load r"):
         streamed(zone, Player(trace, ("displacement", "velocity")), 10)
+
+
+@pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
+@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
+def test_weights_of_a_zones_data_are_those_of_its_datum(how: Discretization, interface: str) -> None:
+    domain = box(MPI.COMM_SELF, how)
+    zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
+    fields = np.random.default_rng(0).standard_normal((3, 41, zone.interface.num_nodes))
+    trace = Trace(zone.time.times, zone.interface, *fields)
+    weights = zone.datum_weights()
+    assert weights is not None
+    expected = zone.datum(trace)
+    np.testing.assert_allclose(weights.of(trace), expected, rtol=0.0, atol=EXACT * np.abs(expected).max())
+    without = Trace(trace.times, trace.interface, *fields[:2])
+    if interface == "dirichlet":
+        assert np.array_equal(weights.of(without), weights.of(trace))
+    else:
+        with pytest.raises(ValueError, match="needs the load r"):
+            weights.of(without)
+
+
+def test_divided_steps_have_no_weights() -> None:
+    zone = ZoneModel(refined(zone_submesh(box(MPI.COMM_SELF, P1)), 4), P1, TimeGrid(6.0, 161))
+    assert zone.parts > 1 and zone.datum_weights() is None
