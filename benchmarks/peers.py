@@ -48,6 +48,7 @@ PEERS: dict[str, tuple[str, Callable[[Problem], list[Code]], str]] = {
 }
 CHECKED_SIZE, CHECKED_STEPS = 129, 320
 MOVED = "moved nodes"
+SWEEPS = 128
 # of the largest value. Codes of the same stencil differ by round-off, 1e-16 or 6e-8 a step, which adds up over the
 # steps. Nine points, order 4, differ by the dispersion of both, most near the kink of the wave front; moved nodes by
 # the interpolation to where they were, a tenth of h.
@@ -193,7 +194,10 @@ def microseconds(codes: Sequence[Code], *, seconds: float, repeats: int) -> dict
             code.march(num_steps)
             starts.append(time.perf_counter())
         rate = max(starts[2] - 2.0 * starts[1] + starts[0], 1e-5) / 16.0
-        steps[code.name] = int(np.clip(seconds / rate, 32, MAX_STEPS))
+        wanted = seconds / rate
+        # ours goes by sweeps of 16 steps: both runs take whole ones, where that does not last too long
+        steps[code.name] = max(int(wanted), 16) if wanted < SWEEPS / 2 else SWEEPS * round(wanted / SWEEPS + 0.5)
+        steps[code.name] = min(steps[code.name], MAX_STEPS)
     runs = {
         f"{code.name}, {part}": partial(code.march, steps[code.name] // part) for code in codes for part in (1, 4)
     }
@@ -247,7 +251,7 @@ def main() -> None:
     figures: dict[str, list[float]] = {}
     for size in sizes:
         codes = set_up(Problem(size), names)
-        seconds, repeats = (0.05, 3) if arguments.quick else ((0.05, 12) if size < 200 else (0.2, 6))
+        seconds, repeats = (0.05, 3) if arguments.quick else ((0.04, 10) if size < 200 else (0.1, 8))
         times = microseconds(codes, seconds=seconds, repeats=repeats)
         for code in codes:
             figures.setdefault(code.name, []).append(times[code.name])
