@@ -8,6 +8,9 @@ Both hold for every stepper of `solvers.stepping`, in discrete time and to round
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ from solvers.mesh import Domain, cell_midpoints
 from solvers.operators import assemble_mass, assemble_stiffness
 from solvers.record import gather_rows, record_of
 
+Quantity = Literal["displacement", "load"]
 ONSET = 2  # level of the unit impulse: the load's differences and averages reach two levels back
 MATCH = 1e-9  # of the domain's size: cells that a map carries onto each other
 
@@ -44,6 +48,7 @@ class ReciprocalModel:
         self._means: sp.csr_matrix | None = None if rows is None else rows[:, wanted]
         self._first, last = index_map.local_range
         mine = (wanted[(wanted >= self._first) & (wanted < last)] - self._first).astype(np.int32)
+        self._record_size = len(wanted)
         self._record = record_of(comm, index_map, model.runs.order, mine, wanted)
         self._nodes: sp.csr_matrix = self._rows_of_gamma(
             sp.identity(index_map.size_global, format="csr")[self._first : last]
@@ -53,30 +58,38 @@ class ReciprocalModel:
             assemble_stiffness(model.V, model.domain, model.how, zone=True)
         )
 
-    def displacement(self, node: int) -> NDArray[np.float64] | None:
-        """Responses of u at a node of Γ, on the root; ``None`` elsewhere. Collective.
+    def batch_size(self) -> int:
+        """How many runs are stepped at once: multiples of it cost least. Local."""
+        return self._model.runs.batch_size(np.float64, self._record_size * self._model.time.num_levels)
+
+    def responses(self, wanted: Sequence[tuple[Quantity, int]]) -> list[NDArray[np.float64]] | None:
+        """Responses at nodes of Γ, one run for each, on the root; ``None`` elsewhere. Collective.
 
         Args:
-            node: Its place in canonical order.
+            wanted: Of each run the quantity, u or r, and the node's place in canonical order.
 
         Returns:
-            Shape ``(num_positions, num_levels)``, for the levels n = 0 .. num_levels - 1.
+            Of each run an array of shape ``(num_positions, 1 + num_levels)``, for the levels n = -1 .. num_levels - 1.
+            Level -1 is zero for u, and for r under central differences; Newmark's scheme knows the next sample of the
+            source when it makes a step, and its r that of the step after.
 
         Raises:
-            DivergenceError: If the run diverges.
-        """
-        responses = self._run([(self._nodes[node], self._averaged(self._impulse()))])
-        return None if responses is None else responses[:, 1:]
-
-    def load(self, node: int) -> NDArray[np.float64] | None:
-        """Responses of r at a node of Γ, as `displacement`, but for the levels n = -1 .. num_levels - 1.
-
-        That of level -1 is zero for central differences; Newmark's scheme knows the next sample of the source when it
-        makes a step, and its r that of the step after.
+            DivergenceError: If a run diverges.
         """
         impulse = self._averaged(self._impulse())
         inertia = np.asarray(self._difference(impulse) / self._model.time.dt**2, dtype=np.float64)
-        return self._run([(self._mass[node], inertia), (self._stiffness[node], self._averaged(impulse))])
+        loads = []
+        for quantity, node in wanted:
+            if quantity == "displacement":
+                loads.append([self._local(self._nodes[node], impulse)])
+            else:
+                stiff = self._averaged(impulse)
+                loads.append([self._local(self._mass[node], inertia), self._local(self._stiffness[node], stiff)])
+        slots = np.maximum(np.arange(ONSET + self._model.time.num_levels) - (ONSET - 1), -1)
+        histories = self._model.runs.make(loads, self._record, slots)
+        if histories is None or self._means is None:
+            return None
+        return [np.asarray(self._means @ np.ascontiguousarray(history.T)) for history in histories]
 
     def _impulse(self) -> NDArray[np.float64]:
         samples: NDArray[np.float64] = np.zeros(ONSET + self._model.time.num_levels)
@@ -89,14 +102,6 @@ class ReciprocalModel:
 
     def _averaged(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(samples + self._model.how.theta * self._difference(samples))
-
-    def _run(self, loads: list[tuple[sp.csr_matrix, NDArray[np.float64]]]) -> NDArray[np.float64] | None:
-        """The means over a run, ``(num_positions, 1 + num_levels)`` from the level before the impulse."""
-        slots = np.maximum(np.arange(ONSET + self._model.time.num_levels) - (ONSET - 1), -1)
-        histories = self._model.runs.make([[self._local(row, samples) for row, samples in loads]], self._record, slots)
-        if histories is None or self._means is None:
-            return None
-        return np.asarray(self._means @ np.ascontiguousarray(histories[0].T))
 
     def _local(self, row: sp.csr_matrix, samples: NDArray[np.float64]) -> NodalLoad:
         dofs = row.indices - self._first

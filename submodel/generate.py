@@ -33,14 +33,15 @@ from submodel.sections import GmshDomain
 SMALLER = "leave out the fields in the zone with --no-fields"
 
 
-Sample = TypeVar("Sample", covariant=True)
+Sample = TypeVar("Sample")
+Named = TypeVar("Named", covariant=True)
 
 
-class Samples(Keyed, Protocol[Sample]):
+class Samples(Keyed, Protocol[Named]):
     """A plan that names what is to be made."""
 
     @property
-    def samples(self) -> tuple[Sample, ...]: ...
+    def samples(self) -> tuple[Named, ...]: ...
 
 
 class GenerationError(RuntimeError):
@@ -179,15 +180,7 @@ class _Job:
         Raises:
             SampleError: A sample could not be made; those before it are.
         """
-        batch = self.batches[item]
-        try:
-            self._make(batch)
-        except RUN_ERRORS:  # in turn: one of them is at fault, those before it are kept
-            for sample in batch:
-                try:
-                    self._make([sample])
-                except RUN_ERRORS as error:
-                    raise SampleError(self._words(sample, error)) from error
+        make_together(self.batches[item], self._make, self._words)
 
     def _make(self, batch: list[SampleId]) -> None:
         plan = self.plan
@@ -213,6 +206,29 @@ class _Job:
     def _words(self, sample: SampleId, error: Exception) -> str:
         omega, x, y = self.plan.parameters[sample.split][sample.index]
         return f"{sample} (omega {omega:.6g}, source ({x:.6g}, {y:.6g})) could not be made: {error}"
+
+
+def make_together(
+    batch: list[Sample], make: Callable[[list[Sample]], None], words: Callable[[Sample, Exception], str]
+) -> None:
+    """Make a batch; if that fails, its samples in turn, so that those before the one at fault are kept.
+
+    Args:
+        batch: What is to be made.
+        make: Makes some samples, on all ranks of a group.
+        words: Says which sample could not be made, and why.
+
+    Raises:
+        SampleError: A sample could not be made.
+    """
+    try:
+        make(batch)
+    except RUN_ERRORS:
+        for sample in batch:
+            try:
+                make([sample])
+            except RUN_ERRORS as error:
+                raise SampleError(words(sample, error)) from error
 
 
 def batches_of(todo: list[Sample], size: int, num_groups: int) -> list[list[Sample]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import NDArray
 
 from solvers.full import FullModel
 from solvers.reciprocal import ReciprocalModel, preserves
@@ -16,7 +17,16 @@ from submodel.case import Case
 from submodel.claim import claim
 from submodel.dataset import ShardWriter
 from submodel.farm import agree, farm, on_root
-from submodel.generate import GenerationError, build_in_turn, check_space, counted, faulty, shared_geometry
+from submodel.generate import (
+    GenerationError,
+    batches_of,
+    build_in_turn,
+    check_space,
+    counted,
+    faulty,
+    make_together,
+    shared_geometry,
+)
 from submodel.layout import Geometry
 from submodel.plan import shards_folder
 from submodel.reciprocal import plan_of_reciprocal, write_reciprocal
@@ -116,14 +126,15 @@ def _generate(
     needed = plan.num_bytes(num_levels) * len(todo) // len(plan.samples)
     on_root(comm, lambda: check_space(path, len(todo), needed, "ask for fewer sources with --train"))
     images = np.concatenate([symmetry.apply(sources) for symmetry in symmetries.maps])
-    job = _Job(plan, todo, agree(comm, lambda: ReciprocalModel(model, images)), shards_folder(path))
+    reciprocal = agree(comm, lambda: ReciprocalModel(model, images))
+    batches = batches_of(todo, reciprocal.batch_size(), comm.size // group.size)
+    job = _Job(plan, batches, reciprocal, shards_folder(path))
     built = time.perf_counter()
-    failure = farm(len(todo), job.do, comm, group, counted(progress, [1] * len(todo), comm))
+    failure = farm(len(batches), job.do, comm, group, counted(progress, [len(each) for each in batches], comm))
     looped = time.perf_counter()
     if failure:
         raise GenerationError(
-            f"{todo[failure.item]} could not be made: {failure.message}; the runs made so far are kept, "
-            "and the same command goes on from them"
+            f"{failure.message}; the runs made so far are kept, and the same command goes on from them"
         ) from failure.error
     on_root(comm, lambda: write_reciprocal(path, plan, geometry))
     return ReciprocalGenerated(plan, len(todo), kept, built - start, looped - built)
@@ -131,22 +142,24 @@ def _generate(
 
 @dataclass(frozen=True)
 class _Job:
-    """The runs to make and write, and what with."""
+    """The runs to make and write, in batches that are stepped together, and what with."""
 
     plan: ReciprocalPlan
-    todo: list[RunId]
+    batches: list[list[RunId]]
     model: ReciprocalModel
     folder: Path
 
     def do(self, item: int) -> None:
-        """Make and write one run. Collective on the model's comm."""
-        run = self.todo[item]
+        """Make and write one batch. Collective on the model's comm."""
+        make_together(self.batches[item], self._make, lambda run, error: f"{run} could not be made: {error}")
+
+    def _make(self, batch: list[RunId]) -> None:
+        found = self.model.responses([(run.field, self.plan.orbits[run.orbit][0][0]) for run in batch])
+        for run, values in zip(batch, found or (), strict=found is not None):
+            self._write(run, values[:, 1:])
+
+    def _write(self, run: RunId, values: NDArray[np.float64]) -> None:
         orbit = self.plan.orbits[run.orbit]
-        node = orbit[0][0]
-        found = self.model.displacement(node) if run.field == "displacement" else self.model.load(node)
-        if found is None:  # not the root of the group
-            return
-        values = found if run.field == "displacement" else found[:, 1:]  # the load begins a level before
         images = values.reshape(-1, len(self.plan.sources), values.shape[1])
         shape = self.plan.shape(run, values.shape[1])
         ShardWriter(self.folder, self.plan, {run.field: shape}).write(
