@@ -21,7 +21,7 @@ OMEGA = 2.5
 RATE = 15.0
 
 
-class ExactGenerator:
+class ExactGenerator(torch.nn.Module):
     """Responses of the sources that it was given, each a little wrong where that is asked for.
 
     Args:
@@ -42,6 +42,7 @@ class ExactGenerator:
         band: tuple[float, float],
         interface: Interface,
     ) -> None:
+        super().__init__()
         self._sources, self._responses = sources, torch.from_numpy(responses)
         self.basis = torch.zeros((responses.shape[2], 1), dtype=torch.float64)
         self.spec = OperatorSpec(
