@@ -26,7 +26,7 @@ from submodel.case import Case, CaseError
 from submodel.dataset import ShardWriter
 from submodel.generate import shared_geometry
 from submodel.layout import FIELDS
-from submodel.plan import Plan
+from submodel.plan import Plan, Precision
 from submodel.profile import Job, Part, least, seconds_of, steps_limit
 from submodel.wording import seconds as in_words
 
@@ -38,7 +38,7 @@ IO_LIMIT = (
 )
 
 
-def draw(case: Case, num_runs: int | None, dtype: DTypeLike, model: FullModel) -> Plan:
+def draw(case: Case, num_runs: int | None, precision: Precision, model: FullModel) -> Plan:
     """A plan of some runs: as many as are stepped at once by default.
 
     Raises:
@@ -46,17 +46,20 @@ def draw(case: Case, num_runs: int | None, dtype: DTypeLike, model: FullModel) -
     """
     if num_runs is not None and num_runs < 1:
         raise CaseError(f"--samples is {num_runs}: give the runs of a batch, 1 or more")
-    num = model.batch_size(dtype) if num_runs is None else num_runs
-    return Plan.draw(case, train=num, test=0, calibration=0, seed=None, fields=True, ranks_per_sample=1)
+    some = partial(
+        Plan.draw, case, test=0, calibration=0, seed=None, fields=True, ranks_per_sample=1, precision=precision
+    )
+    one = some(train=1)
+    return some(train=model.batch_size(one.dtype) if num_runs is None else num_runs)
 
 
-def profile_full(case: Case, num_runs: int | None, dtype: DTypeLike, imports: float) -> tuple[Job, Plan]:
+def profile_full(case: Case, num_runs: int | None, precision: Precision, imports: float) -> tuple[Job, Plan]:
     """Generation: one run on Ω, and a batch of them, from nothing to shards. Serial.
 
     Args:
         case: The case.
         num_runs: Of the batch; ``None`` for as many as are stepped at once.
-        dtype: Precision of the explicit steps.
+        precision: Of the explicit steps.
         imports: Seconds that it took to load the packages.
 
     Returns:
@@ -79,9 +82,9 @@ def profile_full(case: Case, num_runs: int | None, dtype: DTypeLike, imports: fl
     start = time.perf_counter()
     geometry = shared_geometry(case, model)
     setup["medium on a grid"] = time.perf_counter() - start
-    plan = draw(case, num_runs, dtype, model)
+    plan = draw(case, num_runs, precision, model)
     counts = tuple(dict.fromkeys((1, plan.train)))
-    runs = [_Runs(case, model, plan.vectors("train")[:num], dtype) for num in counts]
+    runs = [_Runs(case, model, plan.vectors("train")[:num], plan.dtype) for num in counts]
     parts = [Part(f"{SET_UP}: {name}", (seconds,) * len(counts)) for name, seconds in setup.items()]
     parts += _join([each.parts() for each in runs])
     parts.append(_writing(runs[0].arrays, plan, geometry.shapes(plan.fields), counts))
@@ -150,7 +153,7 @@ class _Runs:
             f"move ({sizes[0]} rows, {sizes[1]} entries, {self._dtype}), at the {rate / 1e9:.3g} GB/s that a triad "
             "streams at the same footprint",
             "a sweep of several steps over rows in the cache moves less than plain steps do: it may exceed 100 %",
-            "recording is the difference of two timings; its limit: the arrays read and written once, at the triad's rate at "
+            "recording is a difference of timings; its limit: the arrays read and written once, at the triad's rate at "
             "their footprint",
         ]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from click import Choice
 
 from submodel.case import Case
 from submodel.commands.options import CaseArgument
+from submodel.plan import PRECISIONS, Precision
 from submodel.refusals import parallel
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: submodel profile cases/paper2d.toml --generator paper2d.safetensors"
 
-Precision = Literal["double", "single"]
 WIDTH = 80  # characters that a table of two columns needs
-DTYPES = {"double": "float64", "single": "float32"}
 
 
 def profile(
@@ -35,7 +34,7 @@ def profile(
         int | None, typer.Option(metavar="N", help="Runs of the batch; as many as are stepped at once by default.")
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(click_type=Choice(get_args(Precision)), help="Of the explicit steps of full runs.")
+        Precision, typer.Option(click_type=Choice(PRECISIONS), help="Of the explicit steps of full runs.")
     ] = "double",
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the same as JSON.")] = None,
 ) -> None:
@@ -52,7 +51,7 @@ def profile(
         read = Case.load(case)
         if json_file is not None:
             require_file(json_file, "profile.json")
-        full, plan = profile_full(read, samples, DTYPES[precision], imports)
+        full, plan = profile_full(read, samples, precision, imports)
         jobs = [full]
         if generator is not None:
             from submodel.profile_zoom import profile_zoom
