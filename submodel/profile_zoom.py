@@ -1,9 +1,9 @@
-"""Where the time of a zoomed run goes: the network, the boundary data, the zone. Serial."""
+"""Where the time of a zoomed run goes: the network, the zone. Serial."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.boundary_data import Steps
 from solvers.stepping import CentralDifference
-from solvers.trace import Trace
 from solvers.zone import ZoneModel
+from solvers.zone_batch import ZoneBatch
 from submodel import build
 from submodel.boundary import Generated
 from submodel.case import Case
@@ -26,7 +27,7 @@ DEFAULT_SHAPE = (128, 128)  # of the matrix that the rate is measured with where
 
 
 def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
-    """Zoomed runs: one, and as many as there are parameters. Serial.
+    """Zoomed runs: one, and as many at once as there are parameters. Serial.
 
     Args:
         case: The case.
@@ -49,63 +50,58 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     zone = build.zone_model(case, MPI.COMM_SELF)
     setup["zone"] = time.perf_counter() - start
     counts = tuple(dict.fromkeys((1, len(vectors))))
-    network, boundary, steps, multiply_adds = [], [], [], 0.0
+    network, steps, multiply_adds = [], [], 0.0
     for num in counts:
-        predict = partial(_predict, case, generated, vectors[:num])
-        traces = predict()
-        seconds = least(_calls(predict, zone, traces))
+        predict = partial(_data, case, generated, zone, vectors[:num])
+        run, limit = _zone_runs(zone, predict())
+        seconds = least({"network": predict, "zone": run})
         multiply_adds = _multiply_adds(predict)
         network.append((seconds["network"], multiply_adds * _product_seconds(torch, generated, num)))
-        boundary.append(seconds["boundary"])
-        steps.append((seconds["zone"], num * _zone_limit(zone)))
-    limits = tuple(limit for _, limit in network)
+        steps.append((seconds["zone"], limit))
     parts = [Part(f"set-up: {name}", (seconds,) * len(counts)) for name, seconds in setup.items()]
     parts += [
-        Part("network", tuple(seconds for seconds, _ in network), limits if all(limits) else None),
-        Part("boundary data", tuple(boundary)),
-        Part(
-            "zone steps",
-            tuple(seconds for seconds, _ in steps),
-            tuple(limit for _, limit in steps) if isinstance(zone.stepper, CentralDifference) else None,
-        ),
+        Part(name, tuple(seconds for seconds, _ in pairs), limits if all(limits) else None)
+        for name, pairs in (("network", network), ("zone", steps))
+        for limits in [tuple(limit for _, limit in pairs)]
     ]
     notes = (
         f"limit of the network: the {multiply_adds / 1e6:.3g} million multiply-adds of its products (last column), at "
         f"the rate of one product of matrices like its largest, float32, {torch.get_num_threads()} thread(s) on the "
         f"{DEVICE}",
-        "limit of the zone: what its plain steps, one run at a time, must move at the triad's rate",
+        "limit of the zone: what its plain steps must move, at the triad's rate at their footprint; one run is stepped "
+        "in double precision, several at once in single where the zone's steps are those of the data",
     )
     return Job(f"zoomed runs of {case.name} with {path.name}", counts, tuple(parts), notes)
 
 
-def _calls(
-    predict: Callable[[], list[Trace]], zone: ZoneModel, traces: Sequence[Trace]
-) -> dict[str, Callable[[], Any]]:
-    """The parts of zoomed runs that are timed in turn."""
-    sources = [zone.boundary_source(trace) for trace in traces]
-    return {
-        "network": predict,
-        "boundary": lambda: [zone.boundary_source(trace) for trace in traces],
-        "zone": lambda: [zone.run(source) for source in sources],
-    }
+def _data(case: Case, generated: Generated, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What drives the zone, shape ``(num_runs, num_steps, num_nodes)``, by the shortest way that there is."""
+    weights = zone.datum_weights() if generated.interface.matches(zone.interface) else None
+    excitations = [Excitation.of_parameters(case, vector) for vector in vectors]
+    if weights is None:
+        traces = generated.traces(vectors) if len(vectors) > 1 else [generated.playback(excitations[0]).trace()]
+        return np.stack([zone.datum(trace.on(zone.interface)) for trace in traces])
+    if len(vectors) > 1:
+        return generated.datum(excitations, weights)
+    return generated.playback(excitations[0]).datum(weights)[None]
 
 
-def _predict(case: Case, generated: Generated, vectors: NDArray[np.float64]) -> list[Trace]:
-    """Traces of some runs: of one as `zoom` asks for it, of several in one pass."""
-    if len(vectors) == 1:
-        return [generated.playback(Excitation.of_parameters(case, vectors[0])).trace()]
-    return generated.traces(vectors)
-
-
-def _zone_limit(zone: ZoneModel) -> float:
-    """Seconds of a zone run's plain steps at the triad's rate; zero for implicit ones."""
+def _zone_runs(zone: ZoneModel, data: NDArray[np.float64]) -> tuple[Callable[[], Any], float]:
+    """A call that runs the zone under each of some data, and its limit: 0 for implicit steps, which have none here."""
+    dtype: np.dtype[Any] = np.dtype(np.float64)
+    lanes, num_batches = 1, len(data)
+    run: Callable[[], Any] = partial(zone.run, Steps(data[0][:, zone.positions]))
+    if len(data) > 1:
+        batch = ZoneBatch(zone, np.float32 if zone.parts == 1 else np.float64)
+        dtype, lanes, num_batches = batch.dtype, batch.lanes, -(-len(data) // batch.lanes)
+        run = partial(batch.run, data)
     if not isinstance(zone.stepper, CentralDifference):
-        return 0.0
+        return run, 0.0
     matrix = zone.stepper.fused.matrix
-    return steps_limit(zone.time.num_levels * zone.parts, matrix.shape[0], int(matrix.nnz), 1, 8)
+    return run, num_batches * steps_limit(zone.num_steps, matrix.shape[0], int(matrix.nnz), lanes, dtype.itemsize)
 
 
-def _multiply_adds(predict: Callable[[], list[Trace]]) -> float:
+def _multiply_adds(predict: Callable[[], Any]) -> float:
     """Of the matrix products and convolutions of a prediction that torch makes."""
     from torch.utils.flop_counter import FlopCounterMode
 

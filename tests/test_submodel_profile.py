@@ -21,7 +21,7 @@ from solvers.ensemble import Ensemble
 from submodel import build, profile, profile_full
 from submodel.case import Case, CaseError
 from submodel.profile import Job, Part, least, require_serial, steps_limit
-from submodel.profile_zoom import _largest, _multiply_adds
+from submodel.profile_zoom import _data, _largest, _multiply_adds
 from submodel.sampling import sample
 
 SETUP = ("packages", "compiled steps", "mesh", "matrices and records")
@@ -92,12 +92,24 @@ def test_zoomed_runs_stand_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert tuple(column["parts"]) == (
             *(f"set-up: {name}" for name in ("torch", "generator", "zone")),
             "network",
-            "boundary data",
-            "zone steps",
+            "zone",
         )
         assert column["parts"]["network"]["of_limit"] > 0.0
-        assert (column["parts"]["zone steps"]["of_limit"] is None) == (stepper == "newmark")
+        assert (column["parts"]["zone"]["of_limit"] is None) == (stepper == "newmark")
     assert "million multiply-adds" in text and "give --generator G" not in text
+
+
+def test_all_ways_to_the_zone_give_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case.load(toy(tmp_path))
+    vectors = sample(case, 2, 0, "train")
+    known, zone = exact(case, vectors[:, 1:]), build.zone_model(case, MPI.COMM_SELF)
+    at_once, alone = _data(case, known, zone, vectors), _data(case, known, zone, vectors[1:])
+    monkeypatch.setattr(zone, "datum_weights", lambda: None)
+    # sums in another order; fields of many runs come as float32
+    scale = np.abs(at_once).max()
+    np.testing.assert_allclose(alone[0], at_once[1], rtol=0.0, atol=1e-9 * scale)
+    np.testing.assert_allclose(_data(case, known, zone, vectors[1:])[0], at_once[1], rtol=0.0, atol=1e-9 * scale)
+    np.testing.assert_allclose(_data(case, known, zone, vectors), at_once, rtol=0.0, atol=1e-5 * scale)
 
 
 def test_shares_and_limits_of_parts() -> None:
@@ -135,7 +147,7 @@ def test_what_is_recorded_for_the_difference_is_the_zone(tmp_path: Path) -> None
 
 def test_products_are_counted() -> None:
     a, b = torch.ones(3, 4), torch.ones(4, 5)
-    assert _multiply_adds(lambda: [a @ b]) == 60.0  # type: ignore[list-item]
+    assert _multiply_adds(lambda: [a @ b]) == 60.0
     assert _largest(torch.nn.Sequential(torch.nn.Linear(7, 3), torch.nn.Conv2d(2, 5, 3))) == (18, 5)
     assert _largest(object()) == (128, 128)
 
