@@ -34,7 +34,6 @@ void step_{0}(const struct steps *s, int64_t n, int64_t first, int64_t last);
 void tiled_{0}(const struct steps *s, int64_t n, int64_t num_steps, const int32_t *ends, int64_t num_tiles,
                int64_t depth);
 void motion_{0}(const struct steps *s, int64_t n, const double *mass, double *out);
-void unpack_{0}(const void *lines, int64_t num_lines, void *out);
 """
 TRIAD = "void triad(int64_t count, double scale, const double *b, const double *c, double *a);"
 

@@ -75,6 +75,7 @@ class Ensemble:
         stepper: The scheme in its plain form.
         num_runs: How many there are to be, which sets the width: one lane, or a cache line of them.
         dtype: float64, or float32 for twice the runs at a precision of about 1e-5.
+        depth: Steps of a sweep through the cache, 1 for plain steps; as many as pay by default.
 
     Attributes:
         order: The owned dof at each place of a level; held dofs last.
@@ -85,14 +86,16 @@ class Ensemble:
         CompileError: If the steps cannot be compiled.
     """
 
-    def __init__(self, stepper: CentralDifference, num_runs: int, dtype: DTypeLike = np.float64) -> None:
+    def __init__(
+        self, stepper: CentralDifference, num_runs: int, dtype: DTypeLike = np.float64, *, depth: int | None = None
+    ) -> None:
         operators, fused = stepper.operators, stepper.fused
         self._comm, self._dt, self.dtype = operators.comm, stepper.dt, np.dtype(dtype)
         self.lanes = lanes_of(dtype, num_runs)
         module = compiled_steps(operators.comm)
         self._ffi, kind = module.ffi, suffix(dtype, self.lanes)
-        self._step, self._tiled, self._motion, self._unpack = (
-            getattr(module.lib, f"{name}_{kind}") for name in ("step", "tiled", "motion", "unpack")
+        self._step, self._tiled, self._motion = (
+            getattr(module.lib, f"{name}_{kind}") for name in ("step", "tiled", "motion")
         )
         num_owned, offset = len(stepper.order), operators.offset
         neighbours = find_neighbours(operators.comm, offset, num_owned, fused.matrix.indices)
@@ -108,7 +111,7 @@ class Ensemble:
         shape = (num_owned + len(neighbours.wanted), self.lanes)
         self._levels = (aligned(shape, dtype), aligned(shape, dtype))
         self._exchange = Exchange(neighbours, position, offset, self._levels) if operators.comm.size > 1 else None
-        self._ends = _tiles(matrix, self._num_driven)
+        self._ends = _tiles(matrix, self._num_driven, depth)
         self._struct: Any = self._ffi.new("struct steps *")
         self._kept: dict[str, Any] = {}  # what the struct points to
         self._fill(matrix, stepper)
@@ -129,11 +132,11 @@ class Ensemble:
             loads: What excites the runs.
             boundary: What drives the held dofs.
             recorded: What is kept.
-            history: Where it goes, each run's by itself: shape ``(lanes, num_slots, num_records)``, contiguous.
+            history: Where it goes; room of its own by default. Slots that no level belongs to are left as they are, and
+                are zero by default.
 
         Returns:
-            That, or else a history of the ensemble's own, shape ``(num_slots, num_records, lanes)``, of its type; slots
-            that no level of a step belongs to are zero. It is overwritten by the next run.
+            The history, each run's by itself: shape ``(lanes, num_slots, num_records)``, of the ensemble's type.
 
         Raises:
             ValueError: If the history has another shape or type.
@@ -157,13 +160,6 @@ class Ensemble:
             if n % LEVELS_BETWEEN_CHECKS == 0 or n == num_steps:
                 self._check(n, boundary.bounds() if boundary is not None else loads.bounds if loads else None)
         return history
-
-    def of_runs(self, history: NDArray[Any]) -> NDArray[Any]:
-        """A history as one array for each lane, shape ``(lanes, num_slots, num_records)``. Local."""
-        lines = np.ascontiguousarray(history)
-        out = np.empty((self.lanes, *history.shape[:2]), dtype=self.dtype)
-        self._unpack(self._pointer(lines), lines.size // self.lanes, self._pointer(out))
-        return out
 
     def _advance(self, n: int, until: int) -> None:
         num_tiles, depth = self._ends.shape
@@ -225,28 +221,20 @@ class Ensemble:
     def _set_records(self, recorded: Recorded, given: NDArray[Any] | None) -> NDArray[Any]:
         rows, slots = recorded.rows, recorded.slots
         ascending = np.argsort(rows)
-        shape = (int(slots.max(initial=-1)) + 1, len(rows), self.lanes)
-        history = self._kept.get("history") if given is None else self._checked(given, shape)
-        if history is None or (given is None and history.shape != shape):
-            history = aligned(shape, self.dtype)
-        self._struct.num_records = len(rows)
-        self._struct.run_stride = 0 if given is None else shape[0] * shape[1]
+        shape = (self.lanes, int(slots.max(initial=-1)) + 1, len(rows))
+        history = np.zeros(shape, dtype=self.dtype) if given is None else given
+        if history.shape != shape or history.dtype != self.dtype or not history.flags.c_contiguous:
+            raise ValueError(
+                f"the history must be a contiguous {self.dtype} array of shape {shape}, "
+                f"got {history.dtype} {history.shape}"
+            )
+        self._struct.num_records, self._struct.run_stride = len(rows), shape[1] * shape[2]
         self._point("record_rows", rows[ascending].astype(np.int32), "int32_t *")
         self._point("record_places", ascending.astype(np.int32), "int32_t *")
         self._point("record_slots", slots.astype(np.int64), "int64_t *")
-        self._kept["history" if given is None else "given"] = history
-        self._struct.history = self._pointer(history)
+        self._point("history", history)
         if slots[0] >= 0:  # level 0: at rest
-            history[slots[0] if given is None else (slice(None), slots[0])] = 0.0
-        return history
-
-    def _checked(self, history: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
-        wanted = (shape[2], *shape[:2])
-        if history.shape != wanted or history.dtype != self.dtype or not history.flags.c_contiguous:
-            raise ValueError(
-                f"the history must be a contiguous {self.dtype} array of shape {wanted}, "
-                f"got {history.dtype} {history.shape}"
-            )
+            history[:, slots[0]] = 0.0
         return history
 
     def _set_data(self, block: NDArray[Any] | None, start: int) -> None:
@@ -269,7 +257,7 @@ class Ensemble:
         return self._ffi.cast(kind, array.ctypes.data)
 
 
-def _tiles(matrix: sp.csr_matrix, num_driven: int) -> NDArray[np.int32]:
+def _tiles(matrix: sp.csr_matrix, num_driven: int, depth: int | None) -> NDArray[np.int32]:
     """Ends of the tiles in each step of a sweep. Local.
 
     Driven rows stand last and reach far back, so that a sweep over tiles would step nearly all rows in the last one:
@@ -278,7 +266,7 @@ def _tiles(matrix: sp.csr_matrix, num_driven: int) -> NDArray[np.int32]:
     num_rows = matrix.shape[0]
     if num_driven or matrix.shape[1] != num_rows:
         return np.full((1, LEVELS_BETWEEN_CHECKS), num_rows, dtype=np.int32)
-    return skewed_tiles(reach(matrix))
+    return skewed_tiles(reach(matrix), depth=depth)
 
 
 def _lies_on_lines(block: NDArray[Any]) -> bool:

@@ -35,7 +35,7 @@ class Record:
         """All values in the wanted order on the root, ``None`` elsewhere. Collective on comm.
 
         Args:
-            history: This rank's values, shape ``(num_levels, num_recorded_local)``, or with a last axis of runs.
+            history: This rank's values, shape ``(num_levels, num_recorded_local)``.
         """
         if self.permutation is None:
             return history

@@ -91,8 +91,8 @@ class Runs:
         history = ensemble.run(
             len(slots) - 1, loads=loads_of_runs(self._stepper, loads), recorded=Recorded(record.local, slots)
         )
-        gathered = record.gather(history)
-        return None if gathered is None else list(ensemble.of_runs(gathered)[: len(loads)])
+        gathered = [record.gather(each) for each in history[: len(loads)]]
+        return [each for each in gathered if each is not None] or None
 
     def _alone(
         self, loads: Sequence[NodalLoad], record: Record, slots: NDArray[np.int64]

@@ -23,5 +23,5 @@ struct steps {
     const int32_t *record_places; /* (num_records) where each stands in history */
     const int64_t *record_slots; /* (level) where a level goes in history, or -1 */
     void *history;       /* (slot, record, lane), or each run's (slot, record) by itself */
-    int64_t run_stride;  /* numbers from one run's history to the next; 0: (slot, record, lane) */
+    int64_t run_stride;  /* numbers from one run's history to the next */
 };

@@ -50,11 +50,6 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     int64_t begin = lower_bound(s->record_rows, s->num_records, first);
     int64_t end = lower_bound(s->record_rows, s->num_records, last);
     const int32_t *record_rows = s->record_rows, *places = s->record_places;
-    if (!s->run_stride) {
-        LINE *history = (LINE *)s->history + slot * s->num_records;
-        for (int64_t k = begin; k < end; k++) history[places[k]] = next[record_rows[k]];
-        return;
-    }
     REAL *history = (REAL *)s->history + slot * s->num_records;
     for (int64_t k = begin; k < end; k++)
         for (int64_t lane = 0; lane < WIDTH; lane++)
@@ -86,14 +81,6 @@ void NAME(motion)(const struct steps *s, int64_t n, const double *mass, double *
             double change = (double)now[i * WIDTH + lane] - (double)before[i * WIDTH + lane];
             out[lane] += mass[i] * change * change;
         }
-}
-
-/* Lines of all runs to one array for each run: out[lane][i] = lines[i][lane]. */
-void NAME(unpack)(const void *lines, int64_t num_lines, void *out) {
-    const REAL *from = lines;
-    REAL *to = out;
-    for (int64_t i = 0; i < num_lines; i++)
-        for (int lane = 0; lane < WIDTH; lane++) to[lane * num_lines + i] = from[i * WIDTH + lane];
 }
 
 #undef LINE
