@@ -561,3 +561,69 @@ def open_sealed(path: Path, kind: str) -> h5py.File:
     if not is_sealed(content, dataset_name(kind)):
         raise DatasetError(f"{path} is damaged: it does not match its checksum; {REDO}")
     return h5py.File(path, "r")
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A file whose arrays lie in one piece each, to be filled where they lie, by any number of processes.
+
+    Args:
+        attributes: of the root.
+        arrays: of each array its first byte, its shape and its type.
+    """
+
+    attributes: dict[str, Any]
+    arrays: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]]
+
+
+def lay_out(
+    path: Path,
+    attributes: Mapping[str, Any],
+    arrays: Mapping[str, tuple[NDArray[Any] | tuple[tuple[int, ...], str], str, str]],
+) -> None:
+    """Make an HDF5 file with room for its arrays, whole or not at all. Local.
+
+    Args:
+        path: the file.
+        attributes: of the root.
+        arrays: of each its values, or shape and type of zeros to be; its axes; its unit or an empty string.
+
+    Raises:
+        OSError: the file cannot be written, or there is no room for it.
+    """
+    unfinished = unfinished_name(path)
+    unfinished.unlink(missing_ok=True)
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # a new file's bytes are zeros
+    early.set_obj_track_times(False)
+    try:
+        with h5py.File(unfinished, "w") as file:
+            file.attrs.update(attributes)
+            for name, (given, axes, unit) in arrays.items():
+                if isinstance(given, np.ndarray):
+                    _put(file, name, given, axes, unit)
+                    continue
+                shape, kind = given
+                space, stored = h5py.h5s.create_simple(shape), h5py.h5t.py_create(np.dtype(kind))
+                made = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), stored, space, early))
+                made.attrs.update({"axes": axes} | ({"unit": unit} if unit else {}))
+        with open(unfinished, "r+b") as made_file:
+            os.posix_fallocate(made_file.fileno(), 0, os.fstat(made_file.fileno()).st_size)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def laid_out(path: Path) -> LaidOut:
+    """Attributes and places of a file that `lay_out` made. Local.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            arrays = {name: (array.id.get_offset(), array.shape, array.dtype) for name, array in file.items()}
+            return LaidOut(dict(file.attrs), arrays)
+    except (OSError, AttributeError) as error:
+        raise DatasetError(f"{path} cannot be read as a file of this program ({error}): remove it") from error

@@ -18,6 +18,7 @@ from submodel.commands.options import (
     InterfaceOption,
     SplitOption,
 )
+from submodel.commands.zoom_many import many_sets
 from submodel.refusals import parallel
 from submodel.sampling import Split
 
@@ -66,6 +67,10 @@ def zoom(
     split: SplitOption = "test",
     sample: Annotated[int | None, typer.Option(metavar="I", help="Number of the recorded sample.")] = None,
     device: DeviceOption = "auto",
+    parameters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Many sets instead, from a CSV file with the columns omega,x,y: one file."),
+    ] = None,
 ) -> None:
     """Run the zone alone, for one or several sources, and write its fields and pictures."""
     from solvers.mesh import Defect
@@ -76,6 +81,17 @@ def zoom(
     with parallel() as comm:
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
+        if parameters is not None:
+            single = {"source": source, "omega": omega, "omega-end": omega_end, "signal": signal, "block": block}
+            recorded = {"dataset": dataset, "sample": sample, "boundary": None if boundary == "generator" else boundary}
+            _require_absent("--parameters gives many sets to a generator", **single, **recorded)
+            if not stream:
+                raise CaseError("--parameters predicts whole histories: leave out --no-stream")
+            if generator is None:
+                raise CaseError("zoomed runs of many sets need --generator G")
+            many = (comm, device, interface, refine, disc)
+            many_sets(read, parameters, generator, output, *many, extrapolate=extrapolate)
+            return
         bound, execution = None, None
         if boundary == "recorded":
             given = {"generator": generator, "omega": omega, "source": source, "signal": signal}
