@@ -8,6 +8,8 @@
   and every sum of fields with weights of the nodes are one matrix product with two columns more, d[n+1] and d[n].
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from torch.nn import functional
 
 from networks.mixture import Weights, node_weights
 from networks.operator import OperatorGenerator
+from networks.operator_graph import CapturedHistory
 from networks.response import LowPass
 
 Array = NDArray[np.float64]
@@ -23,6 +26,10 @@ Array = NDArray[np.float64]
 KEPT = 31 * 2**20
 """Bytes. glibc hands memory back to the system beyond twice the largest block that was ever freed, and faults it in
 again a page at a time, which takes longer than a prediction. Freeing a block of this size, never touched, ends that."""
+
+
+MOST_GRAPHS = 4
+"""CUDA graphs that are kept, one for each number of sources and each combination."""
 
 
 class OperatorInference:
@@ -45,7 +52,9 @@ class OperatorInference:
             self._last = _last_layer(generator)
             turn = np.outer(self.spec.omega, self.spec.dt * np.arange(self.spec.num_levels + 1))
             self._phasors = torch.as_tensor(np.exp(-1j * turn)).to(self.device)  # (frequency, time + 1)
-            self._step = self.spec.omega * self.spec.dt
+            step = self.spec.omega * self.spec.dt
+            self._turn = torch.as_tensor(np.stack((np.cos(step), np.sin(step)))).to(self.device)
+        self._captured: dict[tuple[int, int | None], CapturedHistory] = {}
 
     def mixture(self, sources: Array, signals: Array) -> "DrivenWaves":
         """The factors of the fields.
@@ -54,41 +63,83 @@ class OperatorInference:
             sources: (set, source, 2).
             signals: (set, source, time + 1).
         """
-        num_sets, num_sources = sources.shape[:2]
+        num_sources = signals.shape[1]
         parts = self.coefficients(sources.reshape(-1, 2))
-        times = self.times(signals.reshape(num_sets * num_sources, -1))
-        return DrivenWaves(parts, times, self._step, self.spec.dt, num_sources)
+        drives = self.low_pass.inverse(signals.reshape(-1, signals.shape[2]), -1)
+        return self._waves(parts, torch.as_tensor(drives).to(self.device), num_sources)
 
     @torch.inference_mode()
     def coefficients(self, sources: Array) -> Tensor:
         """What multiplies cosines and sines, (source, 2) to (2, source, arc, 2, frequency); fields are last but one."""
-        inputs, arcs = self._inputs(sources)
-        x = torch.addmm(self._nodes[arcs.view(-1)], inputs, self._first)
-        x = functional.gelu(x)
-        for weight, bias in self._hidden:
-            x += functional.gelu(torch.addmm(bias, x, weight))
-        weights, biases = self._last
-        out = torch.baddbmm(biases, x.expand(2, -1, -1), weights)
-        out = out.view(2, len(sources), self.spec.num_arc, 2, self.spec.num_frequencies)
+        inputs, arcs = self._seen(sources)
+        out = self._network(torch.as_tensor(inputs).to(self.device), torch.as_tensor(arcs).to(self.device))
         if self.spec.rays != "none":
             rays = self._generator.rays
             rays.coefficients(torch.as_tensor(sources).to(rays.powers), self._exponents, out)
         return out
 
-    @torch.inference_mode()
-    def times(self, signals: Array) -> Tensor:
-        """Functions of time, (source, time + 1) to (source, 2 frequency + 2, time)."""
-        num, num_levels = self.spec.num_frequencies, self.spec.num_levels
-        drive = torch.as_tensor(self.low_pass.inverse(signals, -1)).to(self.device)
-        # the conjugate of the driven wave: its imaginary part is the sine's, negative
-        waves = (self._phasors.conj() * drive[:, None]).cumsum_(-1).mul_(self._phasors)
-        out = torch.empty((len(drive), 2 * num + 2, num_levels), device=self.device)
-        parts = torch.view_as_real(waves)[:, :, :num_levels]
-        out[:, :num], out[:, num : 2 * num] = parts[..., 0], torch.neg(parts[..., 1])
-        out[:, -2], out[:, -1] = drive[:, 1:], drive[:, :-1]
-        return out
+    def history(self, sources: Array, signals: Array, weights: Weights | None = None) -> NDArray[np.float32]:
+        """On a CUDA device, all levels of sources that add up, through a graph that is kept.
 
-    def _inputs(self, sources: Array) -> tuple[Tensor, Tensor]:
+        Args:
+            sources: (source, 2).
+            signals: (source, time + 1).
+            weights: of a combination that is wanted instead of the fields.
+
+        Returns:
+            (time, 3 arc), or (time, arc) of a combination.
+        """
+        key = (len(sources), None if weights is None else id(weights))
+        if key not in self._captured:
+            while len(self._captured) >= MOST_GRAPHS:
+                self._captured.pop(next(iter(self._captured)))
+            self._captured[key] = CapturedHistory(self, len(sources), weights)
+        return self._captured[key](sources, signals).copy()
+
+    def prepared(self, sources: Array, signals: Array, *, every: bool) -> list[NDArray[Any]]:
+        """What the host works out for `mixed`: of the network, of the rays, and drives."""
+        rays = self._generator.rays
+        drives: Array = self.low_pass.inverse(signals, -1)
+        found: list[NDArray[Any]] = [*self._seen(sources), drives]
+        if self.spec.rays != "none":
+            arrivals = rays.geometry.arrivals(sources, rays.curved_travel(sources), every=every)
+            found += [arrivals.delay, arrivals.strength.astype(np.float32), arrivals.features.astype(np.float32)]
+        return found
+
+    @torch.inference_mode()
+    def mixed(self, given: list[Tensor], num_sources: int) -> "DrivenWaves":
+        """The factors from what `prepared` gives with every image, on the device; nothing waits for the host."""
+        inputs, arcs, drives, *arrivals = given
+        out = self._network(inputs, arcs)
+        if arrivals:
+            delay, strength, features = arrivals
+            both = self._generator.rays.waves(delay, strength, features, self._exponents)
+            for total, waves in zip(out, both, strict=True):
+                total += waves.view(len(drives), -1, *total.shape[1:]).sum(1)
+        return self._waves(out, drives, num_sources)
+
+    @torch.inference_mode()
+    def _network(self, inputs: Tensor, arcs: Tensor) -> Tensor:
+        x = functional.gelu(torch.addmm(self._nodes.index_select(0, arcs.view(-1)), inputs, self._first))
+        for weight, bias in self._hidden:
+            x += functional.gelu(torch.addmm(bias, x, weight))
+        weights, biases = self._last
+        out = torch.baddbmm(biases, x.expand(2, -1, -1), weights)
+        return out.view(2, len(arcs), self.spec.num_arc, 2, self.spec.num_frequencies)
+
+    @torch.inference_mode()
+    def _waves(self, parts: Tensor, drives: Tensor, num_sources: int) -> "DrivenWaves":
+        """With the functions of time, (set and source, 2 frequency + 2, time)."""
+        num, num_levels = self.spec.num_frequencies, self.spec.num_levels
+        # the conjugate of the driven wave: its imaginary part is the sine's, negative
+        waves = (self._phasors.conj() * drives[:, None]).cumsum_(-1).mul_(self._phasors)
+        times = torch.empty((len(drives), 2 * num + 2, num_levels), device=self.device)
+        both = torch.view_as_real(waves)[:, :, :num_levels]
+        times[:, :num], times[:, num : 2 * num] = both[..., 0], torch.neg(both[..., 1])
+        times[:, -2], times[:, -1] = drives[:, 1:], drives[:, :-1]
+        return DrivenWaves(parts, times, self._turn, self.spec.dt, num_sources)
+
+    def _seen(self, sources: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the network sees of each source and node, (source and arc, input); the node that a map leads to."""
         generator, spec = self._generator, self.spec
         folded, arcs = generator.sector.fold(sources)
@@ -96,17 +147,15 @@ class OperatorInference:
         out = np.empty((len(sources), spec.num_arc, self._first.shape[0]), np.float32)
         out[..., :2] = folded[:, None]
         if spec.rays != "none":
-            delay = length / spec.speed
-            if spec.travel is not None:
-                where = torch.as_tensor(folded).to(generator.rays.powers)
-                delay = generator.rays.travel(where).cpu().numpy().astype(np.float64)
+            travel = generator.rays.curved_travel(folded)
+            delay = length / spec.speed if travel is None else travel
             floor = 1e-3 * spec.duration
             length = np.maximum(length, floor * spec.speed)
             columns = (delay, np.log(np.maximum(delay, floor)), right / length, up / length)
             for number, column in enumerate(columns, 2):
                 out[..., number] = column
             out[..., 2:] = np.take_along_axis(out[..., 2:], arcs[..., None], 1)
-        return torch.as_tensor(out.reshape(-1, out.shape[-1])).to(self.device), torch.as_tensor(arcs).to(self.device)
+        return out.reshape(-1, out.shape[-1]), arcs
 
 
 class DrivenWaves:
@@ -115,16 +164,15 @@ class DrivenWaves:
     Args:
         parts: (2, set and source, arc, 2, frequency).
         times: (set and source, column, time).
-        step: (frequency,) radians between levels.
+        turn: (2, frequency) cosine and sine of the angle between levels.
         dt: time between levels.
         num_sources: of a set.
     """
 
-    def __init__(self, parts: Tensor, times: Tensor, step: Array, dt: float, num_sources: int) -> None:
+    def __init__(self, parts: Tensor, times: Tensor, turn: Tensor, dt: float, num_sources: int) -> None:
         self.times = times.view(-1, num_sources * times.shape[1], times.shape[2])
         self._cosines, self._sines = parts
-        self._dt, self._num_sources = dt, num_sources
-        self._turn = torch.as_tensor(np.stack((np.cos(step), np.sin(step))), dtype=torch.float64).to(parts.device)
+        self._turn, self._dt, self._num_sources = turn, dt, num_sources
 
     @torch.inference_mode()
     def fields(self) -> Tensor:

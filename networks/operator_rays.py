@@ -143,6 +143,12 @@ class Rays(nn.Module):
         high = torch.lerp(table[row + 1, column], table[row + 1, column + 1], right)
         return torch.lerp(low, high, up)
 
+    def curved_travel(self, sources: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """The same, in NumPy, where there is a table; (source, 2) to (source, arc)."""
+        if self.spec.travel is None:
+            return None
+        return self.travel(torch.as_tensor(sources).to(self.travel_x)).cpu().numpy().astype(np.float64)
+
     def forward(self, sources: Tensor) -> Tensor:
         """Amplitudes of the rays, (source, 2) to complex (source, 2, frequency, arc)."""
         cosines, sines = self.coefficients(sources)
@@ -173,9 +179,8 @@ class Rays(nn.Module):
 
     def passes(self, sources: Tensor) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
         """Arrivals of some pairs of a source and an image at a time, on the device: source, then what `waves` takes."""
-        curved = self.spec.rays == "direct" and self.spec.travel is not None
-        travel = self.travel(sources).cpu().numpy().astype(np.float64) if curved else None
-        found = self.geometry.arrivals(sources.detach().cpu().numpy().astype(np.float64), travel)
+        places = sources.detach().cpu().numpy().astype(np.float64)
+        found = self.geometry.arrivals(places, self.curved_travel(places) if self.spec.rays == "direct" else None)
         for start in range(0, len(found.source), PAIRS):
             part = slice(start, start + PAIRS)
             delay, strength, features = (

@@ -99,8 +99,11 @@ class OperatorPlayback:
     ) -> None:
         positions, samples = _checked(generator, np.atleast_2d(sources), np.atleast_2d(signals))
         self.num_levels: int = generator.spec.num_levels
-        self._mixture = _mixture(ready(generator, device), positions[None], samples[None], torch.device(device))
-        self._fields: Tensor | None = None
+        self._generator, self._given = ready(generator, device), (positions, samples)
+        self._graph = isinstance(self._generator, OperatorInference) and self._generator.device.type == "cuda"
+        if not self._graph:
+            self._mixture = _mixture(self._generator, positions[None], samples[None], torch.device(device))
+        self._fields: Callable[[int, int], Tensor] | None = None
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
         """(field, stop - start, arc) of the levels start .. stop - 1.
@@ -108,14 +111,10 @@ class OperatorPlayback:
         Raises:
             ValueError: levels that are not there.
         """
-        _require_levels(start, stop, self.num_levels)
         if self._fields is None:
-            self._fields = self._mixture.fields()[0]
-        with torch.inference_mode():
-            product = self._mixture.times[0, :, start:stop].T @ self._fields.T
-            product = product.view(stop - start, 3, -1).transpose(0, 1)
-            out = torch.empty(product.shape, dtype=torch.float64)
-            return np.asarray(out.copy_(product).numpy())
+            self._fields = self._levels(None)
+        product = self._fields(start, stop).view(stop - start, 3, -1).transpose(0, 1)
+        return np.asarray(torch.empty(product.shape, dtype=torch.float64).copy_(product).numpy())
 
     def combined(self, weights: Weights) -> Callable[[int, int], NDArray[np.float64]]:
         """A combination of the fields, some levels at a time: one matrix product, without the fields themselves.
@@ -126,15 +125,24 @@ class OperatorPlayback:
         Raises:
             ValueError: weights that look too far ahead; levels that are not there, by what is returned.
         """
-        places = self._mixture.combined(weights)[0]
+        levels = self._levels(weights)
+        return lambda start, stop: np.asarray(levels(start, stop).double().numpy())
 
-        def block(start: int, stop: int) -> NDArray[np.float64]:
+    def _levels(self, weights: Weights | None) -> Callable[[int, int], Tensor]:
+        """A function of levels that gives (stop - start, place) on the host, of the fields or a combination."""
+        whole: Tensor | None = None
+        if self._graph:
+            whole = torch.from_numpy(cast(OperatorInference, self._generator).history(*self._given, weights))
+        else:
+            mixture = self._mixture
+            places = (mixture.fields() if weights is None else mixture.combined(weights))[0].T
+
+        @torch.inference_mode()
+        def part(start: int, stop: int) -> Tensor:
             _require_levels(start, stop, self.num_levels)
-            with torch.inference_mode():
-                product = self._mixture.times[0, :, start:stop].T @ places.T
-                return np.asarray(product.double().cpu().numpy())
+            return (mixture.times[0, :, start:stop].T @ places).cpu() if whole is None else whole[start:stop]
 
-        return block
+        return part
 
 
 class HistoryPlayback:

@@ -203,6 +203,21 @@ def test_a_generator_made_ready_predicts_the_same(rays: Literal["none", "direct"
         assert off(found.combined(weights)(0, N)[None], expected.combined(weights)(0, N)[None]) < SINGLE
 
 
+@pytest.mark.parametrize("rays", ["none", "direct", "walls"])
+def test_shapes_of_a_graph_do_not_depend_on_the_sources(rays: Literal["none", "direct", "walls"]) -> None:
+    """What is captured on a CUDA device, here on a CPU: all images, nothing that waits for the host."""
+    fast = OperatorInference(operator_generator(rays))
+    shapes = set()
+    for sources in (SOURCES, -0.9 * SOURCES):
+        given = [torch.from_numpy(values) for values in fast.prepared(sources, SIGNALS, every=True)]
+        shapes.add(tuple((values.shape, values.dtype) for values in given))
+        found, expected = fast.mixed(given, 2), fast.mixture(sources[None], SIGNALS[None])
+        assert torch.equal(found.times, expected.times)
+        places, others = found.fields(), expected.fields()
+        assert float((places - others).abs().max()) < SINGLE * float(others.abs().max())
+    assert len(shapes) == 1
+
+
 @pytest.mark.parametrize("lead, theta", [(0, 0.0), (0, 0.25), (1, 0.0)])
 @pytest.mark.parametrize("kind", ["any", "any with a known part", "operator"])
 def test_a_combination_is_that_of_the_fields(kind: str, lead: int, theta: float) -> None:
@@ -252,3 +267,14 @@ def test_respond_of_a_basis_row_is_enough() -> None:
     rng = np.random.default_rng(3)
     basis, amplitude, drive = rng.standard_normal((N, 5)), rng.standard_normal((5, 4)), rng.standard_normal(N)
     assert np.allclose(respond(basis, drive) @ amplitude, respond(basis @ amplitude, drive), rtol=0, atol=1e-11)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("rays", ["none", "direct", "walls"])
+def test_a_graph_replays_what_a_cpu_computes(rays: Literal["none", "direct", "walls"]) -> None:
+    there, here = OperatorInference(operator_generator(rays), "cuda"), OperatorInference(operator_generator(rays))
+    weights = random_weights(8)
+    for sources in (SOURCES, -0.9 * SOURCES):  # the second goes through the same graph
+        found, expected = (OperatorPlayback(made, sources, SIGNALS) for made in (there, here))
+        assert off(found.block(0, N), expected.block(0, N)) < 1e-4  # matrix products of a device may use TF32
+        assert off(found.combined(weights)(5, N)[None], expected.combined(weights)(5, N)[None]) < 1e-4
