@@ -87,13 +87,15 @@ def _ensemble(problem: Problem, model: FullModel, num_runs: int, dtype: str, sch
     stepper = cast(CentralDifference, model.stepper)  # that of the default discretisation
     ensemble = Ensemble(stepper, num_runs, dtype)
     points = model.V.tabulate_dof_coordinates()[ensemble.order, :2]
+    history = np.empty((ensemble.lanes, 1, len(points)), dtype=dtype)
 
     def run(num_steps: int) -> NDArray[np.floating]:
         slots = np.full(num_steps + 1, -1)
         slots[num_steps] = 0
         loads = [[_load(problem, model, sample, num_steps)] for sample in range(ensemble.lanes)]
         recorded = Recorded(np.arange(len(points)), slots)
-        return np.asarray(ensemble.run(num_steps, loads=loads_of_runs(stepper, loads), recorded=recorded)[0])
+        ensemble.run(num_steps, loads=loads_of_runs(stepper, loads), recorded=recorded, history=history)
+        return history[:, 0].T
 
     what = f"compiled, {ensemble.lanes} lane{'s' if ensemble.lanes > 1 else ''}, {dtype}"
     what += "" if scheme == FIVE_POINTS else f", {scheme}"
