@@ -110,7 +110,7 @@ class Generated:
         settle(generator)
         return cls(generator, metadata, path, str(chosen))
 
-    @property
+    @cached_property
     def case(self) -> Case:
         """The case that it was trained for."""
         return Case.from_json(self.metadata["case"])
@@ -152,7 +152,7 @@ class Generated:
         said = self.metadata.get("trust")
         return Trust.from_json(said) if said else None
 
-    @property
+    @cached_property
     def interface(self) -> Interface:
         """The nodes of Γ that it was trained for."""
         return Interface(**{name: np.asarray(values) for name, values in self.metadata["interface"].items()})
