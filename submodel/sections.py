@@ -217,7 +217,10 @@ class OperatorSize(Section):
     """How large an operator generator is; what is left out is as large as suits any case."""
 
     frequencies: PositiveInt | None = Field(
-        default=None, description="of the response's amplitudes: 0, 0.8, 1.6, ... cycles in a run", examples=[40]
+        default=None, description="of the response's amplitudes: 0, 1, 2, ... cycles in a period", examples=[40]
+    )
+    period: float | None = Field(
+        default=None, gt=1, description="in durations of a run; the shorter, the fewer frequencies", examples=[1.25]
     )
     rank: PositiveInt | None = Field(default=None, description="learnt time functions of a field", examples=[16])
     width: PositiveInt | None = Field(default=None, description="channels of the network", examples=[24])

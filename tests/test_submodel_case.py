@@ -139,6 +139,7 @@ def test_the_corner_is_the_reference_with_other_parameters() -> None:
             {"model": "conv3d", "size": {"rank": 4}},
             r"training\.size does not go with model = \"conv3d\"",
         ),
+        ("training.size", {"period": 1.0}, r"training\.size\.period should be greater than 1, got 1"),
         ("training.size", {"rank": 0}, r"training\.size\.rank should be greater than 0, got 0"),
         ("training.shared", True, r"unknown key training\.shared: .*\[training\] takes model, variant"),
         ("training.epochs", 5, r"training\.epochs = 5 and seconds = .* exclude each other"),

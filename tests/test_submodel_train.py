@@ -143,10 +143,10 @@ def test_rays_of_walls_need_a_box_of_one_speed(shop: Shop) -> None:
 
 
 def test_a_case_sizes_its_operator_generator(shop: Shop) -> None:
-    case = with_training(Case.load(shop.case), size={"frequencies": 7, "rank": 3, "width": 5})
+    case = with_training(Case.load(shop.case), size={"frequencies": 7, "period": 1.5, "rank": 3, "width": 5})
     with Dataset.open(shop.dataset) as dataset:
         spec = prepare(case, dataset, Length(1, None, 0, "cpu", 1)).spec
-    assert (spec.num_frequencies, spec.rank, spec.width, spec.depth) == (7, 3, 5, 6)
+    assert (spec.num_frequencies, spec.period, spec.rank, spec.width, spec.depth) == (7, 1.5, 3, 5, 6)
     assert with_training(case, model="conv2d").training.size is None
 
 
