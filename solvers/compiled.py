@@ -35,7 +35,12 @@ void tiled_{0}(const struct steps *s, int64_t n, int64_t num_steps, const int32_
                int64_t depth);
 void motion_{0}(const struct steps *s, int64_t n, const double *mass, double *out);
 """
-TRIAD = "void triad(int64_t count, double scale, const double *b, const double *c, double *a);"
+PLAIN = """
+void triad(int64_t count, double scale, const double *b, const double *c, double *a);
+void three_levels(int64_t num_levels, int64_t num_columns, const double *u, int64_t num_rows,
+                  const int32_t *outer_starts, const int32_t *outer_columns, const double *outer,
+                  const int32_t *inner_starts, const int32_t *inner_columns, const double *inner, double *out);
+"""
 
 
 class CompileError(RuntimeError):
@@ -108,7 +113,7 @@ def _build(path: Path) -> None:
     ffi = cffi.FFI()
     kinds = [suffix(dtype, lanes) for dtype, widths in LANES.items() for lanes in widths]
     header = (SOURCES / "steps.h").read_text(encoding="utf-8")
-    ffi.cdef(header + TRIAD + "".join(DECLARATIONS.format(kind) for kind in kinds))
+    ffi.cdef(header + PLAIN + "".join(DECLARATIONS.format(kind) for kind in kinds))
     ffi.set_source(NAME, '#include "steps.c"', include_dirs=[str(SOURCES)], extra_compile_args=FLAGS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -230,6 +230,7 @@ class Ensemble:
             )
         self._struct.num_records, self._struct.run_stride = len(rows), shape[1] * shape[2]
         self._point("record_rows", rows[ascending].astype(np.int32), "int32_t *")
+        self._point("place_rows", rows.astype(np.int32), "int32_t *")
         self._point("record_places", ascending.astype(np.int32), "int32_t *")
         self._point("record_slots", slots.astype(np.int64), "int64_t *")
         self._point("history", history)

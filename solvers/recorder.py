@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from dolfinx import fem
+from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.compiled import compiled_steps
 from solvers.interface import InterfaceDofs
 from solvers.mesh import Domain
 from solvers.operators import Discretization, assemble_mass, assemble_stiffness
@@ -57,7 +59,7 @@ class Recorder:
         time: TimeGrid,
     ) -> None:
         self._V, self._domain, self._comm = V, domain, domain.mesh.comm
-        self._order, self._time, self._theta, self._interface = order, time, how.theta, gamma.curve
+        self._order, self._time, self._interface = order, time, gamma.curve
         comm, index_map, num_nodes = self._comm, V.dofmap.index_map, gamma.curve.num_nodes
         mass = assemble_mass(V, domain, how, zone=True)[gamma.dofs]
         stiffness = assemble_stiffness(V, domain, how, zone=True)[gamma.dofs]
@@ -72,8 +74,8 @@ class Recorder:
         strip_ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         if load_mass is not None and load_stiffness is not None:
             strip_ids = np.unique(np.concatenate([load_mass.indices, load_stiffness.indices])).astype(np.int64)
-            self._load_mass: sp.csr_matrix = load_mass[:, strip_ids]
-            self._load_stiffness: sp.csr_matrix = load_stiffness[:, strip_ids]
+            scaled, stiff = load_mass[:, strip_ids] / time.dt**2, load_stiffness[:, strip_ids]
+            self._load = ThreeLevels(scaled + how.theta * stiff, (1.0 - 2.0 * how.theta) * stiff - 2.0 * scaled)
             by_id = np.argsort(zone_ids)
             self._strip_in_zone = by_id[np.searchsorted(zone_ids, strip_ids, sorter=by_id)]
             self._gamma_in_strip = np.searchsorted(strip_ids, all_gamma)
@@ -96,12 +98,10 @@ class Recorder:
             history: Shape ``(num_levels + 2, num_recorded)``, in the record's order.
             fields: Whether that is all of the zone.
         """
-        dt, theta = self._time.dt, self._theta
+        dt = self._time.dt
         recorded = np.asarray(history, dtype=np.float64)
         strip = np.take(recorded, self._strip_in_zone, axis=1) if fields else recorded
-        second_difference = np.diff(strip, n=2, axis=0)
-        averaged = strip[1:-1] + theta * second_difference if theta else strip[1:-1]
-        load = second_difference @ (self._load_mass.T / dt**2) + averaged @ self._load_stiffness.T
+        load = self._load(strip)
         gamma = np.take(strip, self._gamma_in_strip, axis=1)
         trace = Trace(self._time.times, self._interface, gamma[1:-1], _centred(gamma, dt), load)
         if not fields:
@@ -126,6 +126,38 @@ class Recorder:
         ids, first = np.unique(ids, return_index=True)
         order = canonical_order(points[first])
         return ids[order].astype(np.int64), points[first][order]
+
+
+class ThreeLevels:
+    """``outer (u⁺ + u⁻) + inner u`` at every level of a history: the load of a three-level scheme. Local.
+
+    Args:
+        outer: Shape ``(num_rows, num_columns)``.
+        inner: The same shape.
+
+    Raises:
+        CompileError: If the compiled steps cannot be built.
+    """
+
+    def __init__(self, outer: sp.csr_matrix, inner: sp.csr_matrix) -> None:
+        module = compiled_steps(MPI.COMM_SELF)
+        self._ffi, self._apply = module.ffi, module.lib.three_levels
+        self._shape = inner.shape
+        self._kept = []
+        for matrix in (outer, inner):
+            kept = matrix.tocsr()
+            kept.eliminate_zeros()
+            self._kept += [kept.indptr.astype(np.int32), kept.indices.astype(np.int32), kept.data.astype(np.float64)]
+
+    def __call__(self, history: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From ``(num_levels + 2, num_columns)`` to ``(num_levels, num_rows)``."""
+        u = np.ascontiguousarray(history)
+        out = np.empty((len(u) - 2, self._shape[0]))
+        kinds = 2 * ("int32_t *", "int32_t *", "double *")
+        entries = [self._ffi.cast(kind, array.ctypes.data) for kind, array in zip(kinds, self._kept, strict=True)]
+        values, found = (self._ffi.cast("double *", array.ctypes.data) for array in (u, out))
+        self._apply(len(out), u.shape[1], values, self._shape[0], *entries, found)
+        return out
 
 
 def _centred(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:

@@ -50,6 +50,11 @@ class Runs:
         lanes = lanes_of(dtype, MANY)
         return lanes if lanes * num_values * np.dtype(dtype).itemsize <= MOST_BYTES else 1
 
+    def prepare(self, dtype: DTypeLike = np.float64) -> None:
+        """Build what batches of runs are stepped with, which the first of them would do otherwise. Collective."""
+        if self.batch_size(dtype) > 1:
+            self._ensemble(MANY, dtype)
+
     def make(
         self,
         loads: Sequence[Sequence[NodalLoad]],

@@ -121,7 +121,7 @@ class ShardWriter:
         for name, place in layout.arrays.items():
             with np.errstate(over="ignore"):  # an overflow is told below
                 np.copyto(place, arrays[name], casting="same_kind")
-            if not np.isfinite(place.sum(dtype=np.float64)):  # finite as long as every value is
+            if not _is_finite(place):
                 raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
         for name, number in layout.marks.items():
             number[...] = marks[name]
@@ -138,8 +138,20 @@ class ShardWriter:
             num_written = file.write(content.data)
             file.seek(0)
             num_read = file.readinto(self._read.data)
-        if not num_written == num_read == len(content) or not np.array_equal(self._read, content):
+        if not num_written == num_read == len(content) or not _same(self._read, content):
             raise DatasetError(f"{path}: what was read back is not what was written: check the disk")
+
+
+def _is_finite(values: NDArray[np.float32]) -> bool:
+    """Whether all values are finite; the sum of their squares tells it in a tenth of the time, unless it overflows."""
+    flat = values.reshape(-1)
+    return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
+
+
+def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    """Whether two contents are equal, eight bytes at a time."""
+    whole = len(a) - len(a) % 8
+    return np.array_equal(a[:whole].view(np.uint64), b[:whole].view(np.uint64)) and np.array_equal(a[whole:], b[whole:])
 
 
 @dataclass(frozen=True)

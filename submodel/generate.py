@@ -147,6 +147,7 @@ def generate(
         geometry = shared_geometry(case, model)
         sizes = geometry.shapes(plan.fields).values()
         on_root(comm, lambda: check_space(path, len(todo), len(todo) * sum(4 * math.prod(size) for size in sizes)))
+        model.runs.prepare(plan.dtype)
         built = time.perf_counter()
         writer = ShardWriter(shards_folder(path), plan, geometry.shapes(plan.fields))
         batches = batches_of(todo, model.batch_size(plan.dtype, fields=plan.fields), comm.size // ranks_per_sample)

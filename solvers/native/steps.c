@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "steps.h"
 
@@ -60,4 +61,21 @@ static int64_t lower_bound(const int32_t *numbers, int64_t count, int64_t value)
 /* a = b + scale c: what the memory gives to streams (McCalpin's STREAM triad). */
 void triad(int64_t count, double scale, const double *restrict b, const double *restrict c, double *restrict a) {
     for (int64_t i = 0; i < count; i++) a[i] = b[i] + scale * c[i];
+}
+
+/* out[n][j] = sum of outer[j][k] (u[n] + u[n + 2]) + inner[j][k] u[n + 1] over the columns of row j: what a three-level
+   scheme makes of a history u, (num_levels + 2, num_columns). */
+void three_levels(int64_t num_levels, int64_t num_columns, const double *u, int64_t num_rows, const int32_t *outer_starts,
+                  const int32_t *outer_columns, const double *outer, const int32_t *inner_starts,
+                  const int32_t *inner_columns, const double *inner, double *out) {
+    for (int64_t n = 0; n < num_levels; n++) {
+        const double *before = u + n * num_columns, *now = before + num_columns, *after = now + num_columns;
+        for (int64_t j = 0; j < num_rows; j++) {
+            double sum = 0.0;
+            for (int32_t k = outer_starts[j]; k < outer_starts[j + 1]; k++)
+                sum += outer[k] * (before[outer_columns[k]] + after[outer_columns[k]]);
+            for (int32_t k = inner_starts[j]; k < inner_starts[j + 1]; k++) sum += inner[k] * now[inner_columns[k]];
+            out[n * num_rows + j] = sum;
+        }
+    }
 }

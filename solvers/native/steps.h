@@ -20,6 +20,7 @@ struct steps {
     int64_t data_start;
     int64_t num_records;
     const int32_t *record_rows; /* (num_records) ascending */
+    const int32_t *place_rows; /* (num_records) the row of each place in history */
     const int32_t *record_places; /* (num_records) where each stands in history */
     const int64_t *record_slots; /* (level) where a level goes in history, or -1 */
     void *history;       /* (slot, record, lane), or each run's (slot, record) by itself */

@@ -28,6 +28,25 @@ IN_ORDER static void NAME(sweep)(const struct steps *s, int64_t first, int64_t l
     }
 }
 
+/* All records of a level, in the order in which they are kept: each run's are written a cache line at a time. */
+static void NAME(record_all)(const struct steps *s, const REAL *restrict values, REAL *restrict history) {
+    const int32_t *restrict rows = s->place_rows;
+    int64_t place = 0;
+    if (WIDTH == 1) {
+        for (; place < s->num_records; place++) history[place] = values[rows[place]];
+        return;
+    }
+    for (; place + WIDTH <= s->num_records; place += WIDTH)
+        for (int64_t lane = 0; lane < WIDTH; lane++) {
+            REAL line[WIDTH];
+            for (int64_t k = 0; k < WIDTH; k++) line[k] = values[(int64_t)rows[place + k] * WIDTH + lane];
+            memcpy(history + lane * s->run_stride + place, line, sizeof line);
+        }
+    for (; place < s->num_records; place++)
+        for (int64_t lane = 0; lane < WIDTH; lane++)
+            history[lane * s->run_stride + place] = values[(int64_t)rows[place] * WIDTH + lane];
+}
+
 /* One step from level n for some rows: product, loads, boundary data, record. */
 static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t last) {
     if (first >= last) return;
@@ -47,6 +66,10 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     }
     int64_t slot = s->num_records ? s->record_slots[n + 1] : -1;
     if (slot < 0) return;
+    if (first == 0 && last == s->num_rows) {
+        NAME(record_all)(s, values, (REAL *)s->history + slot * s->num_records);
+        return;
+    }
     int64_t begin = lower_bound(s->record_rows, s->num_records, first);
     int64_t end = lower_bound(s->record_rows, s->num_records, last);
     const int32_t *record_rows = s->record_rows, *places = s->record_places;
