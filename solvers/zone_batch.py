@@ -36,6 +36,7 @@ class ZoneBatch:
         if num_ranks > 1:
             raise ValueError(f"many runs share a zone on one rank, this one is on {num_ranks}: make one a rank instead")
         self.model, self.dtype, self.lanes = model, np.dtype(dtype), 1
+        self._in_order = np.array_equal(model.positions, np.arange(model.interface.num_nodes))
         self._ensemble: Ensemble | None = None
         if isinstance(model.stepper, CentralDifference):
             self._ensemble = Ensemble(model.stepper, 2, dtype)
@@ -44,11 +45,16 @@ class ZoneBatch:
             slots[:: model.parts] = np.arange(model.time.num_levels)
             self._recorded = Recorded(np.argsort(self._ensemble.order)[model.nodes], slots)
 
-    def run(self, data: NDArray[Any]) -> NDArray[Any]:
+    def room(self, num_runs: int) -> NDArray[Any]:
+        """Where the result of so many runs finds room: memory that is used again is not cleared first by the system."""
+        return np.empty((num_runs, self.model.time.num_levels, len(self.model.points)), self.dtype)
+
+    def run(self, data: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Runs from rest.
 
         Args:
             data: As `ZoneModel.datum` gives them, shape ``(num_runs, num_steps, num_nodes)``.
+            out: Where the result goes, as `room` makes it.
 
         Returns:
             u at the zone's ``points``, shape ``(num_runs, num_levels, num_points)``.
@@ -57,11 +63,11 @@ class ZoneBatch:
             DivergenceError: If a run diverges; it names the first that does.
         """
         model = self.model
-        out = np.empty((len(data), model.time.num_levels, len(model.points)), self.dtype)
+        out = self.room(len(data)) if out is None else out
         for start in range(0, len(data), self.lanes):
             part, target = data[start : start + self.lanes], out[start : start + self.lanes]
             try:
-                self._fill(part[:, :, model.positions], target)
+                self._fill(part if self._in_order else part[:, :, model.positions], target)
             except DivergenceError as error:
                 raise DivergenceError(error.step, error.time, error.norm, start + error.run) from error
         return out

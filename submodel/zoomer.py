@@ -51,11 +51,12 @@ class Zoomer:
     def __post_init__(self) -> None:
         self._case = self.generated.case
         self._batch = ZoneBatch(self.model, np.float32 if self.model.parts == 1 else np.float64)
+        self._room = self._batch.room(0)
         same = self.generated.interface.matches(self.model.interface)
         self._weights = self.model.datum_weights() if same and self.generated.takes_signals else None
 
     def displacements(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
-        """u at the zone's ``points``, shape ``(set, time, node)``.
+        """u at the zone's ``points``, shape ``(set, time, node)``. The next call overwrites it.
 
         Args:
             parameters: omega, x_s, y_s, shape ``(set, 3)``.
@@ -66,7 +67,9 @@ class Zoomer:
         start = time.perf_counter()
         data = self._data(parameters)
         middle = time.perf_counter()
-        found = self._batch.run(data).astype(np.float32, copy=False)
+        if len(self._room) < len(data):
+            self._room = self._batch.room(len(data))
+        found = self._batch.run(data, self._room[: len(data)]).astype(np.float32, copy=False)
         self.spent.network += middle - start
         self.spent.zone += time.perf_counter() - middle
         return found
