@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
+from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 
 from solvers.compiled import aligned, compiled_steps, lanes_of, suffix
@@ -178,16 +179,16 @@ class Ensemble:
         motion = np.empty(self.lanes)
         double = self._ffi.cast("double *", motion.ctypes.data)
         self._motion(self._struct, level, self._ffi.cast("double *", self._mass.ctypes.data), double)
-        total, limit = np.empty_like(motion), np.full(self.lanes, np.inf)
-        self._comm.Allreduce(motion, total)
+        limit = np.full(self.lanes, np.inf if bounds is None else 0.0)
         if bounds is not None:
-            mine = np.zeros(self.lanes)
-            mine[: len(bounds)] = bounds
-            self._comm.Allreduce(mine, limit)
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported
-            norms = np.sqrt(total) / self._dt
-        wrong = np.flatnonzero(~np.isfinite(norms) | (norms > limit))
-        if len(wrong):
+            limit[: len(bounds)] = bounds
+        if self._comm.size > 1:
+            self._comm.Allreduce(MPI.IN_PLACE, motion)
+            self._comm.Allreduce(MPI.IN_PLACE, limit)
+        norms = np.sqrt(motion) / self._dt
+        fine = norms <= np.fmin(limit, np.finfo(np.float64).max)  # what is not finite is not fine
+        if not fine.all():
+            wrong = np.flatnonzero(~fine)
             raise DivergenceError(level, level * self._dt, float(norms[wrong[0]]), int(wrong[0]))
 
     def _fill(self, matrix: sp.csr_matrix, stepper: CentralDifference) -> None:
