@@ -13,20 +13,19 @@ wave simulators", [A] section 3.3 (eq. 9-12) and 3.4 (eq. 14-19).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from networks import products
+from networks import prepared
+from networks.convolving import dense_convolution, one_way, own_margin
 from networks.factorise import one_way_kernels
-from networks.padding import Extents, circular_axes, extents, pad_axis, per_axis
-from networks.rebuilt import Rebuildable, versions
+from networks.padding import circular_axes, extents, pad_axis, per_axis
+from networks.rebuilt import Rebuildable, is_plain, versions
 
-_CONV: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_READY = prepared.available()
 
 
 def _init_uniform(weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
@@ -147,34 +146,52 @@ class DecomposedConv(Rebuildable):
             return dense_convolution(x, weight, self.bias, self.widths, self.circular)
         if self.execution != "factorised":
             raise self.unknown_execution()
-        if self._takes_products(x):
-            factors = tuple(self.factors)
-            if versions(factors) is not None:
-                ready = self.kept("products", factors, lambda: products.prepared(factors))
-                return products.layer(x, self.ways, ready, self.bias)
-        return self._convolved(x)
+        kernels = self._prepared(x)
+        return self._convolved(x) if kernels is None else self._applied(x, kernels)
 
     @property
     def has_dense_form(self) -> bool:
         """Whether no activation stands between the factors."""
         return self.activation is None
 
-    @cached_property
-    def ways(self) -> tuple[products.Way, ...]:
-        """How the factors work on a small image; none where that does not pay, or products cannot do it."""
-        plain = self.depthwise_first and self.activation is None and set(self.rank) == {1}
-        keeps_size = all(sum(width) == taps - 1 for width, taps in zip(self.widths, self.kernel_size, strict=True))
-        if not (plain and keeps_size and self.circular):
-            return ()
-        return tuple(products.Way(a + 1, self.widths[a], a in self.circular) for a in self.order)
+    def _prepared(self, x: Tensor) -> tuple[prepared.Kernel, ...] | None:
+        """Kernels that are ready for such images; None where there are none: elsewhere than on a CPU, in other
+        precision, with gradients, amid a transformation of functions."""
+        if x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim != 4 or len(self.order) != 2:
+            return None
+        if (torch.is_grad_enabled() and x.requires_grad) or torch.is_autocast_enabled("cpu"):
+            return None
+        factors = tuple(self.factors)
+        if not _READY or versions(factors) is None or factors[0].dtype != x.dtype or not is_plain(x):
+            return None
+        return self.kept("ready", factors, lambda: self._make_ready(factors, x.shape), x.shape)
 
-    def _takes_products(self, x: Tensor) -> bool:
-        """Whether an image is small, on a CPU, and no more than once around on its closed axes."""
-        if not self.ways or x.numel() > products.LARGEST or x.device.type != "cpu" or x.ndim != len(self.ways) + 2:
-            return False
-        if torch.is_autocast_enabled("cpu"):
-            return False
-        return all(not way.closed or x.shape[way.dim + 1] >= max(way.width) for way in self.ways)
+    def _make_ready(self, factors: tuple[Tensor, ...], image: Sequence[int]) -> tuple[prepared.Kernel, ...]:
+        shape, kernels = list(image), []
+        for axis, factor, groups in zip(self.order, factors, self.groups, strict=True):
+            width, closed = self.widths[axis], axis in self.circular
+            if prepared.comes_round(factor, groups, width, closed) and width[0] <= shape[axis + 2]:
+                kernels.append(prepared.prepare(factor, shape, axis, width[0], groups, closed=True))
+            else:
+                margin = own_margin(width, closed)
+                shape[axis + 2] += sum(width) if margin is None else 0
+                kernels.append(prepared.prepare(factor, shape, axis, margin or 0, groups))
+                shape[axis + 2] -= sum(width) if margin is None else 0
+            shape[1] = len(factor)
+            shape[axis + 2] += sum(width) + 1 - factor.shape[2]
+        return tuple(kernels)
+
+    def _applied(self, x: Tensor, kernels: tuple[prepared.Kernel, ...]) -> Tensor:
+        """The factors as kernels that are ready."""
+        last = len(self.order) - 1
+        for step, (axis, kernel) in enumerate(zip(self.order, kernels, strict=True)):
+            closed = axis in self.circular
+            if not kernel.round[0] and own_margin(self.widths[axis], closed) is None:
+                x = pad_axis(x, axis + 2, self.widths[axis], closed)
+            x = prepared.apply(x, kernel, self.bias if step == last else None)
+            if self.activation is not None and step != last:
+                x = self.activation(x)
+        return x
 
     def _convolved(self, x: Tensor) -> Tensor:
         """The factors as torch's convolutions."""
@@ -278,61 +295,6 @@ class DecomposedConv(Rebuildable):
             if layer.bias is not None and dense.bias is not None:
                 layer.bias.copy_(dense.bias)
         return layer
-
-
-def dense_convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, widths: Extents, circular: frozenset[int]
-) -> Tensor:
-    """Convolve by a dense kernel (out, in, taps...), circular on some axes and zero-padded on the others."""
-    padding = []
-    for axis, width in enumerate(widths):
-        native = axis not in circular and width[0] == width[1]
-        padding.append(width[0] if native else 0)
-        x = x if native else pad_axis(x, axis + 2, width, axis in circular)
-    return _CONV[len(widths)](x, weight, bias, padding=tuple(padding))
-
-
-def one_way(
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor | None,
-    axis: int,
-    width: tuple[int, int],
-    circular: bool,
-    groups: int,
-) -> Tensor:
-    """Convolve along one axis by a kernel (out, in per group, taps).
-
-    Three dimensions are folded into two, which are views of a channels_last tensor and cheaper than conv3d.
-    """
-    num_dims = x.ndim - 2
-    native = not circular and width[0] == width[1]
-    if not native:
-        x = pad_axis(x, axis + 2, width, circular)
-    margin = width[0] if native else 0
-    if num_dims == 1:
-        return functional.conv1d(x, kernel, bias, padding=margin, groups=groups)
-    if num_dims == 3:
-        return _one_way_folded(x, kernel, bias, axis, margin, groups)
-    if axis == 0:
-        return functional.conv2d(x, kernel.unsqueeze(3), bias, padding=(margin, 0), groups=groups)
-    return functional.conv2d(x, kernel.unsqueeze(2), bias, padding=(0, margin), groups=groups)
-
-
-def _one_way_folded(x: Tensor, kernel: Tensor, bias: Tensor | None, axis: int, margin: int, groups: int) -> Tensor:
-    """`one_way` for three axes: the axes beside the convolved one are joined, or folded into the batch."""
-    batch, channels, n0, n1, n2 = x.shape
-    last = x.permute(0, 2, 3, 4, 1)  # (batch, axes..., channel): contiguous when x is channels_last_3d
-    shape: tuple[int, ...]
-    if axis == 0:
-        folded, shape, along = last.reshape(batch, n0, n1 * n2, channels), (batch, -1, n1, n2), 0
-    elif axis == 1:
-        folded, shape, along = last.reshape(batch * n0, n1, n2, channels), (batch, n0, -1, n2), 0
-    else:
-        folded, shape, along = last.reshape(batch, n0 * n1, n2, channels), (batch, n0, n1, -1), 1
-    out = one_way(folded.permute(0, 3, 1, 2), kernel, bias, along, (margin, margin), False, groups)
-    out = out.permute(0, 2, 3, 1)
-    return out.reshape(*shape, out.shape[-1]).permute(0, 4, 1, 2, 3)
 
 
 def _checked_kernel(kernel_size: Sequence[int]) -> tuple[int, ...]:

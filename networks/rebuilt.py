@@ -37,8 +37,15 @@ class Rebuildable(nn.Module):
         """Drop what was made of the factors."""
         self._kept = {}
 
-    def kept(self, name: str, factors: tuple[Tensor, ...], make: Callable[[], Made]) -> Made:
-        """What `make` makes of the factors, in their own precision; kept where no gradients are needed."""
+    def kept(self, name: str, factors: tuple[Tensor, ...], make: Callable[[], Made], given: Any = None) -> Made:
+        """What `make` makes of the factors, in their own precision; kept where no gradients are needed.
+
+        Args:
+            name: of what is made.
+            factors: of which it is made.
+            make: makes it.
+            given: what else it depends on.
+        """
 
         def made() -> Made:
             with torch.autocast(factors[0].device.type, enabled=False):  # autocast is for activations
@@ -48,10 +55,10 @@ class Rebuildable(nn.Module):
         if key is None:
             return made()
         known = self._kept.get(name)
-        if known is None or known[0] != key:
+        if known is None or known[0] != (key, given):
             with torch.inference_mode(False), torch.no_grad():
                 # the factors are held, so that no other tensor can take their place in memory and pass for them
-                known = self._kept[name] = (key, made(), [factor.detach() for factor in factors])
+                known = self._kept[name] = ((key, given), made(), [factor.detach() for factor in factors])
         return cast(Made, known[1])
 
     def unknown_execution(self) -> ValueError:
@@ -78,6 +85,15 @@ class Rebuildable(nn.Module):
 def places(module: nn.Module) -> tuple[Any, ...]:
     """Where a module's own numbers are: changes when it is moved or converted, not when it already was there."""
     return tuple((tensor.data_ptr(), tensor.device, tensor.dtype) for tensor in module.parameters())
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor stands for itself, which it does not under torch.func.vmap or when it is traced."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
 
 
 def versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:

@@ -1,5 +1,6 @@
 """Decomposed convolutions against explicit dense kernels made of outer products."""
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from networks import prepared
 from networks.layers import DecomposedConv, DenseConv
 from networks.padding import circular_axes, extents, pad_axis, pad_circular, per_axis
 from networks.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
@@ -194,65 +196,71 @@ def test_channels_last_is_kept() -> None:
     assert DecomposedConv(8, 8, (3, 3, 3), circular=(1,))(y).is_contiguous(memory_format=torch.channels_last_3d)
 
 
-@pytest.mark.parametrize("taps", [(3, 3), (5, 5), (4, 3), (2, 5), (3, 3, 3)])
-def test_products_on_small_images_equal_convolutions(taps: tuple[int, ...]) -> None:
-    num_dims = len(taps)
-    for order in itertools.permutations(range(num_dims)):
-        for circular in ((num_dims - 1,), tuple(range(num_dims))):
-            for bias in (True, False):
-                layer = DecomposedConv(3, 4, taps, order=order, circular=circular, bias=bias)
-                if layer.bias is not None:
-                    nn.init.normal_(layer.bias)
-                plain = torch.randn(2, 3, *SHAPE[:num_dims])
-                last = plain.movedim(1, -1).contiguous().movedim(-1, 1)
-                for x in (plain, last):
-                    expected = layer(x).detach()  # with gradients, so by convolutions
-                    for mode in (torch.no_grad, torch.inference_mode):
-                        with mode():
-                            found = layer(x)
-                        torch.testing.assert_close(found, expected, rtol=0, atol=EXACT)
-                        assert found.movedim(1, -1).is_contiguous()
-                assert "products" in layer._kept
+READY = [
+    {},
+    {"circular": (1,)},
+    {"circular": (0, 1), "bias": False},
+    {"circular": (1,), "rank": 2},
+    {"circular": (1,), "depthwise_first": False},
+    {"circular": (1,), "order": (0, 1), "padding": (1, 2)},
+    {"circular": (0,), "order": (0, 1), "activation": nn.Tanh()},
+    {"circular": (1,), "padding": "valid"},
+]
 
 
-def test_products_are_for_what_they_can_do() -> None:
-    x = torch.randn(1, 4, 6, 7)
-    used: dict[str, DecomposedConv] = {
-        "closed": DecomposedConv(4, 4, (3, 3), circular=(1,)),
-        "open": DecomposedConv(4, 4, (3, 3)),
-        "rank": DecomposedConv(4, 4, (3, 3), circular=(1,), rank=2),
-        "full": DecomposedConv(4, 4, (3, 3), circular=(1,), depthwise_first=False),
-        "size": DecomposedConv(4, 4, (3, 3), circular=(1,), padding="valid"),
-        "activation": DecomposedConv(4, 4, (3, 3), circular=(1,), activation=nn.Tanh()),
-    }
+@pytest.mark.skipif(not prepared.available(), reason="this torch has no oneDNN")
+@pytest.mark.parametrize("taps", [(3, 3), (5, 5), (4, 3), (2, 5), (3, 2)])
+@pytest.mark.parametrize("options", READY)
+def test_kernels_that_are_ready_equal_torchs_own(taps: tuple[int, ...], options: dict[str, Any]) -> None:
+    layer = DecomposedConv(3, 4, taps, **options).float()
+    if layer.bias is not None:
+        nn.init.normal_(layer.bias)
+    for shape in ((2, 3, 6, 7), (1, 3, 12, 9)):
+        plain = torch.randn(shape, dtype=torch.float32)
+        for x in (plain, plain.contiguous(memory_format=torch.channels_last)):
+            expected = layer(x).detach()  # with gradients, so by torch's own
+            for mode in (torch.no_grad, torch.inference_mode):
+                with mode():
+                    found = layer(x)
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # float32, at most 100 terms
+    assert set(layer._kept) == {"ready"}
+
+
+@pytest.mark.skipif(not prepared.available(), reason="this torch has no oneDNN")
+def test_kernels_are_ready_for_what_they_can_do_only() -> None:
+    layer, x = DecomposedConv(4, 4, (3, 3), circular=(1,)).float(), torch.randn(1, 4, 6, 7, dtype=torch.float32)
+    layer(x)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)
+    layer.requires_grad_(False)
+    leaf = x.clone().requires_grad_()
+    layer(leaf).sum().backward()
+    assert leaf.grad is not None and not layer._kept
     with torch.no_grad():
-        for layer in used.values():
-            layer(x)
-        assert [name for name, layer in used.items() if layer._kept] == ["closed"]
-        layer = DecomposedConv(4, 4, (3, 3), circular=(1,))
-        layer(torch.randn(1, 4, 100, 100))  # a large image
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            layer.float()(x.float())
+        DecomposedConv(4, 4, (3, 3))(x.double())
+        mapped = torch.func.vmap(layer)(torch.stack((x, 2 * x)))
         assert not layer._kept
-        narrow = DecomposedConv(2, 2, (3, 7), circular=(1,))
+        torch.testing.assert_close(mapped, torch.stack((layer(x), layer(2 * x))), rtol=0, atol=1e-5)
+        assert layer(x.contiguous(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
+        narrow = DecomposedConv(2, 2, (3, 7), circular=(1,)).float()
         with pytest.raises(ValueError, match="more than once around an axis of 2 points"):
-            narrow(torch.randn(1, 2, 8, 2))
+            narrow(torch.randn(1, 2, 8, 2, dtype=torch.float32))
 
 
-def test_products_follow_a_factor_that_changes() -> None:
-    layer, x = DecomposedConv(3, 4, (3, 3), circular=(1,)), torch.randn(1, 3, 6, 7)
+@pytest.mark.skipif(not prepared.available(), reason="this torch has no oneDNN")
+def test_kernels_that_are_ready_follow_a_factor_that_changes() -> None:
+    layer, x = DecomposedConv(3, 4, (3, 3), circular=(1,)).float(), torch.randn(1, 3, 6, 7, dtype=torch.float32)
     with torch.no_grad():
         before = layer(x)
-        ready = layer._kept["products"][1]
-        assert layer(x).equal(before)
-        assert layer._kept["products"][1] is ready  # made once
-        layer.factors[0].mul_(2)
-        layer.bias.zero_()  # type: ignore[union-attr]
-        torch.testing.assert_close(layer(x), 2 * before, rtol=0, atol=EXACT)  # the bias was zero before
-    rows = torch.randn(5, 1, 3, 6, 7)
-    with torch.no_grad():
-        mapped = torch.func.vmap(layer)(rows)
-    torch.testing.assert_close(mapped, torch.stack([layer(row) for row in rows]), rtol=0, atol=EXACT)
+        ready = layer._kept["ready"][1]
+        assert layer(x).equal(before) and layer._kept["ready"][1] is ready  # made once
+        layer.factors[0].mul_(2)  # the bias is zero
+        torch.testing.assert_close(layer(x), 2 * before, rtol=0, atol=1e-5)
+        layer(x[:, :, :5])  # images of another shape
+        torch.testing.assert_close(layer(x), 2 * before, rtol=0, atol=1e-5)
+        layer.execution = "dense"
+        torch.testing.assert_close(layer(x), 2 * before, rtol=0, atol=1e-5)
+    assert not copy.deepcopy(layer)._kept
 
 
 @pytest.mark.parametrize("options", [{}, {"circular": (1,)}, {"depthwise_first": False}, {"rank": 2, "bias": False}])
