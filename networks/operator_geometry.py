@@ -23,14 +23,14 @@ class Arrivals:
     Attributes:
         source: (pair,) whose image it is.
         delay: (pair, arc) travel times.
-        strength: (pair, arc, 2) sign and size, of displacement and load; 0 where a ray does not arrive in time.
-        features: (pair, arc, feature) what the factors act on, those that only the load has last.
+        strength: (2, pair, arc) sign and size, of displacement and load; 0 where a ray does not arrive in time.
+        features: (feature, pair, arc) what the factors act on, those that only the load has last.
     """
 
     source: NDArray[np.int64]
     delay: Array
-    strength: Array
-    features: Array
+    strength: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class RayGeometry:
@@ -51,6 +51,8 @@ class RayGeometry:
         self._slowness = sizes / spec.speed  # times the lumped length
         self._turns = 1 - (sizes / lengths) ** 2
         self._middle, self._flips, self._offsets, self._signs = image_maps(spec)
+        self._mixed = self._flips.prod(1)
+        self._center, self._half = 0.5 * (points.max(0) + points.min(0)), 0.5 * np.ptp(points, axis=0)
 
     def arrivals(self, sources: Array, travel: Array | None = None, *, every: bool = False) -> Arrivals:
         """The rays of some sources.
@@ -58,36 +60,34 @@ class RayGeometry:
         Args:
             sources: (source, 2).
             travel: (source, arc) travel times, where they are not those of straight rays.
-            every: whether images are kept of which no ray arrives in time, so that there are as many pairs for
+            every: whether images are kept from which no ray can arrive in time, so that there are as many pairs for
                 whatever sources.
         """
-        spec = self.spec
-        images = (sources[:, None] - self._middle) * self._flips + self._offsets
-        pair: NDArray[np.int64] = np.arange(images.shape[0] * images.shape[1])
-        right, up = self._way(images.reshape(-1, 2))
+        spec, num_images = self.spec, len(self._signs)
+        images: Array = ((sources[:, None] - self._middle) * self._flips + self._offsets).reshape(-1, 2)
+        pair: NDArray[np.int64] = np.arange(len(images))
+        reach = (1 + EARLY) * spec.duration
+        if not every and num_images > 1:
+            gap = np.maximum(np.abs(images - self._center) - self._half, 0.0)  # from the box around Gamma
+            pair = np.flatnonzero(np.hypot(gap[:, 0], gap[:, 1]) <= reach * spec.speed)
+            images = images[pair]
+        source, image = pair // num_images, pair % num_images
+        right, up = self._points[0] - images[:, :1], self._points[1] - images[:, 1:]
         length = np.hypot(right, up)
         delay = length / spec.speed if travel is None else travel
-        soon = delay <= (1 + EARLY) * spec.duration
-        if not every and len(self._signs) > 1:
-            pair = np.flatnonzero(soon.any(1))
-            right, up, length, delay, soon = right[pair], up[pair], length[pair], delay[pair], soon[pair]
-        source, image = np.divmod(pair, len(self._signs))
         np.maximum(length, 1e-12, out=length)
         right /= length
         up /= length
         along = right * self._slopes[0] + up * self._slopes[1]
-        strength = np.empty((*delay.shape, 2))
-        strength[..., 0] = soon * self._signs[image, None]
-        strength[..., 1] = strength[..., 0] * along * self._slowness
+        strength = np.empty((2, *delay.shape), np.float32)
+        np.multiply(delay <= reach, self._signs[image, None], out=strength[0], casting="same_kind")
+        np.multiply(strength[0], along * self._slowness, out=strength[1], casting="same_kind")
         return Arrivals(source, delay, strength, self._features(sources, source, image, right, up, along, delay))
 
-    def way(self, sources: Array) -> tuple[Array, Array, Array]:
-        """From each source to each node: along x, along y, and its length, (source, arc) each."""
-        right, up = self._way(sources)
+    def way(self, sources: Array, arcs: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+        """From each source to some nodes (source, arc): along x, along y, and its length, the same shape."""
+        right, up = self._points[0][arcs] - sources[:, :1], self._points[1][arcs] - sources[:, 1:]
         return right, up, np.hypot(right, up)
-
-    def _way(self, sources: Array) -> tuple[Array, Array]:
-        return self._points[0] - sources[:, :1], self._points[1] - sources[:, 1:]
 
     def _features(
         self,
@@ -98,27 +98,25 @@ class RayGeometry:
         up: Array,
         along: Array,
         delay: Array,
-    ) -> Array:
+    ) -> NDArray[np.float32]:
         harmonics = self.spec.dispersion[0]
-        out = np.empty((*delay.shape, harmonics + 5))
+        out = np.empty((harmonics + 5, *delay.shape), np.float32)
         square = right * right
         double = 2 * square - 1  # cosine of twice the angle, of which that of four times the angle follows
         quadruple = 2 * (double * double) - 1
-        circle = [np.ones_like(delay), quadruple]
-        while len(circle) < harmonics:
-            circle.append(2 * quadruple * circle[-1] - circle[-2])
         late = delay * (40 / self.spec.duration)
+        before, now = late, late * quadruple
         for number in range(harmonics):
-            np.multiply(late, circle[number], out=out[..., number])
-        out[..., harmonics] = 1.0
-        out[..., harmonics + 1] = quadruple
-        out[..., harmonics + 2] = 0.0
+            out[number] = before
+            if number + 1 < harmonics:
+                before, now = now, 2 * quadruple * now - before
+        out[harmonics], out[harmonics + 1], out[harmonics + 2] = 1.0, quadruple, 0.0
         if self.spec.grid is not None:
             x, y, mixed = self._spread(sources)[:, source, None]
-            mixed = mixed * self._flips[image].prod(1)[:, None]
-            out[..., harmonics + 2] = x * square + y * (up * up) + mixed * (right * up)
-        out[..., harmonics + 3] = 2 * (along * along) - 1
-        out[..., harmonics + 4] = self._turns
+            mixed = mixed * self._mixed[image, None]
+            out[harmonics + 2] = x * square + y * (1 - square) + mixed * (right * up)
+        out[harmonics + 3] = 2 * (along * along) - 1
+        out[harmonics + 4] = self._turns
         return out
 
     def _spread(self, sources: Array) -> Array:

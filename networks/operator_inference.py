@@ -3,9 +3,10 @@
 - The decoder is multiplied with the network's last layer, standardisation and all that is known of the nodes with its
   first; then the network sees six numbers of a node.
 - Frequencies are multiples of one, so a driven wave obeys ``x[n] = E x[n-1] + d[n]`` with ``E = exp(i omega dt)``:
-  a running sum of ``d[n] E^-n``, turned by ``E^n``. The same relation gives the levels before and after without a
-  column of their own, ``x[n+1] = E x[n] + d[n+1]`` and ``x[n-1] = E^-1 (x[n] - d[n])``, so that velocities, averages
-  and every sum of fields with weights of the nodes are one matrix product with two columns more, d[n+1] and d[n].
+  a running sum of ``d[n] E^-n``, turned by ``E^n``, in stretches. The same relation gives the levels before and after
+  without a column of their own, ``x[n+1] = E x[n] + d[n+1]`` and ``x[n-1] = E^-1 (x[n] - d[n])``, so that
+  velocities, averages and every sum of fields with weights of the nodes are one matrix product with two columns more,
+  d[n+1] and d[n].
 """
 
 from typing import Any
@@ -27,6 +28,10 @@ KEPT = 31 * 2**20
 """Bytes. glibc hands memory back to the system beyond twice the largest block that was ever freed, and faults it in
 again a page at a time, which takes longer than a prediction. Freeing a block of this size, never touched, ends that."""
 
+
+STRETCH = 64
+"""Levels whose running sum is one of single precision; from stretch to stretch it goes on in double precision. So the
+phasors are few enough for a core's cache, and errors do not add up."""
 
 MOST_GRAPHS = 4
 """CUDA graphs that are kept, one for each number of sources and each combination."""
@@ -50,9 +55,13 @@ class OperatorInference:
             self._nodes, self._first = _first_layer(generator)
             self._hidden = [(layer.weight.T.contiguous(), layer.bias) for layer in _linear(generator)]
             self._last = _last_layer(generator)
-            turn = np.outer(self.spec.omega, self.spec.dt * np.arange(self.spec.num_levels + 1))
-            self._phasors = torch.as_tensor(np.exp(-1j * turn)).to(self.device)  # (frequency, time + 1)
             step = self.spec.omega * self.spec.dt
+            # of the levels of a stretch; then of whole stretches, in double precision, from the first level of one on
+            levels = np.exp(1j * step[:, None] * np.arange(STRETCH))
+            stretches = np.exp(1j * step[:, None] * STRETCH * np.arange(-(-(self.spec.num_levels + 1) // STRETCH)))
+            single = [torch.as_tensor(values, dtype=torch.complex64)[:, None] for values in (levels, levels.conj())]
+            double = [torch.as_tensor(values) for values in (stretches, np.exp(1j * step[:, None] * STRETCH))]
+            self._phasors = tuple(values.to(self.device) for values in single + double)
             self._turn = torch.as_tensor(np.stack((np.cos(step), np.sin(step)))).to(self.device)
         self._captured: dict[tuple[int, int | None], CapturedHistory] = {}
 
@@ -103,7 +112,7 @@ class OperatorInference:
         found: list[NDArray[Any]] = [*self._seen(sources), drives]
         if self.spec.rays != "none":
             arrivals = rays.geometry.arrivals(sources, rays.curved_travel(sources), every=every)
-            found += [arrivals.delay, arrivals.strength.astype(np.float32), arrivals.features.astype(np.float32)]
+            found += [arrivals.delay, arrivals.strength, arrivals.features]
         return found
 
     @torch.inference_mode()
@@ -131,11 +140,16 @@ class OperatorInference:
     def _waves(self, parts: Tensor, drives: Tensor, num_sources: int) -> "DrivenWaves":
         """With the functions of time, (set and source, 2 frequency + 2, time)."""
         num, num_levels = self.spec.num_frequencies, self.spec.num_levels
-        # the conjugate of the driven wave: its imaginary part is the sine's, negative
-        waves = (self._phasors.conj() * drives[:, None]).cumsum_(-1).mul_(self._phasors)
         times = torch.empty((len(drives), 2 * num + 2, num_levels), device=self.device)
-        both = torch.view_as_real(waves)[:, :, :num_levels]
-        times[:, :num], times[:, num : 2 * num] = both[..., 0], torch.neg(both[..., 1])
+        away, back, turns, step = self._phasors
+        padded = functional.pad(drives, (0, -drives.shape[1] % STRETCH)).float().view(len(drives), 1, -1, STRETCH)
+        waves = torch.empty((len(drives), num, *padded.shape[2:]), dtype=back.dtype, device=self.device)
+        torch.mul(back, padded, out=waves).cumsum_(-1)  # (source, frequency, stretch, level)
+        ends = waves[..., -1] * turns.conj()
+        waves[:, :, 1:] += (ends.cumsum(-1) * turns * step)[:, :, :-1, None].to(waves)
+        waves *= away
+        both = torch.view_as_real(waves).view(len(drives), num, -1, 2)[:, :, :num_levels]
+        times[:, :num], times[:, num : 2 * num] = both[..., 0], both[..., 1]
         times[:, -2], times[:, -1] = drives[:, 1:], drives[:, :-1]
         return DrivenWaves(parts, times, self._turn, self.spec.dt, num_sources)
 
@@ -143,18 +157,16 @@ class OperatorInference:
         """What the network sees of each source and node, (source and arc, input); the node that a map leads to."""
         generator, spec = self._generator, self.spec
         folded, arcs = generator.sector.fold(sources)
-        right, up, length = generator.rays.geometry.way(folded)
         out = np.empty((len(sources), spec.num_arc, self._first.shape[0]), np.float32)
         out[..., :2] = folded[:, None]
         if spec.rays != "none":
+            right, up, length = generator.rays.geometry.way(folded, arcs)
             travel = generator.rays.curved_travel(folded)
-            delay = length / spec.speed if travel is None else travel
+            delay = length / spec.speed if travel is None else np.take_along_axis(travel, arcs, 1)
             floor = 1e-3 * spec.duration
             length = np.maximum(length, floor * spec.speed)
-            columns = (delay, np.log(np.maximum(delay, floor)), right / length, up / length)
-            for number, column in enumerate(columns, 2):
-                out[..., number] = column
-            out[..., 2:] = np.take_along_axis(out[..., 2:], arcs[..., None], 1)
+            out[..., 2], out[..., 3] = delay, np.log(np.maximum(delay, floor))
+            out[..., 4], out[..., 5] = right / length, up / length
         return out.reshape(-1, out.shape[-1]), arcs
 
 

@@ -183,11 +183,9 @@ class Rays(nn.Module):
         found = self.geometry.arrivals(places, self.curved_travel(places) if self.spec.rays == "direct" else None)
         for start in range(0, len(found.source), PAIRS):
             part = slice(start, start + PAIRS)
-            delay, strength, features = (
-                torch.as_tensor(values[part]).to(self.powers.device)
-                for values in (found.delay, found.strength, found.features)
-            )
-            yield found.source[part], delay, strength.float(), features.float()
+            given = (found.delay[part], found.strength[:, part], found.features[:, part])
+            delay, strength, features = (torch.from_numpy(values).to(self.powers.device) for values in given)
+            yield found.source[part], delay, strength, features
 
     def exponents(self) -> tuple[Tensor, Tensor]:
         """What the features are multiplied with to give the exponents: growth and, negative, phase.
@@ -223,7 +221,7 @@ class Rays(nn.Module):
             y = torch.complex(cosines, -sines).view(len(source), num_arc, 2, num)[:, :, field]
             value.index_add_(0, source, y)
             for slope, column, power in zip(slopes, self._columns(field), powers, strict=True):
-                slope.index_add_(0, source, features[:, :, column, None] * power * y)
+                slope.index_add_(0, source, features[column, :, :, None] * power * y)
         return value, slopes
 
     def _columns(self, field: int) -> list[int]:
@@ -251,9 +249,9 @@ class Rays(nn.Module):
             Of cosines and of sines, (pair and arc, field, frequency) each.
         """
         num = self.spec.num_frequencies
-        delay, features = delay.view(-1), features.view(-1, features.shape[-1])
+        delay, features = delay.view(-1), features.reshape(len(features), -1).T
         growth = (features @ exponents[0]).clamp_(max=GROWTH).exp_().view(-1, 2, num)
-        growth *= strength.view(-1, 2, 1)
+        growth *= strength.reshape(2, -1).T[:, :, None]
         low, high = (torch.frac(delay[:, None] * digits).float() * (2 * np.pi) for digits in (self.low, self.high))
         phase = (features @ exponents[1]).view(-1, 2, num)
         phase += (high[:, :, None] + low[:, None]).flatten(1)[:, None, :num]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from networks import operator_inference
 from networks.generator import build
 from networks.operator import OperatorGenerator
 from networks.operator_inference import OperatorInference
@@ -189,7 +190,10 @@ def combination(fields: NDArray[np.float64], weights: SimpleNamespace) -> NDArra
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("rays", ["none", "direct", "walls"])
-def test_a_generator_made_ready_predicts_the_same(rays: Literal["none", "direct", "walls"], symmetric: bool) -> None:
+def test_a_generator_made_ready_predicts_the_same(
+    rays: Literal["none", "direct", "walls"], symmetric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_inference, "STRETCH", 16)  # several in a run as short as this
     made = operator_generator(rays, symmetric=symmetric)
     plain_way = unprepared(made)
     fast = ready(made)

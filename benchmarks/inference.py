@@ -1,0 +1,212 @@
+"""What boundary data cost: whole histories, blocks of levels for a zone that steps, and many sets at once.
+
+The operator generator of the default size for the reference problem (128 nodes, 256 levels, rays of the walls), for a
+run twice as long with twice the frequencies, and for one five times as long; weights are random, which changes no
+time. The plain way evaluates the same network by its definition: amplitudes, and a basis that goes through a Toeplitz
+matrix. One thread:
+
+    OMP_NUM_THREADS=1 ./run python3 benchmarks/inference.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from measure import Claim, Report, Table, least
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from networks.operator import OperatorGenerator
+from networks.operator_inference import OperatorInference
+from networks.operator_spec import OperatorSpec, SymmetryMap
+from networks.playback import OperatorPlayback, ResponseGenerator, predict_operator, ready
+from solvers.mesh import refined_zone_box
+from solvers.operators import Discretization
+from solvers.time import TimeGrid
+from solvers.zone import DatumWeights, ZoneModel
+from submodel.prediction import Prediction
+from submodel.streaming import BLOCK, StreamedBoundary
+
+DT = 2.0 / 255.0
+BAND = (2.0 * np.pi, 6.0 * np.pi)
+SOURCE = (0.513, 0.621)
+NUM_SETS = 64
+
+
+def zone_model(num_levels: int, cells: int = 32) -> ZoneModel:
+    """The reference zone under the impedance condition."""
+    mesh = refined_zone_box(MPI.COMM_SELF, (-0.25, -0.25), (0.25, 0.25), (cells, cells), cell="triangle", speed=1.0)
+    return ZoneModel(mesh, Discretization(), TimeGrid((num_levels - 1) * DT, num_levels), interface="impedance")
+
+
+def generator(zone: ZoneModel, **changes: Any) -> OperatorGenerator:
+    """One of the default size for a zone's nodes, with random weights."""
+    curve = zone.interface
+    spec = OperatorSpec(
+        num_levels=zone.time.num_levels,
+        dt=DT,
+        rate=15.0,
+        band=BAND,
+        points=tuple((float(x), float(y)) for x, y in curve.points),
+        loop=tuple(int(number) for number in curve.loop),
+        speed=1.0,
+        rays="walls",
+        walls=((-1.0, -1.0), (1.0, 1.0)),
+        grid=((-1.0, -1.0), (1 / 64, 1 / 64)),
+        symmetries=tuple(_maps(curve.points)),
+    )
+    torch.manual_seed(0)
+    made = OperatorGenerator(replace(spec, **changes))
+    torch.nn.init.normal_(made.decoder, std=1e-3)  # a decoder of zeros would be quicker to multiply with
+    return made.eval()
+
+
+def _maps(points: NDArray[np.float64]) -> list[SymmetryMap]:
+    """The eight of a square."""
+    found = []
+    for a, b in itertools.product((1.0, -1.0), repeat=2):
+        for matrix in (((a, 0.0), (0.0, b)), ((0.0, a), (b, 0.0))):
+            away = np.linalg.norm((points @ np.array(matrix).T)[:, None] - points, axis=2)
+            found.append(SymmetryMap(matrix, (0.0, 0.0), tuple(int(node) for node in away.argmin(1))))
+    return found
+
+
+def plainly(made: OperatorGenerator) -> ResponseGenerator:
+    """The same by its definition."""
+    names = ("spec", "basis", "amplitudes", "direct")
+    return cast(ResponseGenerator, SimpleNamespace(**{name: getattr(made, name) for name in names}))
+
+
+def versions(zone: ZoneModel, made: OperatorGenerator, device: str) -> dict[str, Callable[[], Any]]:
+    """What is timed of a problem: set-up, the three fields, a zone's data, these in blocks, and the plain way."""
+    num = zone.time.num_levels
+    source, signal = np.array([SOURCE]), np.sin(12.0 * DT * np.arange(num + 1))[None]
+    weights = zone.datum_weights()
+    if weights is None:
+        raise ValueError("the zone divides its steps: choose a coarser one")
+    fast, plain = cast(OperatorInference, ready(made, device)), plainly(made)
+    playback = OperatorPlayback(fast, source, signal)
+    combined = playback.combined(weights)
+
+    def blocks() -> list[NDArray[np.float64]]:
+        return [combined(start, min(start + BLOCK, num)) for start in range(0, num, BLOCK)]
+
+    found: dict[str, Callable[[], Any]] = {
+        "amplitudes": lambda: OperatorPlayback(fast, source, signal),
+        "history": lambda: OperatorPlayback(fast, source, signal).block(0, num),
+        "data": lambda: OperatorPlayback(fast, source, signal).combined(weights)(0, num),
+        "blocks": blocks,
+    }
+    if device == "cuda":  # with the copy to the host, as numbers of single precision
+        found["history"] = lambda: fast.history(source, signal)
+        found["data"] = lambda: fast.history(source, signal, weights)
+        return found
+    found["plain"] = lambda: OperatorPlayback(plain, source, signal).block(0, num)
+    return found
+
+
+def streamed(zone: ZoneModel, made: OperatorInference) -> Callable[[], None]:
+    """All blocks as a zone asks for them, through the thread, by a zone that takes no time."""
+    num = zone.time.num_levels
+    signal = np.sin(12.0 * DT * np.arange(num + 1))[None]
+
+    def run() -> None:
+        playback = OperatorPlayback(made, np.array([SOURCE]), signal)
+        with StreamedBoundary(zone, Prediction(zone.time.times, zone.interface, [playback])) as data:
+            for number in range(0, num, BLOCK):
+                data.block(number)
+
+    return run
+
+
+def batches(made: OperatorInference, weights: DatumWeights) -> dict[str, Callable[[], Any]]:
+    """Data of many sets, one at a time and at once."""
+    rng, num = np.random.default_rng(0), made.spec.num_levels
+    sources = rng.uniform(0.4, 0.9, (NUM_SETS, 2))
+    signals = np.sin(rng.uniform(*BAND, (NUM_SETS, 1)) * DT * np.arange(num + 1))
+    found: dict[str, Callable[[], Any]] = {
+        f"{size} at once": lambda size=size: predict_operator(  # type: ignore[misc]
+            made, sources, signals, made.device, weights=weights, batch_size=size
+        )
+        for size in (4, 16, NUM_SETS)
+    }
+    found["one at a time"] = lambda: [
+        OperatorPlayback(made, place, signal).combined(weights)(0, num)
+        for place, signal in zip(sources, signals, strict=True)
+    ]
+    return found
+
+
+def main() -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    name = "inference" if asked.device == "cpu" else "inference_cuda"
+    report = Report(name, f"./run python3 benchmarks/inference.py --device {asked.device}")
+    problems: dict[str, tuple[int, dict[str, Any], int]] = {
+        "256 levels, 80 frequencies, walls": (256, {}, 300),
+        "511 levels, 160 frequencies, direct": (511, {"rays": "direct", "num_frequencies": 160}, 100),
+        "1276 levels, 80 frequencies, walls": (1276, {}, 5),
+    }
+    rows: list[list[str | float | int]] = []
+    for title, (num_levels, changes, repeats) in problems.items():
+        zone = zone_model(num_levels)
+        made = generator(zone, **changes)
+        repeats = max(3, repeats // 10) if asked.quick else repeats
+        best = {part: 1e3 * value for part, value in least(versions(zone, made, asked.device), repeats=repeats).items()}
+        step = 1e3 * best["blocks"] / num_levels
+        parts = ("amplitudes", "history", "data", "plain")
+        rows.append([title, *(best.get(part, "not measured") for part in parts), step])
+        if num_levels == 256:
+            where = "one core" if asked.device == "cpu" else "GPU"
+            target = 1.5 if asked.device == "cpu" else 0.2
+            what = f"whole history of u, v and r, reference case, {where}"
+            report.claim(Claim(what, best["history"], target, "ms", at_least=False))
+            what = f"whole history of what the zone is fed with, reference case, {where}"
+            report.claim(Claim(what, best["data"], target, "ms", at_least=False))
+            report.claim(Claim("streaming, one step, blocks of 64 levels", step, 2.0, "us", at_least=False))
+            if asked.device == "cpu":
+                report.claim(Claim("whole history against the plain way", best["plain"] / best["history"]))
+            many(report, zone, cast(OperatorInference, ready(made, asked.device)), repeats, best["amplitudes"])
+    report.table(
+        Table(
+            "Boundary data of 128 nodes, ms; the last column in us",
+            ["problem", "set-up alone", "u, v and r", "the zone's data", "plain way", "streaming, a step"],
+            rows,
+        )
+    )
+    report.write(asked.output)
+
+
+def many(report: Report, zone: ZoneModel, made: OperatorInference, repeats: int, set_up: float) -> None:
+    """Throughput of many sets, and streaming through the thread."""
+    weights = zone.datum_weights()
+    if weights is None:
+        raise ValueError("the zone divides its steps: choose a coarser one")
+    best = least(batches(made, weights), repeats=max(3, repeats // 20))
+    single = best["one at a time"]
+    fastest = min(best.values())
+    report.claim(Claim(f"data of {NUM_SETS} sets at once against one at a time, throughput", single / fastest))
+    each: list[list[str | float | int]] = [[key, 1e3 * seconds / NUM_SETS] for key, seconds in best.items()]
+    report.table(Table("The zone's data of a set, by sets of one pass, ms", ["sets", "ms a set"], each))
+    whole = 1e3 * least({"": streamed(zone, made)}, repeats=repeats)[""]
+    report.note(
+        f"Streaming all blocks to a zone that takes no time, thread and network's set-up included: {whole:.3g} ms, of "
+        f"which the set-up {set_up:.3g} ms."
+    )
+
+
+if __name__ == "__main__":
+    main()
