@@ -1,7 +1,7 @@
 """The moving parts of one training: the model, its optimiser, the data on the device, one pass after the other."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from networks.predict import select_device
 from networks.sharing import unique_tensors
 from networks.spec import GeneratorSpec
 from networks.start import copy_of, origin
+from networks.training_graphs import recorded_training
 
 VALIDATION_LEVELS = 32
 """Levels of each validation sample, evenly spaced, that a model whose time is sampled is judged by."""
@@ -105,6 +106,7 @@ class Fit:
             self.model.parameters(), plan.learning_rate, weight_decay=plan.weight_decay, foreach=True
         )
         self.loss = LOSSES[plan.loss]
+        self.predicted: Callable[..., Tensor] = self.model.standardised  # or its recording
         self.batches = torch.Generator().manual_seed(plan.seed)
         self.best = {name: tensor.clone() for name, tensor in unique_tensors(self.model).items()}
         self.best_error = float("inf")
@@ -114,13 +116,22 @@ class Fit:
         self.started = time.monotonic()
 
     def settle(self) -> None:
-        """Choose by measurement how compressed layers run; for a training that begins. Collective."""
+        """Choose by measurement how layers run, and on a GPU the whole pass; for a training that begins. Collective."""
         batch = self.train_split[0][: self.plan.batch_size]
         if self.spec.time != "sampled":
             settle_training(self.model, (batch,), self.group)
+            if self.device.type == "cuda" and self.group.size == 1 and not self.spec.batch_norm:
+                self._record(batch)
             return
         levels = torch.arange(self.plan.levels_per_sample, device=self.device) % self.spec.num_levels
         settle_training(self.model, (batch, levels), self.group)
+
+    def _record(self, batch: Tensor) -> None:
+        """Let batches of this size pass as CUDA graphs, where that is faster."""
+        from networks.compression.execution import clock
+
+        self.model.train()
+        self.predicted = recorded_training(self.model, self.model.standardised, (batch,), clock(self.device))
 
     @property
     def elapsed(self) -> float:
@@ -202,7 +213,7 @@ class Fit:
         """The loss of some training samples, at levels (batch, level) of their own where time is sampled."""
         inputs, scores = self.train_split
         parameters = inputs[batch]
-        predicted = self.model.standardised(parameters, levels)
+        predicted = self.predicted(parameters) if levels is None else self.predicted(parameters, levels)
         if len(batch) == 0:  # a rank without a share still takes part in every message
             return predicted.sum()
         wanted = scores[batch] if levels is None else scores[batch[:, None], :, levels].transpose(1, 2)
