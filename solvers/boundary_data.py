@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from solvers.compiled import aligned
-from solvers.stepping import LEVELS_BETWEEN_CHECKS, Stepper
+from solvers.stepping import Stepper
 
 
 class BoundarySource(Protocol):
@@ -80,28 +79,20 @@ class OneRun:
 
 
 class ManyRuns:
-    """Boundary data of several runs as an ensemble takes them: a stretch of steps at a time, runs side by side.
+    """Boundary data of several runs as an ensemble takes them, without a copy.
 
     Args:
         data: Shape ``(num_runs, num_steps, num_owned)``.
         reach: Largest energy norm that data of magnitude one can cause, generously.
-        lanes: Runs of the ensemble.
-        dtype: Its type of number.
     """
 
-    def __init__(self, data: NDArray[Any], reach: float, lanes: int, dtype: DTypeLike) -> None:
-        self._data, self._reach = data, reach
-        self._room = aligned((LEVELS_BETWEEN_CHECKS, data.shape[2], lanes), dtype)
-        self._magnitude = np.zeros(lanes)
+    def __init__(self, data: NDArray[Any], reach: float) -> None:
+        self._data = np.ascontiguousarray(data, dtype=np.float64)
+        largest, least = data.max(axis=(1, 2), initial=0.0), data.min(axis=(1, 2), initial=0.0)
+        self._bounds = reach * np.maximum(largest, -least)
 
     def block(self, n: int) -> NDArray[Any]:
-        stretch = self._data[:, n : n + LEVELS_BETWEEN_CHECKS]
-        for lane, values in enumerate(stretch):  # runs lie a power of two apart, often: one after the other is quicker
-            self._room[: len(values), :, lane] = values
-        block = self._room[: stretch.shape[1]]
-        largest = np.abs(block.reshape(-1, block.shape[2])).max(axis=0, initial=0.0)
-        np.maximum(self._magnitude, largest, out=self._magnitude)
-        return block
+        return self._data[:, n:].transpose(1, 2, 0)
 
     def bounds(self) -> NDArray[np.float64]:
-        return self._reach * self._magnitude
+        return self._bounds

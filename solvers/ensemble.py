@@ -243,12 +243,16 @@ class Ensemble:
         if block is None:
             self._struct.data = self._ffi.NULL
             return
-        data = block
-        if block.shape[2] != self.lanes or block.dtype != self.dtype or not _lies_on_lines(block):
+        self._struct.data_start, self._struct.data_stride = start, 0
+        if block.shape[2] == self.lanes and block.dtype == self.dtype and _lies_on_lines(block):
+            self._point("data", block)
+        elif _lies_run_by_run(block):
+            self._struct.data_stride, self._struct.num_data_runs = block.strides[2] // block.itemsize, block.shape[2]
+            self._point("data", block)
+        else:
             data = aligned((*block.shape[:2], self.lanes), self.dtype)
             data[:, :, : block.shape[2]] = block
-        self._struct.data_start = start
-        self._point("data", data)
+            self._point("data", data)
 
     def _point(self, name: str, array: NDArray[Any], kind: str = "void *") -> None:
         """Let the struct point to an array, which is kept."""
@@ -274,6 +278,12 @@ def _tiles(matrix: sp.csr_matrix, num_driven: int, depth: int | None) -> NDArray
 def _lies_on_lines(block: NDArray[Any]) -> bool:
     width = block.shape[2] * block.itemsize
     return bool(block.flags.c_contiguous and block.ctypes.data % width == 0)
+
+
+def _lies_run_by_run(block: NDArray[Any]) -> bool:
+    """Whether each run's data are contiguous doubles; they lie more than one number apart."""
+    step, row, run = (stride // block.itemsize for stride in block.strides)
+    return block.dtype == np.float64 and run > 1 and (step, row) == (block.shape[1], 1)
 
 
 def _waiting_last(

@@ -20,6 +20,7 @@ class ZoneBatch:
 
     Args:
         model: The zone, on one rank.
+        num_runs: How many there are to be, as of `Ensemble`: one is stepped alone.
         dtype: Of the steps and of what is returned. float64 gives the numbers of single runs; float32, twice as fast,
             differs by about 1e-5 of the largest value over some hundred steps.
 
@@ -31,7 +32,7 @@ class ZoneBatch:
         CompileError: If the steps cannot be compiled.
     """
 
-    def __init__(self, model: ZoneModel, dtype: DTypeLike = np.float32) -> None:
+    def __init__(self, model: ZoneModel, dtype: DTypeLike = np.float32, *, num_runs: int = 2) -> None:
         num_ranks = model.zone.mesh.comm.size
         if num_ranks > 1:
             raise ValueError(f"many runs share a zone on one rank, this one is on {num_ranks}: make one a rank instead")
@@ -39,7 +40,7 @@ class ZoneBatch:
         self._in_order = np.array_equal(model.positions, np.arange(model.interface.num_nodes))
         self._ensemble: Ensemble | None = None
         if isinstance(model.stepper, CentralDifference):
-            self._ensemble = Ensemble(model.stepper, 2, dtype)
+            self._ensemble = Ensemble(model.stepper, num_runs, dtype)
             self.lanes = self._ensemble.lanes
             slots = np.full(model.num_steps, -1)
             slots[:: model.parts] = np.arange(model.time.num_levels)
@@ -78,7 +79,7 @@ class ZoneBatch:
             out[0] = model.run(Steps(data[0])).displacement[:, model.nodes]
             return
         whole = out if len(out) == self.lanes else np.empty((self.lanes, *out.shape[1:]), self.dtype)
-        boundary = ManyRuns(data, model.reach, self.lanes, self.dtype)
+        boundary = ManyRuns(data, model.reach)
         ensemble.run(model.num_steps - 1, boundary=boundary, recorded=self._recorded, history=whole)
         if whole is not out:
             out[:] = whole[: len(out)]

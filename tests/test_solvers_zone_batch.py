@@ -47,6 +47,21 @@ def test_runs_at_once_are_single_runs(how: Discretization, condition: str, num_r
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_data_may_lie_anyhow(dtype: str, condition: str) -> None:
+    """Contiguous doubles are read where they lie, others are copied."""
+    zone = zone_of(P1, condition)
+    data = histories(zone, 3)
+    found = ZoneBatch(zone, dtype).run(data)
+    spread = np.zeros((*data.shape[:2], 2 * data.shape[2]))[:, :, ::2]
+    spread[:] = data
+    np.testing.assert_array_equal(ZoneBatch(zone, dtype).run(spread), found)
+    alone = ZoneBatch(zone, dtype, num_runs=1)
+    assert alone.lanes == 1
+    np.testing.assert_array_equal(alone.run(data), found)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
 def test_divided_steps_keep_the_levels_of_the_data(condition: str) -> None:
     zone = zone_of(P1, condition, cells=24)
     assert zone.parts > 1

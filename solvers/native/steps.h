@@ -18,6 +18,8 @@ struct steps {
     const void *samples; /* (step, signal) */
     const void *data;    /* (step, driven row, lane) of the steps from data_start on; NULL: nothing drives */
     int64_t data_start;
+    int64_t data_stride; /* not 0: data are doubles, each run's (step, driven row) by itself, that far apart */
+    int64_t num_data_runs; /* of them; the other lanes are driven by zeros */
     int64_t num_records;
     const int32_t *record_rows; /* (num_records) ascending */
     const int32_t *place_rows; /* (num_records) the row of each place in history */

@@ -47,6 +47,23 @@ static void NAME(record_all)(const struct steps *s, const REAL *restrict values,
             history[lane * s->run_stride + place] = values[(int64_t)rows[place] * WIDTH + lane];
 }
 
+/* Boundary data of one step for some driven rows. */
+static void NAME(drive)(const struct steps *s, int64_t n, int64_t first, int64_t last, LINE *next) {
+    int64_t num_driven = s->num_rows - s->num_free, start = (n - s->data_start) * num_driven - s->num_free;
+    const REAL *weight = s->drive_weight;
+    const LINE *lines = s->data;
+    const double *runs = s->data;
+    for (int64_t i = first; i < last; i++) {
+        LINE datum;
+        if (s->data_stride) {
+            REAL line[WIDTH] = {0};
+            for (int64_t run = 0; run < s->num_data_runs; run++) line[run] = (REAL)runs[run * s->data_stride + start + i];
+            memcpy(&datum, line, sizeof datum);
+        } else datum = lines[start + i];
+        next[i] = weight ? next[i] + weight[i - s->num_free] * datum : datum;
+    }
+}
+
 /* One step from level n for some rows: product, loads, boundary data, record. */
 static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t last) {
     if (first >= last) return;
@@ -57,13 +74,7 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     for (int64_t k = lower_bound(s->load_rows, s->num_loads, first); k < s->num_loads && s->load_rows[k] < last; k++)
         values[(int64_t)s->load_rows[k] * WIDTH + s->load_lanes[k]] +=
             weights[k] * samples[s->load_signals[k]];
-    if (s->data && last > s->num_free) {
-        int64_t num_driven = s->num_rows - s->num_free, begin = first > s->num_free ? first : s->num_free;
-        const LINE *data = (const LINE *)s->data + (n - s->data_start) * num_driven - s->num_free;
-        const REAL *weight = s->drive_weight;
-        for (int64_t i = begin; i < last; i++)
-            next[i] = weight ? next[i] + weight[i - s->num_free] * data[i] : data[i];
-    }
+    if (s->data && last > s->num_free) NAME(drive)(s, n, first > s->num_free ? first : s->num_free, last, next);
     int64_t slot = s->num_records ? s->record_slots[n + 1] : -1;
     if (slot < 0) return;
     if (first == 0 && last == s->num_rows) {
