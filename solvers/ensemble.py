@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from solvers.compiled import aligned, compiled_steps, lanes_of, suffix
 from solvers.exchange import Exchange, find_neighbours
 from solvers.stepping import LEVELS_BETWEEN_CHECKS, CentralDifference, DivergenceError
+from solvers.stretches import like_rows
 from solvers.tiles import reach, skewed_tiles
 
 
@@ -77,6 +78,7 @@ class Ensemble:
         num_runs: How many there are to be, which sets the width: one lane, or a cache line of them.
         dtype: float64, or float32 for twice the runs at a precision of about 1e-5.
         depth: Steps of a sweep through the cache, 1 for plain steps; as many as pay by default.
+        stencils: Whether rows that are alike are stepped as such (`solvers.stretches`); the numbers are the same.
 
     Attributes:
         order: The owned dof at each place of a level; held dofs last.
@@ -88,7 +90,13 @@ class Ensemble:
     """
 
     def __init__(
-        self, stepper: CentralDifference, num_runs: int, dtype: DTypeLike = np.float64, *, depth: int | None = None
+        self,
+        stepper: CentralDifference,
+        num_runs: int,
+        dtype: DTypeLike = np.float64,
+        *,
+        depth: int | None = None,
+        stencils: bool = True,
     ) -> None:
         operators, fused = stepper.operators, stepper.fused
         self._comm, self._dt, self.dtype = operators.comm, stepper.dt, np.dtype(dtype)
@@ -108,7 +116,7 @@ class Ensemble:
         self._num_ready = _num_ready(matrix)
         self._load_weight = fused.load_weight
         self._mass = np.ascontiguousarray(operators.mass_diagonal[self.order])
-        self._num_driven = len(operators.held)
+        self._num_driven, self._stencils = len(operators.held), stencils
         shape = (num_owned + len(neighbours.wanted), self.lanes)
         self._levels = (aligned(shape, dtype), aligned(shape, dtype))
         self._exchange = Exchange(neighbours, position, offset, self._levels) if operators.comm.size > 1 else None
@@ -125,6 +133,7 @@ class Ensemble:
         boundary: BoundaryBlocks | None = None,
         recorded: Recorded,
         history: NDArray[Any] | None = None,
+        rates: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
         """Steps from rest. Collective on the operators' comm.
 
@@ -135,18 +144,21 @@ class Ensemble:
             recorded: What is kept.
             history: Where it goes; room of its own by default. Slots that no level belongs to are left as they are, and
                 are zero by default.
+            rates: Where the centred rate of change goes, between the slots beside each but the first and the last; these
+                must be a step apart. Shape ``(lanes, num_slots - 2, num_records)``. Not wanted by default.
 
         Returns:
             The history, each run's by itself: shape ``(lanes, num_slots, num_records)``, of the ensemble's type.
 
         Raises:
-            ValueError: If the history has another shape or type.
+            ValueError: If the history or the rates have another shape or type.
             DivergenceError: On every rank, if a run's motion is not finite or exceeds what its input can cause.
         """
         for level in self._levels:
             level[:] = 0.0
         self._set_loads(loads)
         history = self._set_records(recorded, history)
+        self._set_rates(rates, history)
         self._set_data(None, 0)
         n = stop = 0
         while n < num_steps:
@@ -196,6 +208,13 @@ class Ensemble:
         driven = self.order[len(self.order) - self._num_driven :]
         ratio = np.ones(len(self.order)) if fused.ratio is None else fused.ratio
         struct.num_rows, struct.num_free = len(self.order), len(self.order) - self._num_driven
+        if self._stencils:
+            ends, counts = like_rows(matrix, struct.num_free)
+        else:
+            ends, counts = np.array([struct.num_free], np.int32), np.zeros(1, np.int32)
+        struct.num_stretches = len(ends)
+        self._point("stretch_ends", ends, "int32_t *")
+        self._point("stretch_counts", counts, "int32_t *")
         self._point("starts", matrix.indptr.astype(np.int32), "int32_t *")
         self._point("columns", matrix.indices.astype(np.int32), "int32_t *")
         self._point("values", matrix.data.astype(self.dtype))
@@ -224,11 +243,7 @@ class Ensemble:
         ascending = np.argsort(rows)
         shape = (self.lanes, int(slots.max(initial=-1)) + 1, len(rows))
         history = np.zeros(shape, dtype=self.dtype) if given is None else given
-        if history.shape != shape or history.dtype != self.dtype or not history.flags.c_contiguous:
-            raise ValueError(
-                f"the history must be a contiguous {self.dtype} array of shape {shape}, "
-                f"got {history.dtype} {history.shape}"
-            )
+        self._require_room("history", history, shape)
         self._struct.num_records, self._struct.run_stride = len(rows), shape[1] * shape[2]
         self._point("record_rows", rows[ascending].astype(np.int32), "int32_t *")
         self._point("place_rows", rows.astype(np.int32), "int32_t *")
@@ -238,6 +253,20 @@ class Ensemble:
         if slots[0] >= 0:  # level 0: at rest
             history[:, slots[0]] = 0.0
         return history
+
+    def _set_rates(self, rates: NDArray[Any] | None, history: NDArray[Any]) -> None:
+        if rates is None:
+            self._struct.rates = self._ffi.NULL
+            return
+        self._require_room("rates", rates, (history.shape[0], history.shape[1] - 2, history.shape[2]))
+        self._struct.rate_stride, self._struct.rate_factor = rates.shape[1] * rates.shape[2], 0.5 / self._dt
+        self._point("rates", rates)
+
+    def _require_room(self, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+        if array.shape != shape or array.dtype != self.dtype or not array.flags.c_contiguous:
+            raise ValueError(
+                f"the {name} must be a contiguous {self.dtype} array of shape {shape}, got {array.dtype} {array.shape}"
+            )
 
     def _set_data(self, block: NDArray[Any] | None, start: int) -> None:
         if block is None:

@@ -46,12 +46,13 @@ class FullModel:
         domain: Ω with its zone.
         how: Element and stepper.
         time: Levels of the recorded trace; the run takes the same steps.
+        stencils: As of `solvers.ensemble.Ensemble`, for comparisons.
 
     Raises:
         ValueError: If the time step is unstable, the mesh does not suit the element, or the zone has no boundary.
     """
 
-    def __init__(self, domain: Domain, how: Discretization, time: TimeGrid) -> None:
+    def __init__(self, domain: Domain, how: Discretization, time: TimeGrid, *, stencils: bool = True) -> None:
         self.domain, self.how, self.time = domain, how, time
         V = function_space(domain.mesh, how)
         self.V = V
@@ -62,7 +63,7 @@ class FullModel:
         self.evaluator = PointEvaluator(V)
         self._points_at_unit_omega = points_per_wavelength(domain, how.degree, 1.0)
         self._warned = False
-        self.runs = Runs(self.stepper)
+        self.runs = Runs(self.stepper, stencils=stencils)
         self._recorder = Recorder(V, domain, how, self.gamma, self.runs.order, time)
         self.zone_points: NDArray[np.float64] = self._recorder.zone_points
 

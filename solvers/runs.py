@@ -25,6 +25,7 @@ class Runs:
 
     Args:
         stepper: The scheme.
+        stencils: As of `Ensemble`.
 
     Attributes:
         order: The owned dof at each place of what is recorded.
@@ -32,8 +33,8 @@ class Runs:
 
     order: NDArray[np.int32]
 
-    def __init__(self, stepper: Stepper) -> None:
-        self._stepper = stepper
+    def __init__(self, stepper: Stepper, *, stencils: bool = True) -> None:
+        self._stepper, self._stencils = stepper, stencils
         self._ensembles: dict[tuple[int, str], Ensemble] = {}
         explicit = isinstance(stepper, CentralDifference)
         self.order = self._ensemble(1, np.float64).order if explicit else stepper.order
@@ -114,5 +115,5 @@ class Runs:
             raise TypeError("implicit runs are not stepped together")
         key = (lanes_of(dtype, num_runs), np.dtype(dtype).name)
         if key not in self._ensembles:
-            self._ensembles[key] = Ensemble(self._stepper, num_runs, dtype)
+            self._ensembles[key] = Ensemble(self._stepper, num_runs, dtype, stencils=self._stencils)
         return self._ensembles[key]

@@ -23,6 +23,7 @@ from solvers.mesh import Domain
 from solvers.operators import Discretization
 from solvers.source import PointSource, Ricker, Sine
 from solvers.stepping import DivergenceError, march
+from solvers.stretches import LEAST, like_rows
 from solvers.tiles import reach, skewed_tiles
 from solvers.time import TimeGrid
 
@@ -145,6 +146,50 @@ def test_tiles_change_no_bit() -> None:
     assert np.abs(finals[0]).max() > 0.01
     for other in finals[1:]:
         np.testing.assert_array_equal(other, finals[0])
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("num_runs", [1, 3])
+def test_rows_that_are_alike_change_no_bit(num_runs: int, dtype: type, comm: MPI.Comm) -> None:
+    model = FullModel(box(comm, P1, 64), P1, TimeGrid(0.8, 81))
+    loads = nodal_loads(model, SOURCES[:num_runs])
+    with_them = Ensemble(model.stepper, num_runs, dtype)  # type: ignore[arg-type]
+    without = Ensemble(model.stepper, num_runs, dtype, stencils=False)  # type: ignore[arg-type]
+    assert comm.allreduce(int(with_them._kept["stretch_counts"].any())) > 0
+    assert not without._kept["stretch_counts"].any()
+    found = ensemble_final(with_them, model, loads)
+    np.testing.assert_array_equal(found, ensemble_final(without, model, loads))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 14)), max_size=12), st.integers(0, 40))
+def test_stretches_hold_rows_that_are_alike(kinds: list[tuple[int, int]], left_out: int) -> None:
+    """Rows of four kinds, some of them repeated: every stretch that is called alike is, and the long ones are found."""
+    patterns = ([-1, 0, 1, 2], [-1, 0, 1, 3], [-1, 0, 1, 2], [0])
+    kind_of_row = np.repeat([kind for kind, _ in kinds], [num for _, num in kinds]).astype(int)
+    num = len(kind_of_row)
+    entries = [(i, i + offset, 1.0 + kind + offset) for i, kind in enumerate(kind_of_row) for offset in patterns[kind]]
+    rows, columns, values = np.array(entries, dtype=float).reshape(-1, 3).T
+    matrix = sp.csr_matrix((values, (rows, columns + 1)), shape=(num, num + 5))
+    num_rows = max(0, num - left_out)
+    ends, counts = like_rows(matrix, num_rows)
+    if num_rows == 0:
+        assert len(ends) == len(counts) == 0
+        return
+    assert ends[-1] == num_rows
+    assert (np.diff(ends) > 0).all()
+    alike = np.zeros(num_rows, dtype=bool)
+    for begin, end, count in zip([0, *ends[:-1]], ends, counts, strict=True):
+        if count:
+            assert len(set(kind_of_row[begin:end])) == 1 and count == len(patterns[kind_of_row[begin]])
+            assert end - begin >= LEAST
+            alike[begin:end] = True
+    begin = 0
+    for begin in range(num_rows - LEAST + 1):
+        stretch = kind_of_row[begin : begin + LEAST]
+        if len(set(stretch)) == 1 and stretch[0] != 3:
+            assert alike[begin : begin + LEAST].all()
 
 
 def ensemble_matrix(ensemble: Ensemble) -> sp.csr_matrix:

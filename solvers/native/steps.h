@@ -5,6 +5,9 @@ struct steps {
     const int32_t *starts;  /* (num_rows + 1) of each row's entries */
     const int32_t *columns; /* (entry) */
     const void *values;     /* (entry) */
+    int64_t num_stretches;
+    const int32_t *stretch_ends; /* (num_stretches) ascending; the last is num_free */
+    const int32_t *stretch_counts; /* (num_stretches) entries of each row where all are alike, 0 where they are not */
     int64_t num_free;    /* rows before those that boundary data drive */
     const void *keep;    /* (num_rows - num_free) what multiplies the level before; -1 for all rows before them */
     const void *drive_weight; /* (num_rows - num_free) of data that are added; NULL where data replace values */
@@ -26,5 +29,8 @@ struct steps {
     const int32_t *record_places; /* (num_records) where each stands in history */
     const int64_t *record_slots; /* (level) where a level goes in history, or -1 */
     void *history;       /* (slot, record, lane), or each run's (slot, record) by itself */
+    void *rates;         /* each run's (slot - 1, record): rate of change between the slots beside it; NULL: not wanted */
+    int64_t rate_stride; /* numbers from one run's rates to the next */
+    double rate_factor;  /* of the difference of two slots */
     int64_t run_stride;  /* numbers from one run's history to the next */
 };

@@ -10,30 +10,98 @@ typedef REAL NAME(line) __attribute__((vector_size(WIDTH * sizeof(REAL))));
 
 /* u+ = A u - d u- for some rows. The products of a row are added in one order for every width: a run's numbers do not
    depend on the runs beside it. */
-IN_ORDER static void NAME(sweep)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
-                        LINE *restrict next) {
+IN_ORDER static void NAME(different)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
+                                     LINE *restrict next) {
     const int32_t *restrict starts = s->starts, *restrict columns = s->columns;
     const REAL *restrict values = s->values;
-    int64_t free = last < s->num_free ? last : s->num_free;
-    for (int64_t i = first; i < free; i++) {
+    for (int64_t i = first; i < last; i++) {
         LINE sum = -next[i];
         for (int32_t k = starts[i]; k < starts[i + 1]; k++) sum += values[k] * now[columns[k]];
         next[i] = sum;
     }
-    const REAL *keep = s->keep;
-    for (int64_t i = first > free ? first : free; i < last; i++) {
+}
+
+IN_ORDER static void NAME(driven)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
+                                  LINE *restrict next) {
+    const int32_t *restrict starts = s->starts, *restrict columns = s->columns;
+    const REAL *restrict values = s->values, *restrict keep = s->keep;
+    for (int64_t i = first; i < last; i++) {
         LINE sum = keep[i - s->num_free] * next[i];
         for (int32_t k = starts[i]; k < starts[i + 1]; k++) sum += values[k] * now[columns[k]];
         next[i] = sum;
     }
 }
 
+/* Rows that are alike: the same values at the same distances. They stay in registers, and a single run's rows go
+   through vectors. The sums are those of other rows, in the same order. */
+#define ALIKE(COUNT)                                                                                                  \
+    case COUNT: {                                                                                                      \
+        REAL value[COUNT];                                                                                             \
+        const LINE *from[COUNT];                                                                                       \
+        for (int k = 0; k < COUNT; k++) value[k] = values[k], from[k] = now + columns[k] - first;                      \
+        for (int64_t i = first; i < last; i++) {                                                                       \
+            LINE sum = -next[i];                                                                                       \
+            for (int k = 0; k < COUNT; k++) sum += value[k] * from[k][i];                                              \
+            next[i] = sum;                                                                                             \
+        }                                                                                                              \
+        return;                                                                                                        \
+    }
+
+static void NAME(alike)(const struct steps *s, int64_t count, int64_t first, int64_t last, const LINE *restrict now,
+                        LINE *restrict next) {
+    const int32_t *columns = s->columns + s->starts[first];
+    const REAL *values = (const REAL *)s->values + s->starts[first];
+    switch (count) {
+        ALIKE(4)
+        ALIKE(5)
+        ALIKE(6)
+        ALIKE(7)
+        ALIKE(8)
+        ALIKE(9)
+    }
+}
+#undef ALIKE
+
+static void NAME(sweep)(const struct steps *s, int64_t first, int64_t last, const LINE *now, LINE *next) {
+    int64_t stretch = lower_bound(s->stretch_ends, s->num_stretches, first + 1);
+    int64_t free = last < s->num_free ? last : s->num_free;
+    for (int64_t i = first; i < free; stretch++) {
+        int64_t end = s->stretch_ends[stretch] < free ? s->stretch_ends[stretch] : free;
+        if (s->stretch_counts[stretch])
+            NAME(alike)(s, s->stretch_counts[stretch], i, end, now, next);
+        else
+            NAME(different)(s, i, end, now, next);
+        i = end;
+    }
+    if (last > free) NAME(driven)(s, first > free ? first : free, last, now, next);
+}
+
+/* Rates of change at the slot before the one that has just been written, for places from begin to end. */
+static void NAME(rate)(const struct steps *s, int64_t slot, int64_t begin, int64_t end) {
+    const REAL factor = (REAL)s->rate_factor;
+    for (int64_t lane = 0; lane < WIDTH; lane++) {
+        const REAL *after = (const REAL *)s->history + lane * s->run_stride + slot * s->num_records;
+        const REAL *before = after - 2 * s->num_records;
+        REAL *restrict out = (REAL *)s->rates + lane * s->rate_stride + (slot - 2) * s->num_records;
+        for (int64_t place = begin; place < end; place++) out[place] = (after[place] - before[place]) * factor;
+    }
+}
+
 /* All records of a level, in the order in which they are kept: each run's are written a cache line at a time. */
-static void NAME(record_all)(const struct steps *s, const REAL *restrict values, REAL *restrict history) {
+static void NAME(record_all)(const struct steps *s, const REAL *restrict values, REAL *history, REAL *restrict rates) {
     const int32_t *restrict rows = s->place_rows;
     int64_t place = 0;
     if (WIDTH == 1) {
-        for (; place < s->num_records; place++) history[place] = values[rows[place]];
+        if (!rates) {
+            for (; place < s->num_records; place++) history[place] = values[rows[place]];
+            return;
+        }
+        const REAL *before = history - 2 * s->num_records, factor = (REAL)s->rate_factor;
+        for (; place < s->num_records; place++) {
+            REAL value = values[rows[place]];
+            history[place] = value;
+            rates[place] = (value - before[place]) * factor;
+        }
         return;
     }
     for (; place + WIDTH <= s->num_records; place += WIDTH)
@@ -78,7 +146,9 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     int64_t slot = s->num_records ? s->record_slots[n + 1] : -1;
     if (slot < 0) return;
     if (first == 0 && last == s->num_rows) {
-        NAME(record_all)(s, values, (REAL *)s->history + slot * s->num_records);
+        REAL *rates = s->rates && slot > 1 ? (REAL *)s->rates + (slot - 2) * s->num_records : NULL;
+        NAME(record_all)(s, values, (REAL *)s->history + slot * s->num_records, rates);
+        if (rates && WIDTH > 1) NAME(rate)(s, slot, 0, s->num_records);
         return;
     }
     int64_t begin = lower_bound(s->record_rows, s->num_records, first);
@@ -88,6 +158,8 @@ static void NAME(rows)(const struct steps *s, int64_t n, int64_t first, int64_t 
     for (int64_t k = begin; k < end; k++)
         for (int64_t lane = 0; lane < WIDTH; lane++)
             history[lane * s->run_stride + places[k]] = values[(int64_t)record_rows[k] * WIDTH + lane];
+    if (s->rates && slot > 1)
+        for (int64_t k = begin; k < end; k++) NAME(rate)(s, slot, places[k], places[k] + 1);
 }
 
 void NAME(step)(const struct steps *s, int64_t n, int64_t first, int64_t last) {
