@@ -23,6 +23,7 @@ class ZoneBatch:
         num_runs: How many there are to be, as of `Ensemble`: one is stepped alone.
         dtype: Of the steps and of what is returned. float64 gives the numbers of single runs; float32, twice as fast,
             differs by about 1e-5 of the largest value over some hundred steps.
+        stencils: As of `Ensemble`, for comparisons.
 
     Attributes:
         lanes: Runs that are stepped at once: whole multiples of it waste nothing.
@@ -32,7 +33,9 @@ class ZoneBatch:
         CompileError: If the steps cannot be compiled.
     """
 
-    def __init__(self, model: ZoneModel, dtype: DTypeLike = np.float32, *, num_runs: int = 2) -> None:
+    def __init__(
+        self, model: ZoneModel, dtype: DTypeLike = np.float32, *, num_runs: int = 2, stencils: bool = True
+    ) -> None:
         num_ranks = model.zone.mesh.comm.size
         if num_ranks > 1:
             raise ValueError(f"many runs share a zone on one rank, this one is on {num_ranks}: make one a rank instead")
@@ -40,7 +43,7 @@ class ZoneBatch:
         self._in_order = np.array_equal(model.positions, np.arange(model.interface.num_nodes))
         self._ensemble: Ensemble | None = None
         if isinstance(model.stepper, CentralDifference):
-            self._ensemble = Ensemble(model.stepper, num_runs, dtype)
+            self._ensemble = Ensemble(model.stepper, num_runs, dtype, stencils=stencils)
             self.lanes = self._ensemble.lanes
             slots = np.full(model.num_steps, -1)
             slots[:: model.parts] = np.arange(model.time.num_levels)
