@@ -144,8 +144,8 @@ class Ensemble:
             recorded: What is kept.
             history: Where it goes; room of its own by default. Slots that no level belongs to are left as they are, and
                 are zero by default.
-            rates: Where the centred rate of change goes, between the slots beside each but the first and the last; these
-                must be a step apart. Shape ``(lanes, num_slots - 2, num_records)``. Not wanted by default.
+            rates: Where the centred rate of change goes, at each slot but the first and the last; slots must be a step
+                apart then. Shape ``(lanes, num_slots - 2, num_records)``. Not wanted by default.
 
         Returns:
             The history, each run's by itself: shape ``(lanes, num_slots, num_records)``, of the ensemble's type.

@@ -156,7 +156,7 @@ class ZoneModel:
     @property
     def nodes(self) -> NDArray[np.int64]:
         """On one rank: the dof of each of `points`, which are all nodes by y, then x."""
-        return self._record.local
+        return self._gathered.local
 
     def datum(self, trace: Trace, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
@@ -201,14 +201,17 @@ class ZoneModel:
             DivergenceError: If the run diverges.
         """
         data = self.boundary_source(source) if isinstance(source, Trace) else source
-        history = self._history(data)
-        if self.parts == 1:
-            displacement, velocity = history[1:-1], history[2:] - history[:-2]
-        else:
+        history = np.empty((self._slots.num, len(self.stepper.order)))
+        history[0] = 0.0  # level -1: at rest
+        if self.parts > 1:
+            self._record(data, history)
             before, at, after = self._slots.of(self.time.num_levels)
-            displacement, velocity = history[at], history[after] - history[before]
-        velocity *= 0.5 / self._fine.dt
-        return ZoneRun(self.time.times, displacement, velocity)
+            velocity = history[after] - history[before]
+            velocity *= 0.5 / self._fine.dt
+            return ZoneRun(self.time.times, history[at], velocity)
+        velocity = np.empty((self.time.num_levels, history.shape[1]))
+        self._record(data, history, velocity)
+        return ZoneRun(self.time.times, history[1:-1], velocity)
 
     def drive(self, source: BoundarySource) -> BoundaryDrive:
         """What makes the stepper follow a boundary source in `march`, step by step. Local."""
@@ -254,25 +257,31 @@ class ZoneModel:
 
     def gather(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Values at ``points`` (all nodes of the zone, by y, then x) on the root. Collective on the zone's comm."""
-        return self._record.gather(np.take(values, self._record.local, axis=1))
+        return self._gathered.gather(np.take(values, self._gathered.local, axis=1))
 
-    def _history(self, data: BoundarySource) -> NDArray[np.float64]:
-        """Levels that displacement and velocity need, the first of them -1. Collective on the zone's comm."""
-        num_owned = len(self.stepper.order)
-        history = np.empty((self._slots.num, num_owned))
-        history[0] = 0.0  # level -1: at rest
+    def _record(
+        self, data: BoundarySource, history: NDArray[np.float64], velocity: NDArray[np.float64] | None = None
+    ) -> None:
+        """Steps whose levels are recorded, and v at all but the first and the last. Collective on the zone's comm."""
         if isinstance(self.stepper, CentralDifference):
             if self._ensemble is None:
                 self._ensemble = Ensemble(self.stepper, 1)
                 self._recorded = Recorded(np.argsort(self._ensemble.order), self._slots.places[1:])
-            boundary = OneRun(data, self.reach)
-            self._ensemble.run(self.num_steps, boundary=boundary, recorded=self._recorded, history=history[None])
-            return history
+            self._ensemble.run(
+                self.num_steps,
+                boundary=OneRun(data, self.reach),
+                recorded=self._recorded,
+                history=history[None],
+                rates=None if velocity is None else velocity[None],
+            )
+            return
         position = np.argsort(self.stepper.order)
         for n, state in march(self.stepper, self.drive(data), self.num_steps):
             if self._slots.places[n + 1] >= 0:
                 np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
-        return history
+        if velocity is not None:
+            np.subtract(history[2:], history[:-2], out=velocity)
+            velocity *= 0.5 / self._fine.dt
 
     def _operators(self, damping: NDArray[np.float64]) -> Operators:
         gamma = self._gamma
@@ -307,7 +316,7 @@ class ZoneModel:
         self._order = canonical_order(points)
         self.points: NDArray[np.float64] = points[self._order]
         owned = np.arange(num_owned, dtype=np.int32)
-        self._record = record_of(self._comm, index_map, owned, owned, self._order.astype(np.int64))
+        self._gathered = record_of(self._comm, index_map, owned, owned, self._order.astype(np.int64))
 
 
 class _Slots:
