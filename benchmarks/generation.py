@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import Claim, Report, Table
+from measure import Claim, Report, Table, under_mpirun
 from mpi4py import MPI
 
 from solvers.ensemble import Ensemble, Recorded
@@ -85,13 +82,9 @@ def work(asked: argparse.Namespace) -> None:
 
 def ask(*, train: int, test: int, repeats: int, bare: bool, fields: bool, single: bool, folder: str) -> dict[str, Any]:
     """Start the ranks and read what the root prints."""
-    command = ["mpirun", "-n", str(RANKS), sys.executable, __file__, "--worker", "--folder", folder]
-    command += ["--train", str(train), "--test", str(test), "--repeats", str(repeats)]
-    command += [f"--{name}" for name, said in (("bare", bare), ("fields", fields), ("single", single)) if said]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    arguments = ["--worker", "--folder", folder, "--train", str(train), "--test", str(test), "--repeats", str(repeats)]
+    arguments += [f"--{name}" for name, said in (("bare", bare), ("fields", fields), ("single", single)) if said]
+    return under_mpirun(__file__, RANKS, arguments)
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -140,6 +142,24 @@ def least(versions: Mapping[str, Callable[[], Any]], *, repeats: int, warm_up: i
             if turn >= warm_up:
                 best[name] = min(best[name], seconds)
     return best
+
+
+def under_mpirun(script: str, num_ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run a script on several ranks, one thread each, and read the JSON that its root prints last.
+
+    Args:
+        script: The file.
+        num_ranks: How many.
+        arguments: Of the script.
+
+    Raises:
+        SystemExit: It failed; with what it said.
+    """
+    command = ["mpirun", "-n", str(num_ranks), sys.executable, script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def machine() -> dict[str, Any]:
