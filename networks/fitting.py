@@ -106,7 +106,7 @@ class Fit:
             self.model.parameters(), plan.learning_rate, weight_decay=plan.weight_decay, foreach=True
         )
         self.loss = LOSSES[plan.loss]
-        self.predicted: Callable[..., Tensor] = self.model.standardised  # or its recording
+        self.recorded: Callable[..., Tensor] | None = None
         self.batches = torch.Generator().manual_seed(plan.seed)
         self.best = {name: tensor.clone() for name, tensor in unique_tensors(self.model).items()}
         self.best_error = float("inf")
@@ -131,7 +131,7 @@ class Fit:
         from networks.compression.execution import clock
 
         self.model.train()
-        self.predicted = recorded_training(self.model, self.model.standardised, (batch,), clock(self.device))
+        self.recorded = recorded_training(self.model, self.model.standardised, (batch,), clock(self.device))
 
     @property
     def elapsed(self) -> float:
@@ -213,7 +213,10 @@ class Fit:
         """The loss of some training samples, at levels (batch, level) of their own where time is sampled."""
         inputs, scores = self.train_split
         parameters = inputs[batch]
-        predicted = self.predicted(parameters) if levels is None else self.predicted(parameters, levels)
+        if self.recorded is not None and levels is None:
+            predicted = self.recorded(parameters)
+        else:
+            predicted = self.model.standardised(parameters, levels)
         if len(batch) == 0:  # a rank without a share still takes part in every message
             return predicted.sum()
         wanted = scores[batch] if levels is None else scores[batch[:, None], :, levels].transpose(1, 2)
