@@ -79,12 +79,13 @@ class Runs:
             DivergenceError: On every rank, if a run diverges; it says which.
         """
         histories: list[NDArray[Any]] = []
+        explicit = isinstance(self._stepper, CentralDifference)
         num_values = len(record.local) * (int(slots.max(initial=-1)) + 1)
         size = self.batch_size(dtype, record.comm.allreduce(num_values, op=MPI.MAX))
         for start in range(0, len(loads), size):
             part = loads[start : start + size]
             try:
-                found = self._together(part, record, slots, dtype) if size > 1 else self._alone(part[0], record, slots)
+                found = self._together(part, record, slots, dtype) if explicit else self._alone(part[0], record, slots)
             except DivergenceError as error:
                 raise DivergenceError(error.step, error.time, error.norm, start + error.run) from error
             histories += found or []

@@ -244,6 +244,19 @@ def test_a_run_that_diverges_is_named(comm: MPI.Comm) -> None:
     assert model.run(SOURCES[0]) is not None or comm.rank > 0  # the model is usable still
 
 
+def test_large_histories_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same compiled steps, and with the same numbers."""
+    model = FullModel(box(MPI.COMM_SELF, P1), P1, time_grid(P1))
+    together = model.run_many(SOURCES)
+    monkeypatch.setattr("solvers.runs.MOST_BYTES", 1000)
+    monkeypatch.setattr("solvers.runs.march", None)
+    assert model.batch_size() == 1
+    alone = model.run_many(SOURCES)
+    assert together is not None and alone is not None
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(a.trace.displacement, b.trace.displacement)
+
+
 def test_implicit_runs_are_made_in_turn() -> None:
     how = Discretization(stepper="newmark")
     model = FullModel(box(MPI.COMM_SELF, how), how, time_grid(how))
