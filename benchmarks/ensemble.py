@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import ufl
+from dolfinx import fem, la
 from measure import Claim, Report, Table, least
 from mpi4py import MPI
 
@@ -26,7 +28,7 @@ from solvers.ensemble import Ensemble, Recorded
 from solvers.full import FullModel
 from solvers.loads import NodalLoad, PointLoads, loads_of_runs
 from solvers.mesh import Domain, box_domain, gmsh_domain
-from solvers.operators import Discretization
+from solvers.operators import Discretization, petsc_matrix
 from solvers.stability import stable_dt
 from solvers.stepping import CentralDifference
 from solvers.time import TimeGrid
@@ -70,6 +72,8 @@ VERSIONS = (
 )
 BATCHES = {np.float64: VERSIONS[2], np.float32: VERSIONS[3]}
 PETSC = "PETSc, one run"
+SEPARATE, ASSEMBLED = "PETSc, a call for each operation", "assemble_vector of the form's action"
+NUM_ASSEMBLED = 4  # steps, as they take long
 
 
 def box(cells: int, how: Discretization) -> Domain:
@@ -87,6 +91,45 @@ def plate(size: float) -> Domain:
         runpy.run_path(str(MESHES / "generate.py"))["generate"](MESHES / "plate.geo", path, size=size, quads=False)
         speed = {"plate": 1.0, "inclusion": 0.5, "zone": 1.0, "zone-inclusion": 0.5}
         return gmsh_domain(MPI.COMM_SELF, path, speed=speed, zone=("zone", "zone-inclusion"))
+
+
+def naive_versions(model: FullModel, load: NodalLoad, num_steps: int) -> dict[str, Callable[[], object]]:
+    """The step as one would write it down: product, load, scaling, sum and boundary condition on full vectors."""
+    V, stepper = model.V, model.stepper
+    operators, dt = stepper.operators, stepper.dt
+    stiffness = petsc_matrix(operators, operators.stiffness)
+    fixed, mass = operators.fixed, operators.mass_diagonal
+    u, before, after, force, work, inverse_mass = (stiffness.createVecLeft() for _ in range(6))
+    inverse_mass.array[:] = dt**2 / mass
+
+    def separate() -> None:
+        nonlocal u, before, after
+        u.set(0.0)
+        before.set(0.0)
+        for n in range(num_steps):
+            stiffness.mult(u, work)
+            force.set(0.0)
+            force.array[load.dofs] = load.weights * load.samples[n]
+            work.aypx(-1.0, force)
+            after.pointwiseMult(inverse_mass, work)
+            after.axpy(2.0, u)
+            after.axpy(-1.0, before)
+            after.array[fixed] = 0.0
+            before, u, after = u, after, before
+
+    u_h = fem.Function(V)
+    action = fem.form(ufl.inner(ufl.grad(u_h), ufl.grad(ufl.TestFunction(V))) * ufl.dx)
+    image = la.vector(V.dofmap.index_map, 1)
+
+    def assembled() -> None:
+        for n in range(NUM_ASSEMBLED):
+            image.array[:] = 0.0
+            fem.assemble_vector(image.array, action)
+            image.array[load.dofs] -= load.weights * load.samples[n]
+            u_h.x.array[:] -= dt**2 / mass * image.array
+            u_h.x.array[fixed] = 0.0
+
+    return {SEPARATE: separate, ASSEMBLED: assembled}
 
 
 def measure(
@@ -110,6 +153,7 @@ def measure(
             stepper.step(drive, n)
 
     calls[PETSC] = in_petsc
+    calls |= naive_versions(model, loads[0][0], num_steps)
     for version in VERSIONS:
         ensemble = Ensemble(stepper, version.runs, version.dtype, depth=version.depth, stencils=version.stencils)
         together = loads_of_runs(stepper, loads[: version.runs])
@@ -120,7 +164,8 @@ def measure(
         calls[version.words] = step
     best = least(calls, repeats=repeats)
     num_rows, num_entries = stepper.fused.matrix.shape[0], stepper.fused.matrix.nnz
-    times, shares = {PETSC: best[PETSC] / num_steps * 1e6}, {}
+    times, shares = {name: best[name] / num_steps * 1e6 for name in (PETSC, SEPARATE)}, {}
+    times[ASSEMBLED] = best[ASSEMBLED] / NUM_ASSEMBLED * 1e6
     for version in VERSIONS:
         seconds = best[version.words] / num_steps
         times[version.words] = seconds / version.runs * 1e6
