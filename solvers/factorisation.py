@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from petsc4py import PETSc
 
 CHOLMOD_ROWS = 8192
 """Up to so many rows CHOLMOD's simplicial Cholesky solves faster than PETSc's own.
 
-Time of a solve, PETSc's own Cholesky with nested dissection (the best of PETSc's) over CHOLMOD's: 1.3 at 33² P1 nodes
-and 1.2 at 65²; 0.7 at 129² and 0.5 at 257². PETSc's LU over its Cholesky: 1.2 to 1.3 at all of them. CHOLMOD's
-supernodal form is slower to solve with, by 1.2 to 2, from 65² nodes on. Elements of higher degree shift the limit
-upwards (1.4 at 127² nodes of degree 3, where the P1 grid has 0.7). Source: benchmarks/zone.py.
+Time of a solve, PETSc's own Cholesky with nested dissection (the best of PETSc's) over CHOLMOD's: 1.3 at 33² and 65²
+nodes, 0.6 at 129², 0.5 at 257² (0.8 at 127² nodes of degree 3). PETSc's LU over its Cholesky: 1.2 to 1.3 at all of
+them. Source: benchmarks/zone.py. CHOLMOD's supernodal form, which it would choose itself from 65² on, takes twice the
+time to solve with there.
 """
 
-PREFIX = "submodel_step_"
+FORM = "mat_cholmod_factor"
 
 
 def factorised(matrix: PETSc.Mat, *, package: str | None = None) -> PETSc.KSP:
@@ -39,16 +42,30 @@ def factorised(matrix: PETSc.Mat, *, package: str | None = None) -> PETSc.KSP:
     matrix.setOption(PETSc.Mat.Option.SPD, True)
     preconditioner.setType("cholesky")
     if chosen == "cholmod" and has_cholmod():
-        matrix.setOptionsPrefix(PREFIX)
-        PETSc.Options(PREFIX)["mat_cholmod_factor"] = "SIMPLICIAL"
         preconditioner.setFactorSolverType("cholmod")
-    else:
-        preconditioner.setFactorSolverType("petsc")
-        preconditioner.setFactorOrdering("nd")
+        with _simplicial():
+            solver.setUp()
+        return solver
+    preconditioner.setFactorSolverType("petsc")
+    preconditioner.setFactorOrdering("nd")
     solver.setUp()
     return solver
 
 
+@contextmanager
+def _simplicial() -> Iterator[None]:
+    """CHOLMOD's simplicial form, unless an option asks for another; PETSc reads it without any prefix."""
+    options = PETSc.Options()
+    if options.hasName(FORM):
+        yield
+        return
+    options[FORM] = "SIMPLICIAL"
+    try:
+        yield
+    finally:
+        options.delValue(FORM)
+
+
 def has_cholmod() -> bool:
     """Whether PETSc was built with CHOLMOD. Local."""
-    return bool(PETSc.Sys.hasExternalPackage("suitesparse"))
+    return bool(PETSc.Sys.hasExternalPackage("cholmod"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -42,6 +44,12 @@ def test_the_size_decides() -> None:
     small, large = laplacian(10), laplacian(int(np.sqrt(CHOLMOD_ROWS)) + 1)
     chosen = [factorised(in_petsc(matrix)).getPC().getFactorSolverType() for matrix in (small, large)]
     assert chosen == ["cholmod" if has_cholmod() else "petsc", "petsc"]
+
+
+def test_cholmod_is_found_where_petsc_is_linked_to_it() -> None:
+    """What `has_cholmod` asks for is a name: a wrong one would be a slow solver that nobody notices."""
+    libraries = Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert has_cholmod() == ("libcholmod" in libraries)
 
 
 def test_petsc_serves_where_cholmod_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:

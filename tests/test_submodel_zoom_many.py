@@ -264,7 +264,7 @@ def test_a_disk_without_room_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_set_that_diverges_is_named_by_its_line(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverging(self: ZoneBatch, data: NDArray[Any]) -> NDArray[Any]:
+    def diverging(self: ZoneBatch, data: NDArray[Any], out: object) -> NDArray[Any]:
         raise DivergenceError(32, 1.6, 1e9, 3)
 
     monkeypatch.setattr(ZoneBatch, "run", diverging)
