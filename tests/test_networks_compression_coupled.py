@@ -48,17 +48,21 @@ def _error(tensors: Sequence[Tensor], found: Any) -> float:
     return sum((tensor - near).square().sum().item() for tensor, near in pairs) / len(tensors)
 
 
+RANKS: tuple[Any, ...] = ((3, (3, 4), (2, 3)), (5, (4, 4), (7, 6)), (2, (6, 5), (6, 6)))
+
+
 def _decreases(objective: Sequence[float]) -> bool:
     return all(after <= before for before, after in zip(objective, objective[1:], strict=False))
 
 
-@pytest.mark.parametrize("start", ["best", "tt-svd", "subspaces", "random"])
 @pytest.mark.parametrize(
-    ("count", "shared", "own"), [(3, (3, 4), (2, 3)), (5, (4, 4), (7, 6)), (2, (6, 5), (6, 6)), (2, (9, 9), (8, 8))]
+    ("count", "shared", "own", "start"),
+    [
+        *((*ranks, start) for ranks in RANKS for start in ("best", "tt-svd", "subspaces", "random")),
+        (2, (9, 9), (8, 8), "best"),  # 9 + 8 directions do not fit into 16: a single start may end in a valley
+    ],
 )
-def test_coupled_tensors_of_the_given_ranks_are_recovered_from_every_start(
-    count: int, shared: Any, own: Any, start: str
-) -> None:
+def test_coupled_tensors_of_the_given_ranks_are_recovered(count: int, shared: Any, own: Any, start: str) -> None:
     tensors = _family(count, (18, 9, 16), shared, own)
     found: Any = coupled_tt(tensors, shared, own, start=start)
     assert _worst(tensors, found) < 1e-6
