@@ -24,6 +24,7 @@ static void restore_mode(unsigned mode) { (void)mode; }
 /* One run's sum over a row is too short to be worth vectors, and with them it would be rounded in another way. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define IN_ORDER __attribute__((optimize("no-tree-vectorize")))
+#define SHUFFLES
 #else
 #define IN_ORDER
 #endif
@@ -39,21 +40,25 @@ static int64_t lower_bound(const int32_t *numbers, int64_t count, int64_t value)
 }
 
 #define REAL double
+#define INTEGER int64_t
 #define WIDTH 1
 #define NAME(name) name##_double_1
 #include "steps_body.h"
 
 #define REAL double
+#define INTEGER int64_t
 #define WIDTH 8
 #define NAME(name) name##_double_8
 #include "steps_body.h"
 
 #define REAL float
+#define INTEGER int32_t
 #define WIDTH 1
 #define NAME(name) name##_float_1
 #include "steps_body.h"
 
 #define REAL float
+#define INTEGER int32_t
 #define WIDTH 16
 #define NAME(name) name##_float_16
 #include "steps_body.h"

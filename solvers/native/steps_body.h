@@ -5,6 +5,7 @@
 typedef REAL NAME(line);
 #else
 typedef REAL NAME(line) __attribute__((vector_size(WIDTH * sizeof(REAL))));
+typedef INTEGER NAME(places) __attribute__((vector_size(WIDTH * sizeof(REAL))));
 #endif
 #define LINE NAME(line)
 
@@ -87,6 +88,38 @@ static void NAME(rate)(const struct steps *s, int64_t slot, int64_t begin, int64
     }
 }
 
+/* Lines of all runs at WIDTH places to WIDTH places of each run: halves change places, then their halves, and so on. */
+static inline void NAME(transpose)(LINE *lines) {
+#if WIDTH == 1
+    (void)lines;
+#elif defined(SHUFFLES)
+#pragma GCC unroll 8
+    for (int half = WIDTH / 2; half; half /= 2) {
+        NAME(places) low, high;
+#pragma GCC unroll 16
+        for (int j = 0; j < WIDTH; j++) {
+            low[j] = j & half ? WIDTH + j - half : j;
+            high[j] = j & half ? WIDTH + j : j + half;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH; i++)
+            if (!(i & half)) {
+                LINE first = lines[i], second = lines[i + half];
+                lines[i] = __builtin_shuffle(first, second, low);
+                lines[i + half] = __builtin_shuffle(first, second, high);
+            }
+    }
+#else
+    REAL(*all)[WIDTH] = (REAL(*)[WIDTH])lines;
+    for (int i = 0; i < WIDTH; i++)
+        for (int j = 0; j < i; j++) {
+            REAL number = all[i][j];
+            all[i][j] = all[j][i];
+            all[j][i] = number;
+        }
+#endif
+}
+
 /* All records of a level, in the order in which they are kept: each run's are written a cache line at a time. */
 static void NAME(record_all)(const struct steps *s, const REAL *restrict values, REAL *history, REAL *restrict rates) {
     const int32_t *restrict rows = s->place_rows;
@@ -104,12 +137,13 @@ static void NAME(record_all)(const struct steps *s, const REAL *restrict values,
         }
         return;
     }
-    for (; place + WIDTH <= s->num_records; place += WIDTH)
-        for (int64_t lane = 0; lane < WIDTH; lane++) {
-            REAL line[WIDTH];
-            for (int64_t k = 0; k < WIDTH; k++) line[k] = values[(int64_t)rows[place + k] * WIDTH + lane];
-            memcpy(history + lane * s->run_stride + place, line, sizeof line);
-        }
+    for (; place + WIDTH <= s->num_records; place += WIDTH) {
+        LINE lines[WIDTH];
+        for (int64_t k = 0; k < WIDTH; k++) lines[k] = ((const LINE *)values)[rows[place + k]];
+        NAME(transpose)(lines);
+        for (int64_t lane = 0; lane < WIDTH; lane++)
+            memcpy(history + lane * s->run_stride + place, lines + lane, sizeof *lines);
+    }
     for (; place < s->num_records; place++)
         for (int64_t lane = 0; lane < WIDTH; lane++)
             history[lane * s->run_stride + place] = values[(int64_t)rows[place] * WIDTH + lane];
@@ -125,7 +159,8 @@ static void NAME(drive)(const struct steps *s, int64_t n, int64_t first, int64_t
         LINE datum;
         if (s->data_stride) {
             REAL line[WIDTH] = {0};
-            for (int64_t run = 0; run < s->num_data_runs; run++) line[run] = (REAL)runs[run * s->data_stride + start + i];
+            for (int64_t run = 0; run < s->num_data_runs; run++)
+                line[run] = (REAL)runs[run * s->data_stride + start + i];
             memcpy(&datum, line, sizeof datum);
         } else datum = lines[start + i];
         next[i] = weight ? next[i] + weight[i - s->num_free] * datum : datum;
@@ -192,4 +227,5 @@ void NAME(motion)(const struct steps *s, int64_t n, const double *mass, double *
 #undef LINE
 #undef NAME
 #undef REAL
+#undef INTEGER
 #undef WIDTH
