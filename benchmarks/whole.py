@@ -203,7 +203,8 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="where the picture goes; docs/whole.png by default")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    report = Report("whole", "./run python3 benchmarks/whole.py")
+    trained = "" if options.generator is None else " --generator FOLDER/large2d.safetensors"
+    report = Report("whole", f"./run python3 benchmarks/whole.py{trained}")
     sizes = compare_sizes(report, options.generator, quick=options.quick)
     present_sizes(report, sizes, Case.load(LARGE), options.chart or (None if options.quick else CHART))
     compare_reference(report, options.reference_generator, 2 if options.quick else 8)
