@@ -9,7 +9,7 @@
   d[n+1] and d[n].
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from networks.compression.compressed import CompressedLayer
 from networks.mixture import Weights, node_weights
 from networks.operator import OperatorGenerator
 from networks.operator_graph import CapturedHistory
@@ -53,7 +54,7 @@ class OperatorInference:
         with torch.inference_mode():
             self._exponents = generator.rays.exponents()
             self._nodes, self._first = _first_layer(generator)
-            self._hidden = [(layer.weight.T.contiguous(), layer.bias) for layer in _linear(generator)]
+            self._hidden = [(layer.weight.T.contiguous(), layer.bias) for layer in map(_linear, generator.net.layers)]
             self._last = _last_layer(generator)
             step = self.spec.omega * self.spec.dt
             # of the levels of a stretch; then of whole stretches, in double precision, from the first level of one on
@@ -233,8 +234,9 @@ class DrivenWaves:
         return parts.view(-1, self._num_sources, *parts.shape[1:]).transpose(1, 2).flatten(2)
 
 
-def _linear(generator: OperatorGenerator) -> list[torch.nn.Linear]:
-    return [layer for layer in generator.net.layers if isinstance(layer, torch.nn.Linear)]
+def _linear(layer: torch.nn.Module) -> torch.nn.Linear:
+    """A layer of the network as it is folded with others: a compressed one in its dense form."""
+    return cast(torch.nn.Linear, layer.to_dense() if isinstance(layer, CompressedLayer) else layer)
 
 
 def _first_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:
@@ -242,7 +244,7 @@ def _first_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:
 
     Features are the source, the node's own, the way from one to the other, then travel time, its logarithm, direction.
     """
-    layer = generator.net.first
+    layer = _linear(generator.net.first)
     weight = layer.weight.double() / generator.feature_scale.double()
     own = generator.node_features.double()
     source, node, way, rest = weight.split((2, own.shape[1], 2, weight.shape[1] - own.shape[1] - 4), 1)
@@ -253,7 +255,7 @@ def _first_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:
 
 def _last_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:
     """The last layer times the decoder: weights (2, width, field and frequency) and biases (2, 1, ...)."""
-    spec, layer = generator.spec, generator.net.last
+    spec, layer = generator.spec, _linear(generator.net.last)
     num = spec.num_frequencies
     joined = torch.cat((layer.weight, layer.bias[:, None]), 1).double().view(2, spec.rank, -1)
     whole = generator.decoder.double() @ joined  # (field, coefficient, width + 1)

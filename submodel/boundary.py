@@ -122,6 +122,8 @@ class Generated:
 
         if not self.metadata.get("compression"):
             return None
+        if self.takes_signals:
+            return "compressed layers are folded with their neighbours, dense"
         how = "as measured here" if policy(self.generator) == AUTO else "as its file says"
         return f"compressed layers run {words(self.generator)}, {how}"
 
