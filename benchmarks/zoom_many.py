@@ -128,9 +128,9 @@ def main() -> None:
     report.claim(Claim("the zone alone: throughput", each["one zone run"] / each["many zone runs"]))
     network = each["many network passes"] / each["many at once"]
     report.note(
-        f"The network takes {100 * network:.0f} % of a set among many: its rays, waves and products are as many operations "
-        "as for one set, and only what a call costs beside them is shared. The zone's share falls, as one read of the "
-        "matrix serves sixteen runs."
+        f"The network takes {100 * network:.0f} % of a set among many: its rays, waves and products are as many "
+        "operations as for one set, and only what a call costs beside them is shared. The zone's share falls, as one "
+        "read of the matrix serves sixteen runs."
     )
     rows = [(name, value, alone / value) for name, value in each.items()]
     report.table(Table("A zoomed run", ("version", "ms a set", "one at a time over it"), rows))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +112,8 @@ def zoom_many(
     file = agree(comm, lambda: ZoomedFile(path))
     pending = comm.bcast(file.pending() if comm.rank == 0 else None)
     start = time.perf_counter()
-    agree(comm, lambda: _fill(file, pending, zoomer, table, comm, progress))
+    with _own_threads(comm):
+        agree(comm, lambda: _fill(file, pending, zoomer, table, comm, progress))
     seconds = time.perf_counter() - start
     if comm.rank > 0:
         return None
@@ -139,6 +142,18 @@ def _prepared(
         )
     except OSError as error:
         raise CaseError(f"cannot write {path} ({error.strerror or error}): choose a place with more room") from error
+
+
+@contextmanager
+def _own_threads(comm: MPI.Comm) -> Iterator[None]:
+    """Let the ranks of a machine share its cores instead of each taking all of them. Collective on comm."""
+    from networks.training import with_threads
+
+    machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    num_ranks = machine.size
+    machine.Free()
+    with with_threads(None if num_ranks == 1 else max(1, len(os.sched_getaffinity(0)) // num_ranks)):
+        yield
 
 
 def _fill(
