@@ -2,9 +2,9 @@
 
 Both give the same numbers but for rounding. The recipe of a compressed generator says which, or "auto": then each
 layer is measured with what it will be given, `networks.compression.execution`. The layers of [A], whose factors were
-there from the start, have no recipe and are measured too; in training on a CPU they keep their factors, so that a
-training repeats itself to the bit: there they are the faster form, benchmarks/layers.py. On a GPU the whole model is
-then recorded or compiled where that is faster, `networks.graphs`.
+there from the start, have no recipe. On a CPU they keep their factors, so that trainings and predictions repeat to the
+bit: there they are the faster form, benchmarks/layers.py. On a GPU they are measured, and the whole model is then
+recorded or compiled where that is faster, `networks.graphs`.
 """
 
 from collections import Counter
@@ -63,9 +63,11 @@ def set_executions(model: nn.Module, chosen: Mapping[str, str]) -> None:
 
 
 def is_open(model: nn.Module) -> bool:
-    """Whether it is open how a model's layers run: its recipe says so, or it has none and its layers have factors."""
+    """Whether it is open how a model's layers run: its recipe says so, or it has none and its factors are on a GPU."""
     said = policy(model)
-    return said == AUTO or (said is None and bool(rebuildable(model)))
+    if said is None and bool(rebuildable(model)):
+        return any(parameter.device.type != "cpu" for parameter in model.parameters())
+    return said == AUTO
 
 
 def settle(generator: Any, *, patient: bool = False) -> None:
@@ -111,16 +113,13 @@ def _settle_pass(generator: Any, inputs: tuple[Tensor, ...], ways: Mapping[str, 
 def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, part: nn.Module | None = None) -> None:
     """Choose how each layer runs in training, if that is open. Collective over `group`.
 
-    Without a recipe that asks for it, layers on a CPU keep their factors.
-
     Args:
         model: what is trained.
         inputs: of one step.
         group: every rank runs as rank 0 has chosen.
         part: of the model, what is called in a step; all of it by default.
     """
-    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if not is_open(model) or (on_cpu and policy(model) != AUTO):
+    if not is_open(model):
         return
     from networks.compression.execution import choose_execution
 

@@ -50,7 +50,8 @@ def test_layers_of_the_paper_are_measured_at_inference(faster: str, monkeypatch:
     parameters = torch.rand(2, 3)
     with torch.no_grad():
         before = model(parameters)
-    assert is_open(model)
+    assert not is_open(model)  # on a CPU
+    monkeypatch.setattr(execution, "is_open", lambda model: True)  # as on a GPU
     num = len(rebuildable(model))
     clocks = told(faster)
     monkeypatch.setattr(measured, "clock", lambda device: clocks(device))
@@ -59,6 +60,16 @@ def test_layers_of_the_paper_are_measured_at_inference(faster: str, monkeypatch:
     with torch.no_grad():
         after = model(parameters)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)  # float32 sums in another order
+
+
+def test_predictions_on_a_cpu_keep_the_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They repeat to the bit: nothing is chosen by a clock."""
+    model = generator()
+    monkeypatch.setattr(measured, "clock", told("dense"))
+    settle(model)
+    assert set(executions(model).values()) == {"factorised"}
+    model.to("meta")  # another device
+    assert is_open(model)
 
 
 def test_training_on_a_cpu_keeps_the_factors(monkeypatch: pytest.MonkeyPatch) -> None:

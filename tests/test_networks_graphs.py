@@ -100,6 +100,7 @@ def test_on_a_cpu_there_is_the_plain_pass_alone() -> None:
 
 def settled(monkeypatch: pytest.MonkeyPatch, recorder: Recorder, *seconds: float) -> BoundaryGenerator:
     """A generator whose pass is chosen by told seconds, by those of its layers first."""
+    monkeypatch.setattr(execution, "is_open", lambda model: True)  # as on a GPU
     monkeypatch.setattr(execution, "makers", lambda device, patient: {"recorded": partial(Recorded, recorder=recorder)})
     clocks = iter([Clock(1.0)] * len(executions(generator())) + [Clock(*seconds[i : i + 2]) for i in (0, 2, 4)])
     monkeypatch.setattr(measured, "clock", lambda device: next(clocks))
