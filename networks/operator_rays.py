@@ -27,8 +27,9 @@ UNIT, HIGHEST = 0.7, 0.9
 GROWTH = 1.0
 """Largest logarithm of what a factor may do to an amplitude."""
 
-DIGITS = 16
-"""Base to which the numbers of the frequencies are split in two."""
+TURN = 2**32
+"""Parts of a turn. Products of integers of 32 bits are kept without what exceeds that, so those with the number of a
+frequency are phases without their whole turns, exactly."""
 
 PAIRS = 4
 """Pairs of a source and an image of one pass: more would leave the caches."""
@@ -87,12 +88,10 @@ class Rays(nn.Module):
             Sources lie within its `walls`.
     """
 
-    table_real: Tensor
-    table_imaginary: Tensor
+    table: Tensor
     points: Tensor
     powers: Tensor
-    low: Tensor
-    high: Tensor
+    numbers: Tensor
     travel_x: Tensor
     travel_y: Tensor
     travel_time: Tensor
@@ -108,19 +107,16 @@ class Rays(nn.Module):
         exponents = [1 + 2 ** (n + 1) for n in range(orders)]  # of the delay, then of the damping on the way
         exponents += [2 ** (n + 2) for n in range(orders - 1)] + [0, 2, 4]
         powers = np.stack([relative**exponent for exponent in exponents])
-        table = table.transpose(1, 0, 2).reshape(NUM_DELAYS, -1)  # (delay, field and frequency)
+        parts = np.stack((table.real, table.imag)).transpose(2, 0, 1, 3)
         for name, values in (
-            ("table_real", table.real.copy()),
-            ("table_imaginary", table.imag.copy()),
+            ("table", parts.reshape(NUM_DELAYS, -1)),  # (delay, real or imaginary and field and frequency)
             ("points", spec.points),
             ("powers", powers),
         ):
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32), persistent=False)
-        # omega_k tau in turns is k tau / period: the digits of k to the base DIGITS keep it exact
-        turns = 1.0 / (spec.period_levels * spec.dt)
-        num_high = -(-spec.num_frequencies // DIGITS)
-        for name, digits in (("low", np.arange(DIGITS)), ("high", DIGITS * np.arange(num_high))):
-            self.register_buffer(name, torch.as_tensor(turns * digits, dtype=torch.float64), persistent=False)
+        self.parts_of_turn = TURN / (spec.period_levels * spec.dt)  # of the first frequency, in a unit of time
+        numbers = torch.arange(spec.num_frequencies, dtype=torch.int32)
+        self.register_buffer("numbers", numbers, persistent=False)
         rows, columns = spec.travel or (0, 0)
         self.register_buffer("travel_x", torch.zeros(columns))
         self.register_buffer("travel_y", torch.zeros(rows))
@@ -171,10 +167,11 @@ class Rays(nn.Module):
         exponents = self.exponents() if exponents is None else exponents
         shape = (2, len(sources), self.spec.num_arc, 2, self.spec.num_frequencies)
         out = self.powers.new_zeros(shape) if out is None else out
-        for source, delay, strength, features in self.passes(sources):
-            for total, waves in zip(out, self.waves(delay, strength, features, exponents), strict=True):
-                for number, wave in zip(source, waves.view(-1, *shape[2:]), strict=True):
-                    total[number].add_(wave)  # many times faster than index_add_
+        for source, *given in self.passes(sources):
+            cosine, sine, real, imaginary = self._factors(*given, exponents)
+            for number, c, s, a, b in zip(source, *(x.view(len(source), *shape[2:]) for x in (cosine, sine, real, imaginary)), strict=True):
+                out[0, number].addcmul_(a, c).addcmul_(b, s)
+                out[1, number].addcmul_(a, s).addcmul_(b, c, value=-1)
         return out
 
     def passes(self, sources: Tensor) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
@@ -248,22 +245,27 @@ class Rays(nn.Module):
         Returns:
             Of cosines and of sines, (pair and arc, field, frequency) each.
         """
+        cosine, sine, real, imaginary = self._factors(delay, strength, features, exponents)
+        return (real * cosine).addcmul_(imaginary, sine), (real * sine).addcmul_(imaginary, cosine, value=-1)
+
+    def _factors(
+        self, delay: Tensor, strength: Tensor, features: Tensor, exponents: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cosine and sine of the phase times the strength, real and imaginary part of the waveform, as of `waves`."""
         num = self.spec.num_frequencies
-        delay, features = delay.view(-1), features.reshape(len(features), -1).T
+        delay, features = delay.view(-1), features.view(len(features), -1).T
         growth = (features @ exponents[0]).clamp_(max=GROWTH).exp_().view(-1, 2, num)
         growth *= strength.reshape(2, -1).T[:, :, None]
-        low, high = (torch.frac(delay[:, None] * digits).float() * (2 * np.pi) for digits in (self.low, self.high))
+        turns = (delay * self.parts_of_turn).round_().long().int()[:, None] * self.numbers
         phase = (features @ exponents[1]).view(-1, 2, num)
-        phase += (high[:, :, None] + low[:, None]).flatten(1)[:, None, :num]
+        phase.add_(turns.float()[:, None], alpha=2 * np.pi / TURN)
         cosine, sine = torch.cos(phase).mul_(growth), phase.sin_().mul_(growth)
         position = ((delay - FLOOR * self.spec.duration) * self.density).clamp_(min=0.0)
         row = position.long().clamp_(max=NUM_DELAYS - 2)
         share = (position - row).float()[:, None]
-        real, imaginary = (
-            table.index_select(0, row).lerp_(table.index_select(0, row + 1), share).view(-1, 2, num)
-            for table in (self.table_real, self.table_imaginary)
-        )
-        return (real * cosine).addcmul_(imaginary, sine), (real * sine).addcmul_(imaginary, cosine, value=-1)
+        waveform = self.table.index_select(0, row).lerp_(self.table.index_select(0, row + 1), share)
+        real, imaginary = waveform.view(-1, 2, 2, num).unbind(1)
+        return cosine, sine, real, imaginary
 
 
 def _place(along: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
