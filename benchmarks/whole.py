@@ -115,9 +115,8 @@ def compare_sizes(report: Report, path: Path | None, *, quick: bool) -> list[Siz
             _claim(report, best, full, zoom, _repeats(half, quick))
     title = "Milliseconds of a zoomed run of large2d, assembled matrix"
     report.table(Table(title, ("", "network", "zone"), parts_of(zoom, 2 if quick else 8)))
-    zoomed = {how: min(best[how]["zoom"] for best in found.values()) for how in (ALONE, BATCH)}  # of the same run
     return [
-        Size((half / ZONE) ** 2, best[ALONE]["full"], zoomed[ALONE], best[BATCH]["full"], zoomed[BATCH])
+        Size((half / ZONE) ** 2, *(best[how][side] for how in (ALONE, BATCH) for side in ("full", "zoom")))
         for half, best in found.items()
     ]
 

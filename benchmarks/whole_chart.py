@@ -99,7 +99,7 @@ def _draw_times(axes: Axes, sizes: Sequence[Size]) -> None:
         axes.plot(ratios, 1e3 * np.array(seconds), line, color=color, marker="o", markersize=4, label=label)
     levels = [size.zoom for size in sizes], [size.zoom_batched for size in sizes]
     for place, seconds, words in zip(where_equal(sizes), levels, ("alone", "8 at once"), strict=True):
-        height = 1e3 * min(seconds)
+        height = 1e3 * float(np.interp(np.log(place), np.log(ratios), seconds))
         axes.plot(place, height, "o", markersize=9, markerfacecolor="none", markeredgecolor=drawing.INK)
         axes.annotate(
             f"break-even {words}: {place:.2g}",
@@ -108,11 +108,12 @@ def _draw_times(axes: Axes, sizes: Sequence[Size]) -> None:
             textcoords="offset points",
             fontsize=8.5,
         )
+    axes.set_ylim(bottom=0.5e3 * min(levels[1]))
     large = next((size for size in sizes if size.ratio == LARGE2D), None)
     if large is not None:
         _draw_gain(axes, large.full, large.zoom, LARGE2D)
     axes.set(
-        title="a run of 511 levels, one core",
+        title="a run of 511 levels, one core, assembled matrix",
         xlabel="area of the domain over that of the zone, |Ω| / |Ω′|",
         ylabel="milliseconds",
         xscale="log",
