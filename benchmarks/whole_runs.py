@@ -25,8 +25,8 @@ from submodel.symmetry import find
 from submodel.train_operator import specification
 
 LANES = {"float64": 8, "float32": 16}
-LONGEST = 0.2
-"""Seconds of short runs in a row, whose mean counts: as exposed to what disturbs as a long run is."""
+LONGEST = 0.1
+"""Seconds of short runs in a row, whose mean counts: nearly as exposed to what disturbs as a long run is."""
 PREDICTED = 8
 """Parameter sets of one pass of the network: more do not fit the cache."""
 
