@@ -176,19 +176,13 @@ class ZoneModel:
         first = start * self.parts
         end = num_fine if stop is None else min(stop * self.parts, num_fine)
         low, high = max(0, first - 1), min(num_fine, end + 1)
-        return self._datum(trace.resampled(self.parts, low, high))[first - low : end - low]
-
-    def _datum(self, local: Trace) -> NDArray[np.float64]:
-        if self.condition == "dirichlet":
-            return local.extended_displacement()[2:]
-        load = required_load(local)
-        averaged = local.averaged_displacement(self.how.theta)
-        return load + self._damping * local.velocity + self._robin * averaged
+        return self._weights().of(trace.resampled(self.parts, low, high))[first - low : end - low]
 
     def datum_weights(self) -> DatumWeights | None:
         """How `datum` weighs the fields; ``None`` where a step of the data is divided into several. Local."""
-        if self.parts > 1:
-            return None
+        return None if self.parts > 1 else self._weights()
+
+    def _weights(self) -> DatumWeights:
         one, none = np.ones(self.interface.num_nodes), np.zeros(self.interface.num_nodes)
         if self.condition == "dirichlet":
             return DatumWeights(one, none, none, lead=1, theta=0.0)
