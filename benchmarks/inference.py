@@ -28,10 +28,11 @@ from networks.operator import OperatorGenerator
 from networks.operator_inference import OperatorInference
 from networks.operator_spec import OperatorSpec, SymmetryMap
 from networks.playback import OperatorPlayback, ResponseGenerator, predict_operator, ready
+from solvers.boundary_data import DatumWeights
 from solvers.mesh import refined_zone_box
 from solvers.operators import Discretization
 from solvers.time import TimeGrid
-from solvers.zone import DatumWeights, ZoneModel
+from solvers.zone import ZoneModel
 from submodel.prediction import Prediction
 from submodel.streaming import BLOCK, StreamedBoundary
 

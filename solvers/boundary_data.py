@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.stepping import Stepper
+from solvers.trace import Trace
 
 
 class BoundarySource(Protocol):
@@ -24,6 +26,55 @@ class BoundarySource(Protocol):
     def magnitude(self) -> float:
         """Largest absolute value of the data up to the block asked for last, or of all, for the divergence check."""
         ...
+
+
+@dataclass(frozen=True)
+class DatumWeights:
+    """What drives each step of an undivided zone, as a combination of the fields of a trace at its nodes.
+
+    ``datum[n] = load r[n] + velocity v[n] + displacement ū[n + lead]``
+
+    Args:
+        displacement: Weights of u, shape ``(num_nodes,)``.
+        velocity: Of v.
+        load: Of r.
+        lead: 1 under ``dirichlet``, which needs u one level ahead, otherwise 0.
+        theta: Of the average ū of three levels; 0 for u itself.
+    """
+
+    displacement: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    load: NDArray[np.float64]
+    lead: int
+    theta: float
+
+    def of(self, trace: Trace) -> NDArray[np.float64]:
+        """The data of all steps from a trace, shape ``(num_levels, num_nodes)``.
+
+        Raises:
+            ValueError: If the trace lacks the load that the weights ask for.
+        """
+        u, v = trace.averaged_displacement(self.theta), trace.velocity
+        out = self.displacement * (trace.extended_displacement()[2:] if self.lead else u)
+        if self.velocity.any():
+            out += self.velocity * v
+        if self.load.any():
+            out += self.load * required_load(trace)
+        return out
+
+
+def required_load(trace: Trace) -> NDArray[np.float64]:
+    """The load of a trace.
+
+    Raises:
+        ValueError: If it lacks one.
+    """
+    if trace.load is None:
+        raise ValueError(
+            "the impedance condition needs the load r on Γ, which this trace lacks: "
+            "train a generator with the field 'load', or use the dirichlet condition"
+        )
+    return trace.load
 
 
 class Steps:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from solvers.boundary_data import BoundaryDrive, BoundarySource, OneRun, Steps
+from solvers.boundary_data import BoundaryDrive, BoundarySource, DatumWeights, OneRun, Steps
 from solvers.ensemble import Ensemble, Recorded
 from solvers.full import make_stepper
 from solvers.interface import locate_interface
@@ -29,41 +29,6 @@ from solvers.time import TimeGrid
 from solvers.trace import Interface, Trace
 
 INTERFACE_CONDITIONS = ("dirichlet", "impedance")
-
-
-@dataclass(frozen=True)
-class DatumWeights:
-    """What drives each step of an undivided zone, as a combination of the fields of a trace at its nodes.
-
-    ``datum[n] = load r[n] + velocity v[n] + displacement ū[n + lead]``
-
-    Args:
-        displacement: Weights of u, shape ``(num_nodes,)``.
-        velocity: Of v.
-        load: Of r.
-        lead: 1 under ``dirichlet``, which needs u one level ahead, otherwise 0.
-        theta: Of the average ū of three levels; 0 for u itself.
-    """
-
-    displacement: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-    load: NDArray[np.float64]
-    lead: int
-    theta: float
-
-    def of(self, trace: Trace) -> NDArray[np.float64]:
-        """The data of all steps from a trace, shape ``(num_levels, num_nodes)``.
-
-        Raises:
-            ValueError: If the trace lacks the load that the weights ask for.
-        """
-        u, v = trace.averaged_displacement(self.theta), trace.velocity
-        out = self.displacement * (trace.extended_displacement()[2:] if self.lead else u)
-        if self.velocity.any():
-            out += self.velocity * v
-        if self.load.any():
-            out += self.load * required_load(trace)
-        return out
 
 
 @dataclass(frozen=True)
@@ -333,20 +298,6 @@ class _Slots:
         """Places of what is one step before each level, at it, and one step after."""
         wanted = np.arange(num_levels) * self._parts
         return self.places[wanted], self.places[wanted + 1], self.places[wanted + 2]
-
-
-def required_load(trace: Trace) -> NDArray[np.float64]:
-    """The load of a trace.
-
-    Raises:
-        ValueError: If it lacks one.
-    """
-    if trace.load is None:
-        raise ValueError(
-            "the impedance condition needs the load r on Γ, which this trace lacks: "
-            "train a generator with the field 'load', or use the dirichlet condition"
-        )
-    return trace.load
 
 
 def _size(interface: Interface) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.boundary_data import DatumWeights
 from solvers.trace import Interface, Trace
-from solvers.zone import DatumWeights
 from submodel.case import Case, CaseError
 from submodel.dataset import Dataset
 from submodel.excitation import Excitation, check_band

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.boundary_data import DatumWeights
 from solvers.trace import Interface, Trace
-from solvers.zone import DatumWeights
 
 if TYPE_CHECKING:
     from networks.mixture import Weights
