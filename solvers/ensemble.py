@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from solvers.compiled import aligned, compiled_steps, lanes_of, suffix
 from solvers.exchange import Exchange, find_neighbours
+from solvers.numbering import local_matrix, num_ready, waiting_last
 from solvers.stepping import LEVELS_BETWEEN_CHECKS, CentralDifference, DivergenceError
 from solvers.stretches import like_rows
 from solvers.tiles import reach, skewed_tiles
@@ -108,12 +109,12 @@ class Ensemble:
         )
         num_owned, offset = len(stepper.order), operators.offset
         neighbours = find_neighbours(operators.comm, offset, num_owned, fused.matrix.indices)
-        self.order = _waiting_last(fused.matrix, stepper.order, len(operators.held), offset)
+        self.order = waiting_last(fused.matrix, stepper.order, len(operators.held), offset)
         position = np.empty(num_owned, dtype=np.int64)
         position[self.order] = np.arange(num_owned)
         self._position = position
-        matrix = _local(fused.matrix, self.order, position, offset, neighbours.wanted)
-        self._num_ready = _num_ready(matrix)
+        matrix = local_matrix(fused.matrix, self.order, position, offset, neighbours.wanted)
+        self._num_ready = num_ready(matrix)
         self._load_weight = fused.load_weight
         self._mass = np.ascontiguousarray(operators.mass_diagonal[self.order])
         self._num_driven, self._stencils = len(operators.held), stencils
@@ -313,38 +314,3 @@ def _lies_run_by_run(block: NDArray[Any]) -> bool:
     """Whether each run's data are contiguous doubles; they lie more than one number apart."""
     step, row, run = (stride // block.itemsize for stride in block.strides)
     return block.dtype == np.float64 and run > 1 and (step, row) == (block.shape[1], 1)
-
-
-def _waiting_last(
-    matrix: sp.csr_matrix, order: NDArray[np.int32], num_held: int, offset: int
-) -> NDArray[np.int32]:
-    """The order in which rows that need no other rank's values come first; held ones stay last. Local."""
-    free = order[: len(order) - num_held]
-    elsewhere = (matrix.indices < offset) | (matrix.indices >= offset + matrix.shape[0])
-    waits = np.diff(np.concatenate([[0], np.cumsum(elsewhere)])[matrix.indptr])[free] > 0
-    return np.concatenate([free[~waits], free[waits], order[len(free) :]]).astype(np.int32)
-
-
-def _local(
-    matrix: sp.csr_matrix,
-    order: NDArray[np.int32],
-    position: NDArray[np.int64],
-    offset: int,
-    wanted: NDArray[np.int64],
-) -> sp.csr_matrix:
-    """The matrix with rows in an order, and columns as they stand in a level: owned, then those of others. Local."""
-    num_owned = len(order)
-    columns = matrix.indices.astype(np.int64) - offset
-    mine = (columns >= 0) & (columns < num_owned)
-    places = np.empty(len(columns), dtype=np.int64)
-    places[mine] = position[columns[mine]]
-    places[~mine] = num_owned + np.searchsorted(wanted, matrix.indices[~mine])
-    local = sp.csr_matrix((matrix.data, places, matrix.indptr), shape=(num_owned, num_owned + len(wanted)))[order]
-    local.sort_indices()
-    return local
-
-
-def _num_ready(matrix: sp.csr_matrix) -> int:
-    """Rows before the first one that needs other ranks' values. Local."""
-    waiting = np.flatnonzero(matrix.indices >= matrix.shape[0])
-    return int(np.searchsorted(matrix.indptr, waiting[0], side="right")) - 1 if len(waiting) else matrix.shape[0]
