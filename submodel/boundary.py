@@ -80,8 +80,14 @@ class Generated:
     device: str
 
     @classmethod
-    def load(cls, path: Path, case: Case, device: str = "auto") -> Generated:
+    def load(cls, path: Path, case: Case, device: str = "auto", *, patient: bool = False) -> Generated:
         """Read a generator and see that it belongs to the case; layers of a compressed one run as is fastest here.
+
+        Args:
+            path: Its file.
+            case: The case.
+            device: auto, cpu or cuda.
+            patient: Whether it is to predict so often that on a GPU a minute of compiling pays.
 
         Raises:
             CaseError: It was trained for another case; the first difference is named.
@@ -107,7 +113,7 @@ class Generated:
                 f"{path} was trained for another case ('{trained.name}': {key} is {theirs}, here {ours}): "
                 "use that case, or train a generator for this one"
             )
-        settle(generator)
+        settle(generator, patient=patient)
         return cls(generator, metadata, path, str(chosen))
 
     @cached_property

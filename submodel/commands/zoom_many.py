@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from solvers.mesh import Defect
 
 
+MANY = 5000
+"""Sets from which on a pass of the network is compiled where there is a GPU."""
+
+
 def many_sets(
     case: Case,
     parameters: Path,
@@ -36,7 +40,7 @@ def many_sets(
     from submodel.zoomer import require_table
 
     table = ParameterTable.read(parameters, case)
-    generated: Generated = Generated.load(generator, case, device)
+    generated: Generated = Generated.load(generator, case, device, patient=len(table.values) >= MANY)
     generated.require(case.interface.kind if interface is None else interface)
     for warning in require_table(generated, table, extrapolate=extrapolate):
         if comm.rank == 0:
