@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def describe(path: Path) -> dict[str, Any]:
     if path.suffix == ".h5":
         if is_reciprocal(path):
             return {"file": f"{path}, a reciprocal dataset"} | _of_reciprocal(path)
-        return {"file": f"{path}, a dataset"} | _of_dataset(path)
+        return _of_zoomed(path) or {"file": f"{path}, a dataset"} | _of_dataset(path)
     if path.suffix == ".safetensors":
         return {"file": f"{path}, a generator"} | _of_generator(path)
     raise CaseError(f"{path} is neither a case (.toml) nor a dataset (.h5) nor a generator (.safetensors)")
@@ -66,6 +67,25 @@ def _counts(train: int, test: int, calibration: int) -> str:
 def _speeds(case: Case) -> str:
     speed = case.medium.speed
     return f"{speed:g}" if isinstance(speed, float) else ", ".join(f"{name} {c:g}" for name, c in speed.items())
+
+
+def _of_zoomed(path: Path) -> dict[str, Any]:
+    """Facts about zoomed runs; none where the file holds something else."""
+    from submodel.dataset import DatasetError
+    from submodel.zoomed_file import ZoomedFile
+
+    try:
+        file = ZoomedFile(path)
+    except DatasetError:
+        return {}
+    finished = file.array("finished") > 0
+    case, said = Case.from_json(file.attributes["case"]), json.loads(file.attributes["settings"])
+    facts: dict[str, Any] = {"file": f"{path}, zoomed runs", "case": case.name}
+    facts |= {"sets": f"{finished.sum()} of {len(finished)} finished"}
+    if finished.any():
+        peaks = file.array("peak")[finished]
+        facts["largest |u|"] = f"{peaks.min():.4g} to {peaks.max():.4g}, by set"
+    return facts | {name.replace("_", " "): value for name, value in said.items() if value is not None}
 
 
 def _of_reciprocal(path: Path) -> dict[str, Any]:

@@ -137,6 +137,8 @@ def test_the_file_describes_itself(shop: Shop) -> None:
         assert Case.from_json(file.attrs["case"]) == case
         settings = json.loads(file.attrs["settings"])
     assert settings["interface"] == "impedance" and settings["boundary"] == "predicted by exact.safetensors"
+    told = done("info", shop.folder / "zoomed" / "zoomed.h5")
+    assert "5 of 5 finished" in told and "predicted by exact.safetensors" in told
     with (shop.folder / "zoomed" / "zoomed.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["omega"]) for row in rows] == [each[0] for each in SETS]
