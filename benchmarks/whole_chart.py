@@ -107,8 +107,9 @@ def _draw_times(axes: Axes, sizes: Sequence[Size]) -> None:
             xytext=(8, -14),
             textcoords="offset points",
             fontsize=8.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0},
         )
-    axes.set_ylim(bottom=0.5e3 * min(levels[1]))
+    axes.set_ylim(0.5e3 * min(levels[1]), 2e3 * max(size.full for size in sizes))
     large = next((size for size in sizes if size.ratio == LARGE2D), None)
     if large is not None:
         _draw_gain(axes, large.full, large.zoom, LARGE2D)
