@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,22 @@ class FullRun:
 
     Args:
         trace: u, v and r on Γ.
-        displacement: u at the zone's nodes, shape ``(num_levels, num_zone_nodes)``, or ``None`` if not asked for.
-        velocity: v there, the same shape, or ``None``.
+        zone: u at the zone's nodes at the levels -1 .. num_levels, shape ``(num_levels + 2, num_zone_nodes)``, or
+            ``None`` if not asked for.
     """
 
     trace: Trace
-    displacement: NDArray[np.float64] | None
-    velocity: NDArray[np.float64] | None
+    zone: NDArray[np.float64] | None
+
+    @property
+    def displacement(self) -> NDArray[np.float64] | None:
+        """u at the zone's nodes, shape ``(num_levels, num_zone_nodes)``, or ``None``."""
+        return None if self.zone is None else self.zone[1:-1]
+
+    @cached_property
+    def velocity(self) -> NDArray[np.float64] | None:
+        """v there, the same shape, or ``None``."""
+        return None if self.zone is None else centred_rate(self.zone, self.trace.dt)
 
 
 class Recorder:
@@ -92,21 +102,18 @@ class Recorder:
         return self._nums[fields]
 
     def finish(self, history: NDArray[Any], fields: bool) -> FullRun:
-        """Velocity and load from the displacement at the levels -1 .. num_levels. Root.
+        """Velocity and load on Γ from the displacement at the levels -1 .. num_levels. Root.
 
         Args:
             history: Shape ``(num_levels + 2, num_recorded)``, in the record's order.
             fields: Whether that is all of the zone.
         """
-        dt = self._time.dt
         recorded = np.asarray(history, dtype=np.float64)
         strip = np.take(recorded, self._strip_in_zone, axis=1) if fields else recorded
         load = self._load(strip)
         gamma = np.take(strip, self._gamma_in_strip, axis=1)
-        trace = Trace(self._time.times, self._interface, gamma[1:-1], _centred(gamma, dt), load)
-        if not fields:
-            return FullRun(trace, None, None)
-        return FullRun(trace, recorded[1:-1], _centred(recorded, dt))
+        trace = Trace(self._time.times, self._interface, gamma[1:-1], centred_rate(gamma, self._time.dt), load)
+        return FullRun(trace, recorded if fields else None)
 
     def _record(self, wanted: NDArray[np.int64]) -> Record:
         index_map = self._V.dofmap.index_map
@@ -160,7 +167,7 @@ class ThreeLevels:
         return out
 
 
-def _centred(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+def centred_rate(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
     """Centred rate of change; the first and last level are given for it and left out of it."""
     rate = values[2:] - values[:-2]
     rate *= 0.5 / dt

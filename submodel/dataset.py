@@ -23,7 +23,7 @@ from submodel.case import Case, CaseError
 from submodel.layout import (
     FIELDS,
     FORMAT_VERSION,
-    ZONE_FIELDS,
+    ZONE_FIELD,
     DatasetError,
     Geometry,
     InterfaceArrays,
@@ -233,7 +233,7 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
             _put(file, f"{split}/parameters", plan.vectors(split), "sample", "omega: rad/time; x, y: length")
             samples = [sample for sample in plan.samples if sample.split == split]
             for name, shape in geometry.shapes(plan.fields).items():
-                axes = "sample,time,node" if name in ZONE_FIELDS else "sample,time,arc"
+                axes = "sample,level,node" if name == ZONE_FIELD else "sample,time,arc"
                 pieces = [(f"{sample}.h5", name, shape, ...) for sample in samples]
                 join(file, path, f"{split}/{name}", shape, pieces, axes)
 
@@ -420,15 +420,16 @@ class Dataset:
         return {name: self._sample(split, name, index) for name in FIELDS}
 
     def zone_fields(self, split: Split, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Displacement and velocity in the zone, each (time, node).
+        """Displacement and velocity in the zone, each (time, node); the velocity is the centred rate, as of Γ.
 
         Raises:
             DatasetError: they were not stored, there is no such sample, or it is damaged.
         """
         if not self.plan.fields:
             raise DatasetError(f"{self.path} holds no fields in the zone: generate another dataset without --no-fields")
-        displacement, velocity = (self._sample(split, name, index) for name in ZONE_FIELDS)
-        return displacement, velocity
+        levels = self._sample(split, ZONE_FIELD, index)
+        rate = (levels[2:].astype(np.float64) - levels[:-2]) * (0.5 / self.case.time.dt)
+        return levels[1:-1], rate.astype(np.float32)
 
     def _require_shards(self) -> None:
         absent = [sample for sample in self.plan.samples if not (self.folder / f"{sample}.h5").exists()]

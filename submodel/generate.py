@@ -24,7 +24,7 @@ from submodel.case import Case
 from submodel.claim import claim, plan_of
 from submodel.dataset import DatasetError, Geometry, InterfaceArrays, ShardWriter, write_master
 from submodel.farm import agree, farm, on_root
-from submodel.layout import FIELDS
+from submodel.layout import FIELDS, ZONE_FIELD
 from submodel.plan import Plan, Precision, SampleId, shards_folder
 from submodel.sampling import SPLITS
 from submodel.seal import Keyed, shard_fault
@@ -201,7 +201,7 @@ class _Job:
     def _write(self, sample: SampleId, run: FullRun) -> None:
         arrays = {name: getattr(run.trace, name) for name in FIELDS}
         if self.plan.fields:
-            arrays |= {"zone_displacement": run.displacement, "zone_velocity": run.velocity}
+            arrays[ZONE_FIELD] = run.zone
         self.writer.write(sample, arrays)
 
     def _words(self, sample: SampleId, error: Exception) -> str:

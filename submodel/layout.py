@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from submodel.case import Case
 from submodel.plan import Plan
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MASTER, SHARD = "submodel-dataset", "submodel-shard"
 FIELDS = ("displacement", "velocity", "load")  # on the zone's boundary, (time, arc)
-ZONE_FIELDS = ("zone_displacement", "zone_velocity")  # in the zone, (time, node)
+ZONE_FIELD = "zone_displacement"  # in the zone, (level, node): a level before the first and one after the last beside
 
 
 def names(fields: bool) -> tuple[str, ...]:
     """The arrays of a sample, with or without those in the zone."""
-    return FIELDS + (ZONE_FIELDS if fields else ())
+    return FIELDS + ((ZONE_FIELD,) if fields else ())
 
 
 class DatasetError(ValueError):
@@ -95,7 +95,7 @@ class Geometry:
         num_times, num_arc = len(self.times), len(self.interface.arc)
         shapes = dict.fromkeys(FIELDS, (num_times, num_arc))
         if fields:
-            shapes |= {name: (num_times, len(self.zone_points)) for name in ZONE_FIELDS}
+            shapes[ZONE_FIELD] = (num_times + 2, len(self.zone_points))
         return shapes
 
 

@@ -25,7 +25,7 @@ from submodel import build
 from submodel.case import Case, CaseError
 from submodel.dataset import ShardWriter
 from submodel.generate import shared_geometry
-from submodel.layout import FIELDS
+from submodel.layout import FIELDS, ZONE_FIELD
 from submodel.plan import Plan, Precision
 from submodel.profile import Job, Part, least, seconds_of, steps_limit
 from submodel.wording import seconds as in_words
@@ -161,8 +161,8 @@ class _Runs:
         runs = self._model.run_many(self._sources, dtype=self._dtype) or []
         run = runs[0]
         self.arrays = {name: getattr(run.trace, name) for name in FIELDS}
-        if run.displacement is not None and run.velocity is not None:
-            self.arrays |= {"zone_displacement": run.displacement, "zone_velocity": run.velocity}
+        if run.zone is not None:
+            self.arrays[ZONE_FIELD] = run.zone
 
     def _bare(self) -> None:
         """Zeros take as long as waves, and record nothing."""

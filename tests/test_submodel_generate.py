@@ -108,7 +108,9 @@ def test_the_samples_are_runs_of_the_full_model(whole: Path) -> None:
         assert np.array_equal(trace["velocity"], np.float32(full.trace.velocity))
         displacement, velocity = dataset.zone_fields("test", 1)
         assert np.array_equal(displacement, np.float32(full.displacement))
-        assert np.array_equal(velocity, np.float32(full.velocity))
+        assert full.displacement is not None and full.velocity is not None
+        largest = np.abs(full.displacement).max() / case.time.dt  # two roundings to float32 over two steps
+        assert np.abs(velocity - full.velocity).max() < 2.0**-23 * largest
         assert abs(displacement).max() > 0
 
 
