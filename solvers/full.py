@@ -172,7 +172,9 @@ class FullModel:
         except ValueError as error:
             raise ValueError(f"the source at {position} lies outside the domain: move it inside") from error
         ids = self.V.dofmap.index_map.local_to_global(dofs)
-        if self._comm.allreduce(int(np.isin(ids, self._recorder.zone_interior).sum())):
+        interior = self._recorder.zone_interior  # ascending
+        inside = np.searchsorted(interior, ids, side="right") > np.searchsorted(interior, ids)
+        if self._comm.allreduce(int(inside.any())):
             raise ValueError(
                 f"the source at {position} lies inside the zone: sources belong outside, move it or the zone"
             )
