@@ -32,8 +32,18 @@ NUM_STEPS = 96
 LANES = 8
 
 
-def seconds_a_step(comm: MPI.Comm, cells: tuple[int, int], repeats: int, everyone: MPI.Comm) -> float:
-    """Least seconds of a step of a batch whose nodes the ranks of a communicator share. Collective on everyone."""
+def seconds_a_step(
+    comm: MPI.Comm, cells: tuple[int, int], repeats: int, everyone: MPI.Comm, depth: int | None = None
+) -> float:
+    """Least seconds of a step of a batch whose nodes the ranks of a communicator share. Collective on everyone.
+
+    Args:
+        comm: whose ranks share the nodes.
+        cells: of the domain.
+        repeats: of which the fastest counts.
+        everyone: all ranks, which step at once.
+        depth: steps of a sweep, 1 for plain ones.
+    """
     h = 2.0 / cells[1]
     width = h * cells[0]
     domain = box_domain(
@@ -41,7 +51,7 @@ def seconds_a_step(comm: MPI.Comm, cells: tuple[int, int], repeats: int, everyon
     )
     model = FullModel(domain, Discretization(), TimeGrid(0.5 * h * NUM_STEPS, NUM_STEPS + 1))
     assert isinstance(model.stepper, CentralDifference)
-    ensemble = Ensemble(model.stepper, LANES, stencils=False)
+    ensemble = Ensemble(model.stepper, LANES, depth=depth, stencils=False)
     nothing = Recorded(np.empty(0, np.int64), np.full(NUM_STEPS + 1, -1))
     best = float("inf")
     for _ in range(repeats):
@@ -75,10 +85,53 @@ def work(repeats: int) -> None:
         found[f"farm {cells}"] = seconds_a_step(MPI.COMM_SELF, (cells, cells), repeats, world)
         found[f"strong {cells}"] = seconds_a_step(world, (cells, cells), repeats, world)
         found[f"weak {cells}"] = seconds_a_step(world, (cells * world.size, cells), repeats, world)
+        found[f"plain {cells}"] = seconds_a_step(MPI.COMM_SELF, (cells, cells), repeats, world, 1)
         found[f"message {cells}"] = message_seconds(world, (cells + 1) * LANES * 8)
     found["message 1"] = message_seconds(world, 1)
     if world.rank == 0:
         print(json.dumps(found), flush=True)
+
+
+def cluster(one: dict[str, Any], many: dict[str, Any], num_ranks: int) -> list[Table]:
+    """What the figures say of a cluster, by a model: work of a rank's nodes, and messages along its edges.
+
+    A rank of an inner block of n²/p nodes takes ``n²/p t + 4 (a + 8 B n/√p / b)`` a step, with the time t of a node in
+    plain steps, the time a of a message and its rate b, and B runs of 8 bytes a node. One rank sweeps several steps at
+    once, which sharing gives up. Farmed samples share the memory alone: the efficiency measured here is taken for all
+    cores of a node.
+    """
+    t, swept = one["plain 512"] / 513**2, one["farm 512"] / 513**2
+    latency = many["message 1"]
+    rate = 513 * LANES * 8 / max(many["message 512"] - latency, 1e-9)
+    shared: list[list[str | float | int]] = []
+    for n in (513, 1025, 4097):
+        for p in (4, 16, 64):
+            edge = n / p**0.5
+            work, messages = edge**2 * t, 4.0 * (latency + edge * LANES * 8 / rate)
+            gain = n**2 * swept / (work + messages)
+            shared.append([f"{n} x {n}", p, 1e6 * work, 1e6 * messages, gain, f"{100 * gain / p:.0f} %"])
+    farmed: list[list[str | float | int]] = []
+    for cells, num_steps, num_traced in ((128, 256, 128), (512, 511, 128)):
+        efficiency = one[f"farm {cells}"] / many[f"farm {cells}"]
+        seconds = one[f"farm {cells}"] / LANES * num_steps / efficiency
+        traces, fields = 12 * num_steps * num_traced, 4 * (num_steps + 2) * 33**2
+        a_node = 64 / seconds
+        farmed.append(
+            [
+                f"{cells + 1} x {cells + 1}, {num_steps} steps",
+                1e3 * seconds,
+                3600.0 * a_node / 1e6,
+                1e-9 * a_node * traces,
+                1e-9 * a_node * (traces + fields),
+            ]
+        )
+    columns = ["nodes", "ranks", "work, us a step", "messages, us a step", "faster than one rank", "efficiency"]
+    per_node = ["problem", "ms a sample and core", "million samples a node-hour", "GB/s, traces", "GB/s, with fields"]
+    words = f"efficiency of {num_ranks} ranks here, bare steps"
+    return [
+        Table(f"Model: one batch of {LANES} runs shared by ranks, messages as between these cores", columns, shared),
+        Table(f"Model: samples farmed to a node of 64 cores ({words}), and what they would write", per_node, farmed),
+    ]
 
 
 def main() -> None:
@@ -115,6 +168,8 @@ def main() -> None:
         )
     columns = ["problem", "how", "1 rank, us a step", f"{asked.ranks} ranks, us a step", "efficiency"]
     report.table(Table(f"Steps of a batch of {LANES} runs, float64, assembled matrix", columns, rows))
+    for table in cluster(one, many, asked.ranks):
+        report.table(table)
     report.write(asked.output)
 
 
