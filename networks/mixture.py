@@ -42,22 +42,23 @@ class Weights(Protocol):
     def theta(self) -> float: ...
 
 
-class Mixture(Protocol):
-    """Both factors of some sets of sources.
+class Levels(Protocol):
+    """Fields of some levels, (set, 3, time, arc), or a combination, (set, time, arc)."""
 
-    Attributes:
-        times: (set, column, time).
-    """
-
-    @property
-    def times(self) -> Tensor: ...
-
-    def fields(self) -> Tensor:
-        """(set, 3 arc, column): of displacement, velocity and load."""
+    def __call__(self, start: int, stop: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The levels start .. stop - 1, as numbers of a type."""
         ...
 
-    def combined(self, weights: Weights) -> Tensor:
-        """(set, arc, column)."""
+
+class Mixture(Protocol):
+    """Both factors of some sets of sources; what is asked for once is multiplied for any levels."""
+
+    def fields(self) -> Levels:
+        """Displacement, velocity and load, (set, 3, time, arc)."""
+        ...
+
+    def combined(self, weights: Weights) -> Levels:
+        """A combination, (set, time, arc)."""
         ...
 
 
@@ -83,27 +84,37 @@ class Convolved:
         columns = np.concatenate((now, later, before), -1)  # (set, source, time, column)
         num_sets, num_sources, num_levels, num_columns = columns.shape
         moved = np.moveaxis(columns, 3, 2).reshape(num_sets, num_sources * num_columns, num_levels)
-        self.times = torch.as_tensor(moved, device=amplitudes.device)
+        self._times = torch.as_tensor(moved, device=amplitudes.device)
         self._parts = amplitudes.double().transpose(3, 4)  # (set, source, 2, arc, column)
 
-    def fields(self) -> Tensor:
-        """(set, 3 arc, column): of displacement, velocity and load."""
+    def fields(self) -> Levels:
+        """Displacement, velocity and load, (set, 3, time, arc)."""
         u, r = self._parts.unbind(2)
         zero, rate = torch.zeros_like(u), u / (2 * self._dt)
         parts = torch.cat(
             (torch.cat((u, zero, zero), -1), torch.cat((zero, rate, -rate), -1), torch.cat((r, zero, zero), -1)), 2
         )
-        return _joined(parts)
+        whole = self._levels(parts)
+        return lambda start, stop, dtype=torch.float32: whole(start, stop, dtype).unflatten(2, (3, -1)).transpose(1, 2)
 
-    def combined(self, weights: Weights) -> Tensor:
-        """(set, arc, column)."""
+    def combined(self, weights: Weights) -> Levels:
+        """A combination, (set, time, arc)."""
         w_u, w_v, w_r = node_weights(weights, self._parts)
         u, r = self._parts.unbind(2)
         rate, theta = w_v * u / (2 * self._dt), weights.theta
         if weights.lead:
-            return _joined(torch.cat((w_r * r, w_u * u + rate, -rate), -1))
+            return self._levels(torch.cat((w_r * r, w_u * u + rate, -rate), -1))
         now = w_r * r + (1 - 2 * theta) * w_u * u
-        return _joined(torch.cat((now, theta * w_u * u + rate, theta * w_u * u - rate), -1))
+        return self._levels(torch.cat((now, theta * w_u * u + rate, theta * w_u * u - rate), -1))
+
+    def _levels(self, parts: Tensor) -> Levels:
+        """The product with what belongs to places, (set, source, place, column)."""
+        places = parts.transpose(1, 2).flatten(2).transpose(1, 2)
+
+        def levels(start: int, stop: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return (self._times[:, :, start:stop].transpose(1, 2) @ places).to(dtype)
+
+        return levels
 
 
 def node_weights(weights: Weights, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,8 +133,3 @@ def node_weights(weights: Weights, like: Tensor) -> tuple[Tensor, Tensor, Tensor
         for values in (weights.displacement, weights.velocity, weights.load)
     )
     return w_u, w_v, w_r
-
-
-def _joined(parts: Tensor) -> Tensor:
-    """(set, source, place, column) to (set, place, source and column)."""
-    return parts.transpose(1, 2).flatten(2)

@@ -100,34 +100,38 @@ class RayGeometry:
         delay: Array,
     ) -> NDArray[np.float32]:
         harmonics = self.spec.dispersion[0]
-        out = np.empty((harmonics + 5, *delay.shape), np.float32)
+        out = np.empty((harmonics + 5, *delay.shape))
         square = right * right
         double = 2 * square - 1  # cosine of twice the angle, of which that of four times the angle follows
         quadruple = 2 * (double * double) - 1
-        late = delay * (40 / self.spec.duration)
-        before, now = late, late * quadruple
-        for number in range(harmonics):
-            out[number] = before
-            if number + 1 < harmonics:
-                before, now = now, 2 * quadruple * now - before
-        out[harmonics], out[harmonics + 1], out[harmonics + 2] = 1.0, quadruple, 0.0
-        if self.spec.grid is not None:
-            x, y, mixed = self._spread(sources)[:, source, None]
-            mixed = mixed * self._mixed[image, None]
-            out[harmonics + 2] = x * square + y * (1 - square) + mixed * (right * up)
-        out[harmonics + 3] = 2 * (along * along) - 1
+        np.multiply(delay, 40 / self.spec.duration, out=out[0])
+        if harmonics > 1:
+            np.multiply(out[0], quadruple, out=out[1])
+            twice = quadruple + quadruple
+            for number in range(2, harmonics):
+                np.multiply(twice, out[number - 1], out=out[number])
+                out[number] -= out[number - 2]
+        out[harmonics], out[harmonics + 1] = 1.0, quadruple
+        out[harmonics + 2] = self._spread(sources, source, image, square, right * up)
+        np.multiply(2 * along, along, out=out[harmonics + 3])
+        out[harmonics + 3] -= 1
         out[harmonics + 4] = self._turns
-        return out
+        return out.astype(np.float32)
 
-    def _spread(self, sources: Array) -> Array:
-        """Second moments (3, source) of a source over the corners of its triangle, less their mean, in squared steps:
-        along x, along y, and twice the mixed one."""
+    def _spread(
+        self, sources: Array, source: NDArray[np.int64], image: NDArray[np.int64], square: Array, both: Array
+    ) -> Array | float:
+        """Second moment along the way, (pair, arc), of a source over the corners of its triangle, less its mean, in
+        squared steps."""
         if self.spec.grid is None:
-            return np.zeros((3, len(sources)))
+            return 0.0
         origin, step = self.spec.grid
         share = (sources - origin) / step
-        x, y = (share - np.floor(share)).T
-        return np.stack((6 * (x * (1 - x)) - 1, 6 * (y * (1 - y)) - 1, 12 * (np.minimum(x, y) - x * y) - 1))
+        share -= np.floor(share)
+        along = 6 * (share * (1 - share)) - 1
+        mixed = 12 * (share.min(1) - share.prod(1)) - 1  # twice the mixed moment
+        x, y = along[source, :1], along[source, 1:]
+        return np.asarray((x - y) * square + y + (mixed[source] * self._mixed[image])[:, None] * both)
 
 
 def image_maps(spec: OperatorSpec) -> tuple[Array, Array, Array, Array]:

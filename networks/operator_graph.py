@@ -46,7 +46,7 @@ class CapturedHistory:
         self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def __call__(self, sources: Array, signals: Array) -> NDArray[np.float32]:
-        """Sources (source, 2) and signals (source, time + 1) to (time, place), which the next call overwrites."""
+        """Sources (source, 2) and signals (source, time + 1) to ([3,] time, arc), which the next call overwrites."""
         for pinned, values in zip(self._inputs, self._prepared(sources, signals), strict=True):
             pinned.numpy()[...] = values
         with torch.cuda.device(self._inference.device):
@@ -67,5 +67,5 @@ class CapturedHistory:
         inference = self._inference
         given = [values.to(inference.device, non_blocking=True) for values in self._inputs]
         mixture = inference.mixed(given, self._num_sources)
-        places = mixture.fields() if self._weights is None else mixture.combined(self._weights)
-        return mixture.times[0].T @ places[0].T
+        levels = mixture.fields() if self._weights is None else mixture.combined(self._weights)
+        return levels(0, inference.spec.num_levels)[0]

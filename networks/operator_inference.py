@@ -2,11 +2,9 @@
 
 - The decoder is multiplied with the network's last layer, standardisation and all that is known of the nodes with its
   first; then the network sees six numbers of a node.
-- Frequencies are multiples of one, so a driven wave obeys ``x[n] = E x[n-1] + d[n]`` with ``E = exp(i omega dt)``:
-  a running sum of ``d[n] E^-n``, turned by ``E^n``, in stretches. The same relation gives the levels before and after
-  without a column of their own, ``x[n+1] = E x[n] + d[n+1]`` and ``x[n-1] = E^-1 (x[n] - d[n])``, so that
-  velocities, averages and every sum of fields with weights of the nodes are one matrix product with two columns more,
-  d[n+1] and d[n].
+- A driven wave obeys ``x[n] = E x[n-1] + d[n]`` with ``E = exp(i omega dt)``: a running sum of ``d[n] E^-n``, turned by
+  ``E^n``, in stretches.
+- What network and rays give stands where the matrix product of `DrivenWaves` reads it.
 """
 
 from typing import Any, cast
@@ -17,10 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from networks.compiled_waves import CompiledWaves, library
 from networks.compression.compressed import CompressedLayer
-from networks.mixture import Weights, node_weights
+from networks.driven_waves import Combination, DrivenWaves, Turns
+from networks.mixture import Weights
 from networks.operator import OperatorGenerator
 from networks.operator_graph import CapturedHistory
+from networks.operator_rays import GROWTH, TURN
 from networks.response import LowPass
 
 Array = NDArray[np.float64]
@@ -34,8 +35,11 @@ STRETCH = 64
 """Levels whose running sum is one of single precision; from stretch to stretch it goes on in double precision. So the
 phasors are few enough for a core's cache, and errors do not add up."""
 
-MOST_GRAPHS = 4
-"""CUDA graphs that are kept, one for each number of sources and each combination."""
+MOST_KEPT = 4
+"""Combinations that are kept, and CUDA graphs, one for each number of sources and each combination."""
+
+ROWS = 512
+"""Pairs of a source and a node that go through the network at once: more would leave the caches."""
 
 
 class OperatorInference:
@@ -59,14 +63,16 @@ class OperatorInference:
             step = self.spec.omega * self.spec.dt
             # of the levels of a stretch; then of whole stretches, in double precision, from the first level of one on
             levels = np.exp(1j * step[:, None] * np.arange(STRETCH))
-            stretches = np.exp(1j * step[:, None] * STRETCH * np.arange(-(-(self.spec.num_levels + 1) // STRETCH)))
+            stretches = np.exp(1j * step[:, None] * STRETCH * np.arange(-(-self.spec.num_levels // STRETCH)))
             single = [torch.as_tensor(values, dtype=torch.complex64)[:, None] for values in (levels, levels.conj())]
             double = [torch.as_tensor(values) for values in (stretches, np.exp(1j * step[:, None] * STRETCH))]
             self._phasors = tuple(values.to(self.device) for values in single + double)
-            self._turn = torch.as_tensor(np.stack((np.cos(step), np.sin(step)))).to(self.device)
+            self._turns = Turns(torch.as_tensor(np.stack((np.cos(step), np.sin(step)))).to(self.device), self.spec.dt)
+        self._compiled = self._loops()
+        self._combinations: dict[int, Combination] = {}
         self._captured: dict[tuple[int, int | None], CapturedHistory] = {}
 
-    def mixture(self, sources: Array, signals: Array) -> "DrivenWaves":
+    def mixture(self, sources: Array, signals: Array) -> DrivenWaves:
         """The factors of the fields.
 
         Args:
@@ -76,17 +82,33 @@ class OperatorInference:
         num_sources = signals.shape[1]
         parts = self.coefficients(sources.reshape(-1, 2))
         drives = self.low_pass.inverse(signals.reshape(-1, signals.shape[2]), -1)
+        if self._compiled is not None:
+            times = torch.from_numpy(self._compiled.drive(drives)).transpose(1, 2)
+            return DrivenWaves(parts, times, self._turns, num_sources, self.combination)
         return self._waves(parts, torch.as_tensor(drives).to(self.device), num_sources)
 
     @torch.inference_mode()
     def coefficients(self, sources: Array) -> Tensor:
-        """What multiplies cosines and sines, (source, 2) to (2, source, arc, 2, frequency); fields are last but one."""
+        """What multiplies cosines, then sines, of u and r: (source, 2) to (source, arc, 2, 2 frequency)."""
         inputs, arcs = self._seen(sources)
         out = self._network(torch.as_tensor(inputs).to(self.device), torch.as_tensor(arcs).to(self.device))
         if self.spec.rays != "none":
-            rays = self._generator.rays
-            rays.coefficients(torch.as_tensor(sources).to(rays.powers), self._exponents, out)
+            rays, places = self._generator.rays, torch.as_tensor(sources).to(self._generator.rays.powers)
+            if self._compiled is None:
+                rays.coefficients(places, self._exponents, _planes(out))
+            else:
+                arrivals = rays.arrivals(places)
+                self._compiled.add(arrivals.source, [values.T for values in rays.places(arrivals)], out.numpy())
         return out
+
+    def combination(self, weights: Weights) -> Combination:
+        """What a combination takes of the parts; kept, as a zone asks for the same again and again."""
+        found = self._combinations.get(id(weights))
+        if found is None:
+            while len(self._combinations) >= MOST_KEPT:
+                self._combinations.pop(next(iter(self._combinations)))
+            found = self._combinations[id(weights)] = Combination(weights, self._turns)
+        return found
 
     def history(self, sources: Array, signals: Array, weights: Weights | None = None) -> NDArray[np.float32]:
         """On a CUDA device, all levels of sources that add up, through a graph that is kept.
@@ -97,11 +119,11 @@ class OperatorInference:
             weights: of a combination that is wanted instead of the fields.
 
         Returns:
-            (time, 3 arc), or (time, arc) of a combination.
+            (3, time, arc), or (time, arc) of a combination.
         """
         key = (len(sources), None if weights is None else id(weights))
         if key not in self._captured:
-            while len(self._captured) >= MOST_GRAPHS:
+            while len(self._captured) >= MOST_KEPT:
                 self._captured.pop(next(iter(self._captured)))
             self._captured[key] = CapturedHistory(self, len(sources), weights)
         return self._captured[key](sources, signals).copy()
@@ -113,46 +135,59 @@ class OperatorInference:
         found: list[NDArray[Any]] = [*self._seen(sources), drives]
         if self.spec.rays != "none":
             arrivals = rays.geometry.arrivals(sources, rays.curved_travel(sources), every=every)
-            found += [arrivals.delay, arrivals.strength, arrivals.features]
+            found += rays.places(arrivals)
         return found
 
     @torch.inference_mode()
-    def mixed(self, given: list[Tensor], num_sources: int) -> "DrivenWaves":
+    def mixed(self, given: list[Tensor], num_sources: int) -> DrivenWaves:
         """The factors from what `prepared` gives with every image, on the device; nothing waits for the host."""
-        inputs, arcs, drives, *arrivals = given
+        inputs, arcs, drives, *found = given
         out = self._network(inputs, arcs)
-        if arrivals:
-            delay, strength, features = arrivals
-            both = self._generator.rays.waves(delay, strength, features, self._exponents)
-            for total, waves in zip(out, both, strict=True):
+        if found:
+            both = self._generator.rays.waves(found, self._exponents)
+            for total, waves in zip(_planes(out), both, strict=True):
                 total += waves.view(len(drives), -1, *total.shape[1:]).sum(1)
         return self._waves(out, drives, num_sources)
 
-    @torch.inference_mode()
-    def _network(self, inputs: Tensor, arcs: Tensor) -> Tensor:
-        x = functional.gelu(torch.addmm(self._nodes.index_select(0, arcs.view(-1)), inputs, self._first))
-        for weight, bias in self._hidden:
-            x += functional.gelu(torch.addmm(bias, x, weight))
-        weights, biases = self._last
-        out = torch.baddbmm(biases, x.expand(2, -1, -1), weights)
-        return out.view(2, len(arcs), self.spec.num_arc, 2, self.spec.num_frequencies)
+    def _loops(self) -> CompiledWaves | None:
+        """The loops in C, where they run on this device and there is a compiler."""
+        built = library() if self.device.type == "cpu" else None
+        if built is None:
+            return None
+        rays = self._generator.rays
+        tables = [] if self.spec.rays == "none" else [table.numpy() for table in (*self._exponents, rays.table)]
+        limits = (GROWTH, 2 * np.pi / TURN)
+        turn = self._turns.turn.numpy()
+        return CompiledWaves(built, turn, tables, self.spec.dispersion[0], self.spec.num_arc, limits)
 
     @torch.inference_mode()
-    def _waves(self, parts: Tensor, drives: Tensor, num_sources: int) -> "DrivenWaves":
+    def _network(self, inputs: Tensor, arcs: Tensor) -> Tensor:
+        weight, bias = self._last
+        out = torch.empty((len(inputs), weight.shape[1]), device=self.device)
+        nodes = arcs.view(-1)
+        for start in range(0, len(inputs), ROWS):
+            part = slice(start, start + ROWS)
+            x = functional.gelu(torch.addmm(self._nodes.index_select(0, nodes[part]), inputs[part], self._first))
+            for hidden, shift in self._hidden:
+                x += functional.gelu(torch.addmm(shift, x, hidden))
+            torch.addmm(bias, x, weight, out=out[part])
+        return out.view(len(arcs), self.spec.num_arc, 2, -1)
+
+    @torch.inference_mode()
+    def _waves(self, parts: Tensor, drives: Tensor, num_sources: int) -> DrivenWaves:
         """With the functions of time, (set and source, 2 frequency + 2, time)."""
         num, num_levels = self.spec.num_frequencies, self.spec.num_levels
         times = torch.empty((len(drives), 2 * num + 2, num_levels), device=self.device)
+        times[:, -2], times[:, -1] = drives[:, 1:], drives[:, :-1]
         away, back, turns, step = self._phasors
-        padded = functional.pad(drives, (0, -drives.shape[1] % STRETCH)).float().view(len(drives), 1, -1, STRETCH)
-        waves = torch.empty((len(drives), num, *padded.shape[2:]), dtype=back.dtype, device=self.device)
-        torch.mul(back, padded, out=waves).cumsum_(-1)  # (source, frequency, stretch, level)
-        ends = waves[..., -1] * turns.conj()
-        waves[:, :, 1:] += (ends.cumsum(-1) * turns * step)[:, :, :-1, None].to(waves)
+        padded = functional.pad(times[:, -1], (0, -num_levels % STRETCH)).view(len(drives), 1, -1, STRETCH)
+        waves = torch.mul(back, padded).cumsum_(-1)  # (source, frequency, stretch, level)
+        ends = waves[..., :-1, -1] * turns[:, :-1].conj()
+        waves[:, :, 1:] += (ends.cumsum_(-1) * turns[:, :-1] * step).to(waves)[..., None]
         waves *= away
         both = torch.view_as_real(waves).view(len(drives), num, -1, 2)[:, :, :num_levels]
-        times[:, :num], times[:, num : 2 * num] = both[..., 0], both[..., 1]
-        times[:, -2], times[:, -1] = drives[:, 1:], drives[:, :-1]
-        return DrivenWaves(parts, times, self._turn, self.spec.dt, num_sources)
+        times[:, :-2].view(len(drives), 2, num, num_levels).copy_(both.permute(0, 3, 1, 2))
+        return DrivenWaves(parts, times, self._turns, num_sources, self.combination)
 
     def _seen(self, sources: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the network sees of each source and node, (source and arc, input); the node that a map leads to."""
@@ -171,67 +206,9 @@ class OperatorInference:
         return out.reshape(-1, out.shape[-1]), arcs
 
 
-class DrivenWaves:
-    """The factors of an operator generator's fields, in single precision.
-
-    Args:
-        parts: (2, set and source, arc, 2, frequency).
-        times: (set and source, column, time).
-        turn: (2, frequency) cosine and sine of the angle between levels.
-        dt: time between levels.
-        num_sources: of a set.
-    """
-
-    def __init__(self, parts: Tensor, times: Tensor, turn: Tensor, dt: float, num_sources: int) -> None:
-        self.times = times.view(-1, num_sources * times.shape[1], times.shape[2])
-        self._cosines, self._sines = parts
-        self._turn, self._dt, self._num_sources = turn, dt, num_sources
-
-    @torch.inference_mode()
-    def fields(self) -> Tensor:
-        """(set, 3 arc, column): of displacement, velocity and load."""
-        (c_u, c_r), (s_u, s_r) = self._cosines.unbind(2), self._sines.unbind(2)
-        num, (num_places, num_arc) = c_u.shape[-1], c_u.shape[:2]
-        out = c_u.new_empty(num_places, 3, num_arc, 2 * num + 2)
-        rate = (self._turn[1] / self._dt).to(c_u)
-        now, before = self._ends()
-        out[:, 0, :, :num], out[:, 0, :, num:-2] = c_u, s_u
-        torch.mul(s_u, rate, out=out[:, 1, :, :num])
-        torch.mul(c_u, -rate, out=out[:, 1, :, num:-2])
-        out[:, 2, :, :num], out[:, 2, :, num:-2] = c_r, s_r
-        out[..., -2:] = 0.0
-        out[:, 1, :, -2], out[:, 1, :, -1] = now / (2 * self._dt), before / (2 * self._dt)
-        return self._joined(out.flatten(1, 2))
-
-    @torch.inference_mode()
-    def combined(self, weights: Weights) -> Tensor:
-        """(set, arc, column)."""
-        (c_u, c_r), (s_u, s_r) = self._cosines.unbind(2), self._sines.unbind(2)
-        num, (num_places, num_arc) = c_u.shape[-1], c_u.shape[:2]
-        w_u, w_v, w_r = node_weights(weights, self._turn)
-        cosine, sine = self._turn
-        even = cosine if weights.lead else 1 + 2 * weights.theta * (cosine - 1)
-        odd = w_v * (sine / self._dt) + (w_u * sine if weights.lead else 0.0)
-        even, odd, plain = (w_u * even).to(c_u), odd.to(c_u), w_r.to(c_u)
-        out = c_u.new_empty(num_places, num_arc, 2 * num + 2)
-        torch.mul(c_r, plain, out=out[..., :num]).addcmul_(c_u, even).addcmul_(s_u, odd)
-        torch.mul(s_r, plain, out=out[..., num:-2]).addcmul_(s_u, even).addcmul_(c_u, odd, value=-1)
-        now, before = self._ends()
-        rate, ahead = w_v[:, 0] / (2 * self._dt), w_u[:, 0] * (1.0 if weights.lead else weights.theta)
-        out[..., -2] = now * (rate + ahead)
-        out[..., -1] = before * (rate if weights.lead else rate - ahead)
-        return self._joined(out)
-
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        """The displacement's response at level 0 and at -1, a period before the last: what d[n+1] and d[n] meet."""
-        c_u, s_u = self._cosines[:, :, 0].double(), self._sines[:, :, 0].double()
-        return c_u.sum(-1), c_u @ self._turn[0] - s_u @ self._turn[1]
-
-    def _joined(self, parts: Tensor) -> Tensor:
-        """(set and source, place, column) to (set, place, source and column)."""
-        if self._num_sources == 1:
-            return parts
-        return parts.view(-1, self._num_sources, *parts.shape[1:]).transpose(1, 2).flatten(2)
+def _planes(parts: Tensor) -> Tensor:
+    """(source, arc, 2, 2 frequency) seen as what multiplies cosines and sines, (2, source, arc, 2, frequency)."""
+    return parts.unflatten(3, (2, -1)).permute(3, 0, 1, 2, 4)
 
 
 def _linear(layer: torch.nn.Module) -> torch.nn.Linear:
@@ -254,12 +231,12 @@ def _first_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:
 
 
 def _last_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:
-    """The last layer times the decoder: weights (2, width, field and frequency) and biases (2, 1, ...)."""
+    """The last layer times the decoder: weights (width, number) and biases (number,), the numbers those of a node."""
     spec, layer = generator.spec, _linear(generator.net.last)
     num = spec.num_frequencies
     joined = torch.cat((layer.weight, layer.bias[:, None]), 1).double().view(2, spec.rank, -1)
     whole = generator.decoder.double() @ joined  # (field, coefficient, width + 1)
     cosines, sines = whole.split((num, num - 1), 1)
-    planes = torch.stack((cosines, functional.pad(sines, (0, 0, 1, 0))))  # (2, field, frequency, width + 1)
-    planes = planes.flatten(1, 2).transpose(1, 2).float()
-    return planes[:, :-1].contiguous(), planes[:, -1:].contiguous()
+    planes = torch.cat((cosines, functional.pad(sines, (0, 0, 1, 0))), 1)  # (field, 2 frequency, width + 1)
+    planes = planes.flatten(0, 1).T.float()
+    return planes[:-1].contiguous(), planes[-1].contiguous()

@@ -7,7 +7,8 @@ and damping where it ceases to carry waves, is a factor ``exp(sum theta phi(omeg
 numbers theta.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.operator_geometry import EARLY, RayGeometry
+from networks.operator_geometry import EARLY, Arrivals, RayGeometry
 from networks.operator_spec import OperatorSpec
 
 NUM_DELAYS = 700
@@ -167,22 +168,37 @@ class Rays(nn.Module):
         exponents = self.exponents() if exponents is None else exponents
         shape = (2, len(sources), self.spec.num_arc, 2, self.spec.num_frequencies)
         out = self.powers.new_zeros(shape) if out is None else out
-        for source, *given in self.passes(sources):
-            cosine, sine, real, imaginary = self._factors(*given, exponents)
-            for number, c, s, a, b in zip(source, *(x.view(len(source), *shape[2:]) for x in (cosine, sine, real, imaginary)), strict=True):
-                out[0, number].addcmul_(a, c).addcmul_(b, s)
-                out[1, number].addcmul_(a, s).addcmul_(b, c, value=-1)
+        arrivals = self.arrivals(sources)
+        rays, room = self.located(arrivals), self._room(PAIRS * shape[2])
+        for start in range(0, len(arrivals.source), PAIRS):
+            source = arrivals.source[start : start + PAIRS]
+            part = slice(start * shape[2], (start + len(source)) * shape[2])
+            both = self.waves([values[part] for values in rays], exponents, room)
+            for total, waves in zip(out, both, strict=True):
+                for number, wave in zip(source, waves.view(-1, *shape[2:]), strict=True):
+                    total[number].add_(wave)  # many times faster than index_add_
         return out
 
-    def passes(self, sources: Tensor) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]]:
-        """Arrivals of some pairs of a source and an image at a time, on the device: source, then what `waves` takes."""
+    def arrivals(self, sources: Tensor) -> Arrivals:
+        """The rays of some sources, on the host."""
         places = sources.detach().cpu().numpy().astype(np.float64)
-        found = self.geometry.arrivals(places, self.curved_travel(places) if self.spec.rays == "direct" else None)
-        for start in range(0, len(found.source), PAIRS):
-            part = slice(start, start + PAIRS)
-            given = (found.delay[part], found.strength[:, part], found.features[:, part])
-            delay, strength, features = (torch.from_numpy(values).to(self.powers.device) for values in given)
-            yield found.source[part], delay, strength, features
+        return self.geometry.arrivals(places, self.curved_travel(places) if self.spec.rays == "direct" else None)
+
+    def located(self, arrivals: Arrivals) -> list[Tensor]:
+        """What `waves` takes of arrivals, on the device, first axis pair and arc: features, strengths, the phase of the
+        first frequency in parts of a turn, row of the table and the next one's share."""
+        return [torch.from_numpy(values).to(self.powers.device) for values in self.places(arrivals)]
+
+    def places(self, arrivals: Arrivals) -> tuple[NDArray[Any], ...]:
+        """The same on the host."""
+        delay = arrivals.delay.reshape(-1)
+        turns = np.rint(delay * self.parts_of_turn).astype(np.int64).astype(np.int32)
+        position = np.maximum((delay - FLOOR * self.spec.duration) * self.density, 0.0)
+        row = np.minimum(position.astype(np.int64), NUM_DELAYS - 2)
+        share = (position - row).astype(np.float32)
+        features = arrivals.features.reshape(len(arrivals.features), -1).T
+        strength = arrivals.strength.reshape(2, -1).T
+        return features, strength, turns[:, None], row, share[:, None]
 
     def exponents(self) -> tuple[Tensor, Tensor]:
         """What the features are multiplied with to give the exponents: growth and, negative, phase.
@@ -212,13 +228,17 @@ class Rays(nn.Module):
         value = torch.zeros((len(sources), num_arc, num), dtype=torch.complex64, device=sources.device)
         slopes = value.new_zeros((self.num_features(field), *value.shape))
         exponents, powers = self.exponents(), self._frequency(field)
-        for number, delay, strength, features in self.passes(sources):
-            source = torch.as_tensor(number, device=value.device)
-            cosines, sines = self.waves(delay, strength, features, exponents)
+        arrivals = self.arrivals(sources)
+        rays, each = self.located(arrivals), PAIRS * num_arc
+        for part in (slice(start, start + each) for start in range(0, len(rays[0]), each)):
+            source = torch.as_tensor(arrivals.source[part.start // num_arc : part.stop // num_arc], device=value.device)
+            given = [values[part] for values in rays]
+            cosines, sines = self.waves(given, exponents)
             y = torch.complex(cosines, -sines).view(len(source), num_arc, 2, num)[:, :, field]
             value.index_add_(0, source, y)
+            features = given[0].view(len(source), num_arc, -1, 1)
             for slope, column, power in zip(slopes, self._columns(field), powers, strict=True):
-                slope.index_add_(0, source, features[column, :, :, None] * power * y)
+                slope.index_add_(0, source, features[:, :, column] * power * y)
         return value, slopes
 
     def _columns(self, field: int) -> list[int]:
@@ -234,38 +254,40 @@ class Rays(nn.Module):
         return torch.cat([1j * delay, damping] * harmonics + [size] * (3 if field == 0 else 5))
 
     def waves(
-        self, delay: Tensor, strength: Tensor, features: Tensor, exponents: tuple[Tensor, Tensor]
+        self, rays: Sequence[Tensor], exponents: tuple[Tensor, Tensor], room: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Coefficients of some pairs.
 
         Args:
-            delay, strength, features: as of `Arrivals`, the delay in double precision.
+            rays: what `located` gives.
             exponents: as `exponents` gives.
+            room: what `_room` gives for as many rays, or more; what is returned lies in it.
 
         Returns:
             Of cosines and of sines, (pair and arc, field, frequency) each.
         """
-        cosine, sine, real, imaginary = self._factors(delay, strength, features, exponents)
-        return (real * cosine).addcmul_(imaginary, sine), (real * sine).addcmul_(imaginary, cosine, value=-1)
-
-    def _factors(
-        self, delay: Tensor, strength: Tensor, features: Tensor, exponents: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Cosine and sine of the phase times the strength, real and imaginary part of the waveform, as of `waves`."""
         num = self.spec.num_frequencies
-        delay, features = delay.view(-1), features.view(len(features), -1).T
-        growth = (features @ exponents[0]).clamp_(max=GROWTH).exp_().view(-1, 2, num)
-        growth *= strength.reshape(2, -1).T[:, :, None]
-        turns = (delay * self.parts_of_turn).round_().long().int()[:, None] * self.numbers
-        phase = (features @ exponents[1]).view(-1, 2, num)
-        phase.add_(turns.float()[:, None], alpha=2 * np.pi / TURN)
-        cosine, sine = torch.cos(phase).mul_(growth), phase.sin_().mul_(growth)
-        position = ((delay - FLOOR * self.spec.duration) * self.density).clamp_(min=0.0)
-        row = position.long().clamp_(max=NUM_DELAYS - 2)
-        share = (position - row).float()[:, None]
-        waveform = self.table.index_select(0, row).lerp_(self.table.index_select(0, row + 1), share)
-        real, imaginary = waveform.view(-1, 2, 2, num).unbind(1)
-        return cosine, sine, real, imaginary
+        features, strength, turns, row, share = rays
+        room = self._room(len(row)) if room is None else [values[: len(row)] for values in room]
+        growth, phase, cosine, waveform, following = room
+        torch.mm(features, exponents[0], out=growth).clamp_(max=GROWTH).exp_()
+        growth.view(-1, 2, num).mul_(strength[:, :, None])
+        torch.mm(features, exponents[1], out=phase)
+        phase.view(-1, 2, num).add_((turns * self.numbers).float()[:, None], alpha=2 * np.pi / TURN)
+        torch.cos(phase, out=cosine).mul_(growth)
+        sine = phase.sin_().mul_(growth)
+        torch.index_select(self.table, 0, row, out=waveform)
+        torch.index_select(self.table, 0, row + 1, out=following)
+        real, imaginary = waveform.lerp_(following, share).view(-1, 2, 2 * num).unbind(1)
+        cosines, sines = torch.mul(real, cosine, out=growth), torch.mul(real, sine, out=following[:, : 2 * num])
+        cosines.addcmul_(imaginary, sine)
+        sines.addcmul_(imaginary, cosine, value=-1)
+        return cosines.view(-1, 2, num), sines.view(-1, 2, num)
+
+    def _room(self, num_rays: int) -> list[Tensor]:
+        """What `waves` writes to; used again by pass after pass, it stays in the caches."""
+        num = self.spec.num_frequencies
+        return [self.powers.new_empty(num_rays, columns * num) for columns in (2, 2, 2, 4, 4)]
 
 
 def _place(along: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

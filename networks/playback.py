@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
 from networks.generator import BoundaryGenerator
-from networks.mixture import Convolved, Mixture, Weights
+from networks.mixture import Convolved, Levels, Mixture, Weights
 from networks.operator import OperatorGenerator, Pointwise
 from networks.operator_inference import OperatorInference
 from networks.predict import predict, predict_levels
@@ -103,7 +103,7 @@ class OperatorPlayback:
         self._graph = isinstance(self._generator, OperatorInference) and self._generator.device.type == "cuda"
         if not self._graph:
             self._mixture = _mixture(self._generator, positions[None], samples[None], torch.device(device))
-        self._fields: Callable[[int, int], Tensor] | None = None
+        self._fields: Levels | None = None
 
     def block(self, start: int, stop: int) -> NDArray[np.float64]:
         """(field, stop - start, arc) of the levels start .. stop - 1.
@@ -113,8 +113,7 @@ class OperatorPlayback:
         """
         if self._fields is None:
             self._fields = self._levels(None)
-        product = self._fields(start, stop).view(stop - start, 3, -1).transpose(0, 1)
-        return np.asarray(torch.empty(product.shape, dtype=torch.float64).copy_(product).numpy())
+        return np.asarray(self._fields(start, stop, torch.float64).numpy())
 
     def combined(self, weights: Weights) -> Callable[[int, int], NDArray[np.float64]]:
         """A combination of the fields, some levels at a time: one matrix product, without the fields themselves.
@@ -126,21 +125,18 @@ class OperatorPlayback:
             ValueError: weights that look too far ahead; levels that are not there, by what is returned.
         """
         levels = self._levels(weights)
-        return lambda start, stop: np.asarray(levels(start, stop).double().numpy())
+        return lambda start, stop: np.asarray(levels(start, stop, torch.float64).numpy())
 
-    def _levels(self, weights: Weights | None) -> Callable[[int, int], Tensor]:
-        """A function of levels that gives (stop - start, place) on the host, of the fields or a combination."""
-        whole: Tensor | None = None
+    def _levels(self, weights: Weights | None) -> Levels:
+        """A function of levels that gives ([field,] stop - start, arc) on the host, of the fields or a combination."""
         if self._graph:
             whole = torch.from_numpy(cast(OperatorInference, self._generator).history(*self._given, weights))
         else:
-            mixture = self._mixture
-            places = (mixture.fields() if weights is None else mixture.combined(weights))[0].T
+            levels = self._mixture.fields() if weights is None else self._mixture.combined(weights)
 
-        @torch.inference_mode()
-        def part(start: int, stop: int) -> Tensor:
+        def part(start: int, stop: int, dtype: torch.dtype = torch.float32) -> Tensor:
             _require_levels(start, stop, self.num_levels)
-            return (mixture.times[0, :, start:stop].T @ places).cpu() if whole is None else whole[start:stop]
+            return whole[..., start:stop, :].to(dtype) if self._graph else levels(start, stop, dtype)[0].cpu()
 
         return part
 
@@ -218,14 +214,12 @@ def predict_operator(
     columns = samples.shape[2] if isinstance(chosen, OperatorInference) else 4 * samples.shape[2]
     batch_size = max(1, min(batch_size, LARGEST // (samples.shape[1] * samples.shape[2] * columns)))
     out: NDArray[Any] | None = None
+    kind = torch.float64 if np.dtype(dtype) == np.float64 else torch.float32
     for start in range(0, num_samples, batch_size):
         each = slice(start, start + batch_size)
         mixture = _mixture(chosen, positions[each], samples[each], torch.device(device))
-        places = mixture.fields() if weights is None else mixture.combined(weights)
-        with torch.inference_mode():
-            found = (mixture.times.transpose(1, 2) @ places.transpose(1, 2)).cpu().numpy()
-        if weights is None:
-            found = found.reshape(len(found), num_levels, 3, -1).swapaxes(1, 2)
+        levels = mixture.fields() if weights is None else mixture.combined(weights)
+        found = levels(0, num_levels, kind).cpu().numpy()
         out = np.empty((num_samples, *found.shape[1:]), dtype) if out is None else out
         out[each] = found
     if out is None:

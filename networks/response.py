@@ -59,12 +59,12 @@ class LowPass:
     def inverse(self, x: ArrayLike, axis: int = 0) -> Array:
         """LP⁻¹ x along the time axis, from rest: three taps."""
         a = self.pole
-        source = np.moveaxis(np.asarray(x, np.float64), axis, 0)
-        out = source.copy()
-        out[1:] -= 2.0 * a * source[:-1]
-        out[2:] += a**2 * source[:-2]
-        out /= (1.0 - a) ** 2
-        return np.moveaxis(out, 0, axis)
+        source = np.asarray(x, np.float64).swapaxes(axis, 0)
+        gain = 1.0 / (1.0 - a) ** 2
+        out = source * gain
+        out[1:] -= (2.0 * a * gain) * source[:-1]
+        out[2:] += (a**2 * gain) * source[:-2]
+        return out.swapaxes(axis, 0)
 
 
 def toeplitz(drive: ArrayLike) -> Array:
