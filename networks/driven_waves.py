@@ -32,7 +32,7 @@ class Turns:
         self.ends = torch.stack((torch.cat((one, 0 * one)), torch.cat((turn[0], -turn[1]))), 1)
         self.rate = turn[1] / dt
         self.rates = (self.rate.float(), -self.rate.float())
-        self.end_rates = self.ends / (2 * dt)
+        self.end_rates = (self.ends / (2 * dt)).float()
 
 
 class Combination:
@@ -54,8 +54,8 @@ class Combination:
         odd = w_v * turns.rate + (w_u * sine if weights.lead else 0.0)
         self._even, self._odd, self._plain = (w_u * even).float().repeat(1, 2), odd.float(), w_r.float()
         rate, ahead = w_v / (2 * turns.dt), w_u * (1.0 if weights.lead else weights.theta)
-        self._last = torch.cat((rate + ahead, rate if weights.lead else rate - ahead), 1)
-        self._ends = turns.ends
+        self._last = torch.cat((rate + ahead, rate if weights.lead else rate - ahead), 1).float()
+        self._ends = turns.ends.float()
 
     def places(self, parts: Tensor) -> Tensor:
         """(set and source, arc, 2, 2 frequency) to (set and source, arc, 2 frequency + 2)."""
@@ -65,7 +65,7 @@ class Combination:
         torch.mul(r, self._plain, out=out[..., :-2]).addcmul_(u, self._even)
         out[..., :num].addcmul_(u[..., num:], self._odd)
         out[..., num:-2].addcmul_(u[..., :num], self._odd, value=-1)
-        torch.mul(u.double() @ self._ends, self._last, out=out[..., -2:])
+        torch.mul(u @ self._ends, self._last, out=out[..., -2:])
         return out
 
 
@@ -100,7 +100,7 @@ class DrivenWaves:
         rate, falling = self._turns.rates
         torch.mul(u[..., num:], rate, out=v[..., :num])
         torch.mul(u[..., :num], falling, out=v[..., num:-2])
-        v[..., -2:] = u.double() @ self._turns.end_rates
+        v[..., -2:] = u @ self._turns.end_rates
         return lambda start, stop, dtype=torch.float32: self._product((u, v, r), start, stop, dtype)
 
     @torch.inference_mode()

@@ -32,6 +32,7 @@ class CapturedHistory:
 
     def __init__(self, inference: "OperatorInference", num_sources: int, weights: Weights | None) -> None:
         self._inference, self._weights, self._num_sources = inference, weights, num_sources
+        self._combination = None if weights is None else inference.combination(weights)  # the graph reads its memory
         self._inputs = [torch.from_numpy(values).pin_memory() for values in self._prepared(*self._some())]
         self._graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(inference.device)  # type: ignore[no-untyped-call]

@@ -2,8 +2,8 @@
 
 - The decoder is multiplied with the network's last layer, standardisation and all that is known of the nodes with its
   first; then the network sees six numbers of a node.
-- A driven wave obeys ``x[n] = E x[n-1] + d[n]`` with ``E = exp(i omega dt)``: a running sum of ``d[n] E^-n``, turned by
-  ``E^n``, in stretches.
+- A driven wave obeys ``x[n] = E x[n-1] + d[n]`` with ``E = exp(i omega dt)``: a recurrence in C or, without a compiler
+  and on a GPU, a running sum of ``d[n] E^-n``, turned by ``E^n``, in stretches.
 - What network and rays give stands where the matrix product of `DrivenWaves` reads it.
 """
 

@@ -137,7 +137,7 @@ def test_history_of_the_papers_models(name: str) -> None:
 
 
 SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
-SINGLE = 3e-6
+SINGLE = 1.5e-6
 """Round-off of float32: amplitudes, times and their product, and of amplitudes in the other order beside it."""
 
 
