@@ -76,7 +76,7 @@ def test_reciprocity_on_a_box(method: str, comm: MPI.Comm) -> None:
 def test_reciprocity_on_a_plate_of_two_speeds(method: str, comm: MPI.Comm, shared_path: Path) -> None:
     how = METHODS[method]
     quads = how.element == "gll"
-    model = FullModel(plate(comm, generate_plate(comm, shared_path, size=0.1, quads=quads)), how, TimeGrid(1.2, 241))
+    model = FullModel(plate(comm, generate_plate(comm, shared_path, size=0.1, quads=quads)), how, TimeGrid(1.2, 261))
     compare(model, [0, 5, model.interface.num_nodes - 1])
 
 
