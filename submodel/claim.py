@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-from submodel.dataset import UNFINISHED, Dataset, DatasetError, unfinished_name
+from submodel.dataset import Dataset, DatasetError
+from submodel.hdf5 import UNFINISHED, unfinished_name
 from submodel.plan import PLAN_FILE, Plan, shards_folder
 
 

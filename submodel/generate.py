@@ -22,13 +22,14 @@ from solvers.stepping import DivergenceError
 from submodel import build
 from submodel.case import Case
 from submodel.claim import claim, plan_of
-from submodel.dataset import DatasetError, Geometry, InterfaceArrays, ShardWriter, write_master
+from submodel.dataset import DatasetError, Geometry, InterfaceArrays, write_master
 from submodel.farm import agree, farm, on_root
 from submodel.layout import FIELDS, ZONE_FIELD
 from submodel.plan import Plan, Precision, SampleId, shards_folder
 from submodel.sampling import SPLITS
 from submodel.seal import Keyed, shard_fault
 from submodel.sections import GmshDomain
+from submodel.shards import ShardWriter
 
 SMALLER = "leave out the fields in the zone with --no-fields"
 

@@ -15,7 +15,6 @@ from solvers.full import FullModel
 from solvers.reciprocal import ReciprocalModel, preserves
 from submodel.case import Case
 from submodel.claim import claim
-from submodel.dataset import ShardWriter
 from submodel.farm import agree, farm, on_root
 from submodel.generate import (
     GenerationError,
@@ -32,6 +31,7 @@ from submodel.plan import shards_folder
 from submodel.reciprocal import plan_of_reciprocal, write_reciprocal
 from submodel.reciprocal_plan import ReciprocalPlan, RunId
 from submodel.sections import GmshDomain
+from submodel.shards import ShardWriter
 from submodel.symmetry import Symmetries, Symmetry, find
 
 

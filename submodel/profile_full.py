@@ -23,11 +23,11 @@ from solvers.stability import stable_dt
 from solvers.stepping import CentralDifference, march
 from submodel import build
 from submodel.case import Case, CaseError
-from submodel.dataset import ShardWriter
 from submodel.generate import shared_geometry
 from submodel.layout import FIELDS, ZONE_FIELD
 from submodel.plan import Plan, Precision
 from submodel.profile import Job, Part, least, seconds_of, steps_limit
+from submodel.shards import ShardWriter
 from submodel.wording import seconds as in_words
 
 SET_UP = "set-up"

@@ -15,16 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submodel.case import Case
-from submodel.dataset import (
-    REDO,
-    DatasetError,
-    join,
-    open_sealed,
-    put_geometry,
-    require_same,
-    sealed_file,
-    stored_geometry,
-)
+from submodel.dataset import REDO, DatasetError, open_sealed, put_geometry, require_same, stored_geometry
+from submodel.hdf5 import join, sealed_file
 from submodel.layout import FORMAT_VERSION, Geometry, InterfaceArrays, MediumMap
 from submodel.plan import rows
 from submodel.reciprocal_plan import FIELDS, ReciprocalPlan, RunId

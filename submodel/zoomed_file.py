@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel.dataset import DatasetError, laid_out, lay_out
+from submodel.hdf5 import laid_out, lay_out
+from submodel.layout import DatasetError
 from submodel.sections import Units
 
 FORMAT, FORMAT_VERSION = "submodel-zoomed", 1

@@ -12,9 +12,10 @@ import pytest
 from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, write_dataset
 
 from submodel.check import CheckReport, check
-from submodel.dataset import Geometry, InterfaceArrays, MediumMap, ShardWriter, write_master
+from submodel.dataset import Geometry, InterfaceArrays, MediumMap, write_master
 from submodel.plan import PLAN_FILE, Plan, shards_folder
 from submodel.seal import dataset_name, seal, shard_name
+from submodel.shards import ShardWriter
 
 
 @pytest.fixture

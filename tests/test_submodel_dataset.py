@@ -12,13 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from test_submodel_case import reference
 
-from submodel import dataset as dataset_module
+from submodel import shards as shards_module
 from submodel.case import Case
-from submodel.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, MediumMap, ShardWriter, write_master
+from submodel.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, MediumMap, write_master
 from submodel.layout import FIELDS, ZONE_FIELD, shard_marks
 from submodel.plan import Plan, SampleId, shards_folder
 from submodel.sampling import SPLITS, Split
 from submodel.seal import SEAL_SIZE, dataset_name, seal, shard_fault
+from submodel.shards import ShardWriter
 
 NUM = {"train": 3, "test": 2, "calibration": 1}
 DAMAGE_STRIDE = int(os.environ.get("SUBMODEL_DAMAGE_STRIDE", "61"))  # 1 damages every byte, and takes a minute
@@ -286,7 +287,7 @@ def test_a_shard_is_what_hdf5_writes(tmp_path: Path) -> None:
 def test_attributes_that_hdf5_hides_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
     shapes = toy_geometry().shapes(False)
-    monkeypatch.setattr(dataset_module, "_place_holder", lambda name, number: np.zeros_like(number))
+    monkeypatch.setattr(shards_module, "_place_holder", lambda name, number: np.zeros_like(number))
     with pytest.raises(DatasetError, match="HDF5 .* hides the attribute sample: use another release"):
         ShardWriter(tmp_path, plan, shapes).write(plan.samples[0], values(plan.samples[0], shapes))
 

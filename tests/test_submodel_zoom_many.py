@@ -24,8 +24,9 @@ from solvers.zone_batch import ZoneBatch
 from submodel import build
 from submodel.boundary import Generated
 from submodel.case import Case, CaseError
-from submodel.dataset import DatasetError, laid_out
 from submodel.excitation import Excitation
+from submodel.hdf5 import laid_out
+from submodel.layout import DatasetError
 from submodel.parameter_table import ParameterTable
 from submodel.zoom_many import zoom_many
 from submodel.zoomed_file import ZoomedFile

@@ -95,7 +95,7 @@ def test_blocking_a_package_is_noticed() -> None:
 
 def test_hdf5_is_known_to_one_file() -> None:
     users = [str(path.relative_to(ROOT)) for path in sources(*PACKAGES) if "h5py" in imported_packages(path)]
-    assert users == ["submodel/dataset.py"]
+    assert users == ["submodel/hdf5.py"]
 
 
 @pytest.mark.parametrize("path", [path for path in sources(*PACKAGES) if path.name == "__init__.py"], ids=str)
