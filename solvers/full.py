@@ -95,7 +95,7 @@ class FullModel:
         Args:
             sources: The excitations, outside the zone.
             fields: Whether the zone's fields are wanted beside the trace.
-            dtype: Precision of the explicit steps: float64, or float32 at an error of about 1e-5.
+            dtype: Precision of the explicit steps: float64, or float32, which changes a trace by some 1e-6.
 
         Returns:
             The runs on the communicator's rank 0, ``None`` elsewhere.

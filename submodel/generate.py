@@ -100,7 +100,7 @@ def generate(
         seed: of the samples; the case's when None.
         ranks_per_sample: how many ranks share a run.
         fields: whether displacement and velocity in the zone are stored.
-        precision: of the explicit steps; single is twice as fast, at errors of about 1e-5.
+        precision: of the explicit steps; single is nearly twice as fast, at errors of some 1e-6.
         comm: whose ranks share the samples.
         progress: called on the root with the samples done and those to do.
 
