@@ -34,7 +34,7 @@ def generate(
     fields: Annotated[bool, typer.Option(help="Store the fields in the zone, the truth of a validation.")] = True,
     precision: Annotated[
         Precision,
-        typer.Option(click_type=Choice(PRECISIONS), help="Of the explicit steps; single is nearly twice as fast, to 1e-5."),
+        typer.Option(click_type=Choice(PRECISIONS), help="Of the explicit steps; single is nearly twice as fast."),
     ] = "double",
     reciprocal: Annotated[
         bool,
