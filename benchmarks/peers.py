@@ -2,10 +2,10 @@
 
 Installs nothing: peers that are missing are named and left out. A place for them outside the checkout is
 
-    ./run python3 -m venv --system-site-packages /tmp/peers
-    ./run /tmp/peers/bin/pip install ngsolve scikit-fem devito
-    ./run /tmp/peers/bin/pip install --no-deps deepwave
-    ./run /tmp/peers/bin/python benchmarks/peers.py
+    ./run python3 -m venv --system-site-packages PEERS
+    ./run PEERS/bin/pip install ngsolve scikit-fem devito
+    ./run PEERS/bin/pip install --no-deps deepwave
+    ./run PEERS/bin/python benchmarks/peers.py
 
 where deepwave takes the torch that is there. All codes are timed in turn; set-up drops out, as a step's time is the
 difference between a long and a short run. Before that, their fields are compared.
@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="where the JSON file goes")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and the smaller size only")
     arguments = parser.parse_args()
-    report = Report("peers", "./run /tmp/peers/bin/python benchmarks/peers.py")
+    report = Report("peers", "./run PEERS/bin/python benchmarks/peers.py")
     names = present(report)
     check(names, report)
     sizes = (129,) if arguments.quick else (129, 513)
