@@ -12,6 +12,7 @@ Where the peers lie in an environment of their own, its interpreter runs all: `.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -106,10 +107,17 @@ def run_script(script: Script, kept: Path | None) -> Ran:
             return Ran(script, seconds, f"exit status {done.returncode}")
         if not output.exists():
             return Ran(script, seconds, f"wrote no {output.name}")
-        if kept:
+        if kept and (num_claims(output) or not num_claims(kept / output.name)):
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(output, kept / output.name)
+        elif kept:
+            say(f"{script.name}: no claims could be measured, the figures that are kept stay")
     return Ran(script, seconds, None)
+
+
+def num_claims(path: Path) -> int:
+    """Claims of a report; none where it is not there."""
+    return len(json.loads(path.read_text(encoding="utf-8")).get("claims", [])) if path.exists() else 0
 
 
 def run_all(scripts: Sequence[Script], kept: Path | None, say: Callable[[str], None]) -> list[Ran]:

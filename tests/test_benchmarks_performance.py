@@ -158,6 +158,18 @@ def test_a_failure_stops_none_of_the_others(scripts: tuple[Script, ...], tmp_pat
     assert summary(done)[-1].startswith("FAILED: broken (exit status 3), silent (wrote no silent.json), absent (")
 
 
+def test_figures_are_not_replaced_by_none(
+    scripts: tuple[Script, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As where the peers of an earlier run are not installed now."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "one.json").write_text('{"claims": [1]}')
+    run_all(scripts[:1], kept, print)
+    assert (kept / "one.json").read_text() == '{"claims": [1]}'
+    assert "one: no claims could be measured, the figures that are kept stay" in capfd.readouterr().out
+
+
 def test_a_quick_look_keeps_nothing(
     scripts: tuple[Script, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
