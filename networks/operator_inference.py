@@ -76,11 +76,15 @@ class OperatorInference:
         """The factors of the fields.
 
         Args:
-            sources: (set, source, 2).
+            sources: (set, source, 2); what several of them share, as in a sweep over frequencies, is predicted once.
             signals: (set, source, time + 1).
         """
-        num_sources = signals.shape[1]
-        parts = self.coefficients(sources.reshape(-1, 2))
+        num_sources, places = signals.shape[1], sources.reshape(-1, 2)
+        once, which = np.unique(places, axis=0, return_inverse=True) if len(places) > 1 else (places, None)
+        if which is not None and len(once) < len(places):
+            parts = self.coefficients(once).index_select(0, torch.as_tensor(which.reshape(-1)).to(self.device))
+        else:
+            parts = self.coefficients(places)
         drives = self.low_pass.inverse(signals.reshape(-1, signals.shape[2]), -1)
         if self._compiled is not None:
             times = torch.from_numpy(self._compiled.drive(drives)).transpose(1, 2)

@@ -255,6 +255,27 @@ def test_chunks_of_many_runs_are_those_of_one_at_a_time() -> None:
         predict_operator(made, sources[:0], signals[:0])
 
 
+def test_a_place_that_returns_is_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep over frequencies from two places: the numbers of runs one at a time, from two passes' worth of places."""
+    made = ready(operator_generator("walls"))
+    rng = np.random.default_rng(1)
+    sources = rng.uniform(0.5, 0.8, (2, 2))[[0, 1, 0, 0, 1]]
+    signals = np.sin(rng.uniform(3, 9, (5, 1)) * LEVELS)
+    alone = [OperatorPlayback(made, *pair).block(0, N) for pair in zip(sources, signals, strict=True)]
+    seen: list[int] = []
+    coefficients = OperatorInference.coefficients
+
+    def counted(self: OperatorInference, places: NDArray[np.float64]) -> torch.Tensor:
+        seen.append(len(places))
+        return coefficients(self, places)
+
+    monkeypatch.setattr(OperatorInference, "coefficients", counted)
+    found = predict_operator(made, sources, signals)
+    assert seen == [2]
+    for fields, one in zip(found, alone, strict=True):
+        assert off(fields.astype(np.float64), one) < SINGLE
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_same_numbers(generator: Stub) -> None:
     expected = OperatorPlayback(generator, SOURCES, SIGNALS).block(0, N)
