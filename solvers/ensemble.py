@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from solvers.compiled import aligned, compiled_steps, lanes_of, suffix
 from solvers.exchange import Exchange, find_neighbours
-from solvers.numbering import local_matrix, num_ready, waiting_last
+from solvers.numbering import local_matrix, num_ready, require_countable, waiting_last
 from solvers.stepping import LEVELS_BETWEEN_CHECKS, CentralDifference, DivergenceError
 from solvers.stretches import like_rows
 from solvers.tiles import reach, skewed_tiles
@@ -86,7 +86,7 @@ class Ensemble:
         lanes: Runs at once.
 
     Raises:
-        ValueError: If dtype is another.
+        ValueError: If dtype is another, or a rank's part of the matrix is too large.
         CompileError: If the steps cannot be compiled.
     """
 
@@ -114,6 +114,7 @@ class Ensemble:
         position[self.order] = np.arange(num_owned)
         self._position = position
         matrix = local_matrix(fused.matrix, self.order, position, offset, neighbours.wanted)
+        require_countable(operators.comm, matrix)
         self._num_ready = num_ready(matrix)
         self._load_weight = fused.load_weight
         self._mass = np.ascontiguousarray(operators.mass_diagonal[self.order])

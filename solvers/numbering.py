@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
+from mpi4py import MPI
 from numpy.typing import NDArray
+
+MOST_ENTRIES = 2**31 - 1
+"""Of a rank's rows: the compiled steps count them in 32 bits."""
+
+
+def require_countable(comm: MPI.Comm, matrix: sp.csr_matrix) -> None:
+    """See that a rank's part of the matrix can be counted. Collective on comm.
+
+    Raises:
+        ValueError: On every rank, if one has too many entries or columns.
+    """
+    most = comm.allreduce(max(matrix.nnz, *matrix.shape), op=MPI.MAX)
+    if most > MOST_ENTRIES:
+        raise ValueError(
+            f"a rank's rows have {most} entries, {MOST_ENTRIES} at most can be stepped: share the run over more ranks"
+        )
 
 
 def waiting_last(

@@ -91,6 +91,11 @@ class Plan:
             num[split] = getattr(case.parameters, split) if asked is None else asked
             if num[split] < 0:
                 raise ValueError(f"--{split} is {num[split]}: give a number of samples, 0 or more")
+        if precision == "single" and case.discretization.stepper != "explicit":
+            raise ValueError(
+                f"--precision single is for explicit steps, the case's stepper is {case.discretization.stepper}: "
+                "leave it out"
+            )
         if sum(num.values()) == 0:
             raise ValueError("--train, --test and --calibration are all 0: ask for one sample at least")
         seed = case.parameters.seed if seed is None else seed

@@ -280,6 +280,14 @@ def test_ranks_without_rows(comm: MPI.Comm) -> None:
         assert relative_l2(found[1].trace.displacement, serial.trace.displacement) < ROUND_OFF
 
 
+@pytest.mark.mpi
+def test_a_matrix_that_cannot_be_counted_is_refused(comm: MPI.Comm, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FullModel(box(comm, P1), P1, time_grid(P1))
+    monkeypatch.setattr("solvers.numbering.MOST_ENTRIES", 50)
+    with pytest.raises(ValueError, match="entries, 50 at most can be stepped: share the run over more ranks"):
+        Ensemble(model.stepper, 2)  # type: ignore[arg-type]
+
+
 def test_widths() -> None:
     assert lanes_of(np.float64, 1) == lanes_of("float32", 1) == 1
     assert lanes_of(np.float64, 2) == 8 and lanes_of(np.float32, 30) == 16

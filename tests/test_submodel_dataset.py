@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -260,11 +261,43 @@ def test_the_writer_refuses_what_float32_cannot_hold(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_writer_takes_what_float32_can_hold(tmp_path: Path) -> None:
+    """Though the sum of the squares, which is looked at first, cannot."""
+    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
+    shapes = toy_geometry().shapes(False)
+    arrays = values(plan.samples[0], shapes)
+    arrays["load"][3, 2] = 3e38
+    ShardWriter(tmp_path, plan, shapes).write(plan.samples[0], arrays)
+    with h5py.File(tmp_path / "train-0000.h5") as file:
+        assert file["load"][3, 2] == np.float32(3e38)
+
+
 def test_the_writer_reads_back_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
     shapes = toy_geometry().shapes(False)
     writer = ShardWriter(tmp_path, plan, shapes)
-    monkeypatch.setattr(np, "array_equal", lambda *arrays: False)
+
+    class Damaging:
+        """A file of which a byte has changed by the time that it is read."""
+
+        def __init__(self, path: Path, mode: str) -> None:
+            self._file = open(path, mode)  # noqa: SIM115
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self._file.close()
+
+        def seek(self, place: int) -> None:
+            self._file.seek(-1, os.SEEK_END)
+            self._file.write(b"\xff")
+            self._file.seek(place)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    monkeypatch.setattr(shards_module, "open", Damaging, raising=False)
     with pytest.raises(DatasetError, match="what was read back is not what was written: check the disk"):
         writer.write(plan.samples[0], values(plan.samples[0], shapes))
     assert not (tmp_path / "train-0000.h5").exists()

@@ -368,6 +368,24 @@ def test_levels_of_another_case_are_refused(tmp_path: Path, monkeypatch: pytest.
         run(tmp_path / "data.h5")
 
 
+def test_single_precision_is_kept_apart_and_close(tmp_path: Path) -> None:
+    double, single = tmp_path / "double.h5", tmp_path / "single.h5"
+    run(double)
+    run(single, precision="single")
+    with Dataset.open(double) as one, Dataset.open(single) as other:
+        assert (one.plan.precision, other.plan.precision) == ("double", "single")
+        for name, field in one.traces("train").items():
+            difference = np.linalg.norm(other.traces("train")[name] - field) / np.linalg.norm(field)
+            # 2^-24 in each of 12 steps; differences over dt (dt²) raise it by 1 / omega dt, 7 at most (its square)
+            assert 0.0 < difference < 12 * 2.0**-24 * {"displacement": 10, "velocity": 70, "load": 490}[name]
+    with pytest.raises(DatasetError, match="was begun with --precision single, you asked for --precision double"):
+        run(single)
+    data = toy_case().model_dump(mode="json")
+    data["discretization"]["stepper"] = "newmark"
+    with pytest.raises(ValueError, match="--precision single is for explicit steps, the case's stepper is newmark"):
+        generate(Case.from_dict(data), tmp_path / "newmark.h5", precision="single", comm=ALONE)
+
+
 def test_the_command_takes_a_number_for_each_split(tmp_path: Path) -> None:
     path = tmp_path / "data.h5"
     said = done("generate", toy(tmp_path), "-o", path, "--train", 0, "--test", 1, "--calibration", 2, "--no-fields")

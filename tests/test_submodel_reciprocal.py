@@ -272,6 +272,8 @@ def test_the_command_says_what_it_needs_and_covers(tmp_path: Path) -> None:
     refused = submodel("generate", case, "-o", path, "--reciprocal", "--test", "3")
     assert refused.status == 2
     assert "--test and --calibration do not go with --reciprocal" in refused.text
+    refused = submodel("generate", case, "-o", path, "--reciprocal", "--precision", "single")
+    assert refused.status == 2 and "makes its runs in double precision: leave --precision out" in refused.text
 
 
 # Under mpirun: on any number of ranks.

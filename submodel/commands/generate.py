@@ -47,7 +47,7 @@ def generate(
 ) -> None:
     """Run the full model for the samples of a case, in parallel under mpirun, and record the zone's traces."""
     if reciprocal:
-        _generate_reciprocal(case, output, train, test, calibration, seed, ranks_per_sample)
+        _generate_reciprocal(case, output, train, test, calibration, seed, ranks_per_sample, precision)
         return
     from submodel.generate import generate as generate_dataset
     from submodel.progress import count_progress
@@ -80,6 +80,7 @@ def _generate_reciprocal(
     calibration: int | None,
     seed: int | None,
     ranks_per_sample: int,
+    precision: Precision,
 ) -> None:
     """Run from the nodes of the zone's boundary."""
     from submodel.generate_reciprocal import generate_reciprocal
@@ -91,6 +92,8 @@ def _generate_reciprocal(
                 "--test and --calibration do not go with --reciprocal, which makes training data: "
                 "generate them as another dataset, with --train 0"
             )
+        if precision != "double":
+            raise CaseError("--reciprocal makes its runs in double precision: leave --precision out")
         done = generate_reciprocal(
             Case.load(case),
             output,
