@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import solver_problems as toys
 import test_solvers_wave as wave
 
-from solvers.full import FullModel
-from solvers.mesh import zone_submesh
-from solvers.operators import Discretization
-from solvers.source import PointSource, Sine
-from solvers.time import TimeGrid
-from solvers.zone import ZoneModel
+from solvers.mesh.domain import zone_submesh
+from solvers.problems.full import FullModel
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Sine
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 

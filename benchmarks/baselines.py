@@ -27,7 +27,7 @@ from evaluation import FIELDS, Fields, Predict, evaluate_all, markdown
 from numpy.typing import NDArray
 from regression import Pod, Rbf, most_likely
 
-from networks.response import (
+from networks.operator.signal_response import (
     LowPass,
     band_weight,
     centred_rate,
@@ -35,9 +35,9 @@ from networks.response import (
     respond,
     weight_factor,
 )
-from submodel import symmetry
-from submodel.case import Case
-from submodel.dataset import Dataset
+from submodel.case.case import Case
+from submodel.data.dataset import Dataset
+from submodel.geometry import symmetry
 
 RESULTS = Path(__file__).parent / "results" / "baselines.json"
 RATE = 15.0
@@ -250,10 +250,10 @@ class FreeWave:
 
 def papers_model(data: Data, name: str, seconds: float) -> Fitted:
     """A model of [A], trained as `submodel train` does, for as many epochs as a core does in the time."""
-    from networks.plan import TrainingPlan
-    from networks.predict import predict
-    from networks.spec import GeneratorSpec
-    from networks.training import train
+    from networks.paper.predict import predict
+    from networks.paper.spec import GeneratorSpec
+    from networks.paper.train import train
+    from networks.training.plan import TrainingPlan
 
     num_levels, num_arc = data.fields.shape[2:]
     spec = GeneratorSpec.named(name, num_levels=num_levels, num_arc=num_arc, fields=FIELDS)

@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from networks.compression.compressed import CompressedLayer
-from networks.compression.execution import Timer, choose_execution, clock, one_pass
-from networks.compression.geometry import Geometry
-from networks.compression.layers import CoupledLayer, SharedTrain, TrainLayer
-from networks.layers import DecomposedConv
+from networks.compression.layer.base import CompressedLayer
+from networks.compression.layer.geometry import Geometry
+from networks.compression.layer.trains import CoupledLayer, SharedTrain, TrainLayer
+from networks.execution.measure import Timer, choose_execution, clock, one_pass
+from networks.layers.decomposed import DecomposedConv
 
 CHANNELS = (64, 128)
 TAPS = (3, 5)

@@ -42,13 +42,13 @@ from torch import Tensor
 
 from networks.compression.compress import compress
 from networks.compression.report import Report
-from networks.fitting import split_samples
-from networks.generator import BoundaryGenerator, build
-from networks.plan import COMPRESSIBLE, TrainingPlan
-from networks.predict import predict
-from networks.spec import GeneratorSpec
-from networks.training import train
-from submodel.dataset import Dataset
+from networks.paper.fit import split_samples
+from networks.paper.generator import BoundaryGenerator, build
+from networks.paper.predict import predict
+from networks.paper.spec import GeneratorSpec
+from networks.paper.train import train
+from networks.training.plan import COMPRESSIBLE, TrainingPlan
+from submodel.data.dataset import Dataset
 
 CASE = "cases/corner.toml"
 FIELDS = ("displacement", "velocity")

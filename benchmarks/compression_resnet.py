@@ -25,8 +25,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from networks.compression.choice.counting import partly_coupled_count, svd_count, tt_count
 from networks.compression.compress import compress
-from networks.compression.counting import partly_coupled_count, svd_count, tt_count
 
 STAGES = {1: "conv3_x", 2: "conv4_x", 4: "conv5_x"}
 """Sub-networks by q: their output depth is 128 q."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from compression_paper import AS_PRINTED, COUPLED, ISTA_CTD, ISTA_TT, SVD, TT
 
-from networks.compression.counting import (
+from networks.compression.choice.counting import (
     Shape,
     coupled_count,
     dense_count,

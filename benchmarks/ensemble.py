@@ -23,15 +23,15 @@ from dolfinx import fem, la
 from measure import Claim, Report, Table, least
 from mpi4py import MPI
 
-from solvers.bandwidth import step_bytes, step_footprint, triad_bandwidth
-from solvers.ensemble import Ensemble, Recorded
-from solvers.full import FullModel
-from solvers.loads import NodalLoad, PointLoads, loads_of_runs
-from solvers.mesh import Domain, box_domain, gmsh_domain
-from solvers.operators import Discretization, petsc_matrix
-from solvers.stability import stable_dt
-from solvers.stepping import CentralDifference
-from solvers.time import TimeGrid
+from solvers.batch.bandwidth import step_bytes, step_footprint, triad_bandwidth
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.mesh.domain import Domain, box_domain, gmsh_domain
+from solvers.problems.full import FullModel
+from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.space.assembly import Discretization, petsc_matrix
+from solvers.space.stability import stable_dt
+from solvers.stepping.schemes import CentralDifference
+from solvers.time.grid import TimeGrid
 
 COMMAND = "OMP_NUM_THREADS=1 ./run python3 benchmarks/ensemble.py"
 P1, GLL3 = Discretization(), Discretization("gll", 3)

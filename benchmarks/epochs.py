@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from measure import Claim, Report, Table, least
 
-from networks.distributed import current_group
-from networks.fitting import Fit
-from networks.generator import BoundaryGenerator
-from networks.layers import DecomposedConv, DenseConv
-from networks.models import TITLES, VARIANTS
-from networks.plan import EULER_WEIGHT, TrainingPlan
-from networks.spec import GeneratorSpec
-from networks.split import SplitConv
+from networks.core.distributed import current_group
+from networks.layers.decomposed import DecomposedConv, DenseConv
+from networks.layers.split import SplitConv
+from networks.paper.catalogue import TITLES, VARIANTS
+from networks.paper.fit import Fit
+from networks.paper.generator import BoundaryGenerator
+from networks.paper.spec import GeneratorSpec
+from networks.training.plan import EULER_WEIGHT, TrainingPlan
 
 CASE = Path(__file__).parents[1] / "cases" / "corner.toml"
 PAIRS = {"conv1.5d-boundary": "conv2d-boundary", "conv2.5d": "conv3d"}

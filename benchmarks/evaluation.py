@@ -14,14 +14,14 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.trace import Trace
-from solvers.zone import INTERFACE_CONDITIONS
-from submodel import build
-from submodel.boundary import curve
-from submodel.case import Case
-from submodel.dataset import Dataset
-from submodel.metrics import FieldErrors, field_errors
-from submodel.sampling import Split
+from solvers.gamma.trace import Trace
+from solvers.problems.zone import INTERFACE_CONDITIONS
+from submodel.case.case import Case
+from submodel.case.sampling import Split
+from submodel.data.dataset import Dataset
+from submodel.geometry.metrics import FieldErrors, field_errors
+from submodel.predict.generator import curve
+from submodel.solve import from_case as build
 
 FIELDS = ("displacement", "velocity", "load")
 

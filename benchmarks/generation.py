@@ -21,13 +21,13 @@ import numpy as np
 from measure import Claim, Report, Table, under_mpirun
 from mpi4py import MPI
 
-from solvers.ensemble import Ensemble, Recorded
-from solvers.loads import loads_of_runs
-from solvers.stepping import CentralDifference
-from submodel import build
-from submodel.case import Case
-from submodel.generate import batches_of, generate
-from submodel.plan import Plan
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.problems.loads import loads_of_runs
+from solvers.stepping.schemes import CentralDifference
+from submodel.case.case import Case
+from submodel.data.manifest import Plan
+from submodel.generate.samples import batches_of, generate
+from submodel.solve import from_case as build
 
 CASE = Path(__file__).parent.parent / "cases" / "paper2d.toml"
 COMMAND = "./run python3 benchmarks/generation.py"

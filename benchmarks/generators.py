@@ -1,6 +1,6 @@
 """Our generators on the reference problem: errors after the zoom over training seeds, interfaces, signals and zones.
 
-Each form is trained by `submodel.train` on one thread, as the command line does, and measured on samples that no
+Each form is trained by `submodel.learn.train` on one thread, as the command line does, and measured on samples that no
 training has seen. Run it on a quiet machine: trainings are given wall time.
 
     ./run mpirun -n 2 submodel generate cases/paper2d.toml -o paper2d.h5
@@ -24,20 +24,20 @@ from evaluation import FIELDS, evaluate_all, scores
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.source import Tabulated
-from solvers.trace import Trace
-from solvers.zone import INTERFACE_CONDITIONS
-from submodel import build
-from submodel.boundary import Generated, Recorded, curve
-from submodel.calibrate import calibrate
-from submodel.case import Case
-from submodel.compare import validate_excitations
-from submodel.dataset import Dataset
-from submodel.excitation import Excitation, check_band
-from submodel.metrics import FieldErrors, field_errors
-from submodel.sampling import sample
-from submodel.seal import is_reciprocal
-from submodel.train import train_generator, with_training
+from solvers.gamma.trace import Trace
+from solvers.problems.zone import INTERFACE_CONDITIONS
+from solvers.time.signals import Tabulated
+from submodel.case.case import Case
+from submodel.case.excitation import Excitation, check_band
+from submodel.case.sampling import sample
+from submodel.data.checksum import is_reciprocal
+from submodel.data.dataset import Dataset
+from submodel.geometry.metrics import FieldErrors, field_errors
+from submodel.learn.train import train_generator, with_training
+from submodel.predict.generator import Generated, Recorded, curve
+from submodel.solve import from_case as build
+from submodel.validate.calibrate import calibrate
+from submodel.validate.compare import validate_excitations
 
 RESULTS = Path(__file__).parent / "results" / "generators.json"
 NUM_SIGNALS = 25

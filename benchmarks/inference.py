@@ -24,17 +24,17 @@ from measure import Claim, Report, Table, least
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from networks.operator import OperatorGenerator
-from networks.operator_inference import OperatorInference
-from networks.operator_spec import OperatorSpec, SymmetryMap
+from networks.operator.fast.inference import OperatorInference
+from networks.operator.network import OperatorGenerator
+from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.playback import OperatorPlayback, ResponseGenerator, predict_operator, ready
-from solvers.boundary_data import DatumWeights
-from solvers.mesh import refined_zone_box
-from solvers.operators import Discretization
-from solvers.time import TimeGrid
-from solvers.zone import ZoneModel
-from submodel.prediction import Prediction
-from submodel.streaming import BLOCK, StreamedBoundary
+from solvers.gamma.datum import DatumWeights
+from solvers.mesh.domain import refined_zone_box
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from submodel.predict.prediction import Prediction
+from submodel.zoom.streaming import BLOCK, StreamedBoundary
 
 DT = 2.0 / 255.0
 BAND = (2.0 * np.pi, 6.0 * np.pi)

@@ -19,13 +19,13 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.full import FullModel, FullRun
-from solvers.mesh import Defect, Domain, box_domain, refined_zone_box, with_defect
-from solvers.operators import Discretization
-from solvers.source import PointSource, Sine
-from solvers.time import TimeGrid
-from solvers.trace import Trace
-from solvers.zone import ZoneModel
+from solvers.gamma.trace import Trace
+from solvers.mesh.domain import Defect, Domain, box_domain, refined_zone_box, with_defect
+from solvers.problems.full import FullModel, FullRun
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Sine
 
 RESULTS = Path(__file__).parent / "results" / "interfaces.json"
 HOW = Discretization()

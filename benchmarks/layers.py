@@ -5,9 +5,9 @@
 
 A ratio above 1 says how many times faster the decomposed layer is than torch's dense layer in the better of its two
 memory formats. Layers keep the size ("same" padding), time open, the arc open or closed; torch's is open. On a CPU the
-factors compete; on a GPU also what `networks.execution` may choose there: the rebuilt dense kernel, recorded as a CUDA
-graph, compiled. All versions are called in turn, calls of less than a millisecond ten times in a row as in a network of
-several layers, and the least of all repetitions counts.
+factors compete; on a GPU also what `networks.execution.layers` may choose there: the rebuilt dense kernel, recorded as
+a CUDA graph, compiled. All versions are called in turn, calls of less than a millisecond ten times in a row as in a
+network of several layers, and the least of all repetitions counts.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from measure import Claim, Report, Table, least
 from torch import Tensor, nn
 
-from networks.graphs import makers
-from networks.layers import DecomposedConv
+from networks.execution.graphs import makers
+from networks.layers.decomposed import DecomposedConv
 
 TARGETS = {3: 1.5, 5: 2.5}
 BOTH, FORWARD = "forward and backward, batch 4", "forward, batch 1"

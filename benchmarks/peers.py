@@ -31,13 +31,13 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from peer_codes import FIVE_POINTS, MAX_STEPS, NINE_POINTS, Code, Problem
 
-from solvers.ensemble import Ensemble, Recorded
-from solvers.full import FullModel
-from solvers.loads import NodalLoad, PointLoads, loads_of_runs
-from solvers.mesh import box_domain
-from solvers.operators import Discretization
-from solvers.stepping import CentralDifference, march
-from solvers.time import TimeGrid
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.mesh.domain import box_domain
+from solvers.problems.full import FullModel
+from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.space.assembly import Discretization
+from solvers.stepping.schemes import CentralDifference, march
+from solvers.time.grid import TimeGrid
 
 PEERS: dict[str, tuple[str, Callable[[Problem], list[Code]], str]] = {
     # name on the package index: module, how it is set up, options of pip

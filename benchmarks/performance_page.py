@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from submodel.wording import amount
+from submodel.report.wording import amount
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 

@@ -20,12 +20,12 @@ import numpy as np
 from measure import Claim, Report, Table, under_mpirun
 from mpi4py import MPI
 
-from solvers.ensemble import Ensemble, Recorded
-from solvers.full import FullModel
-from solvers.mesh import box_domain
-from solvers.operators import Discretization
-from solvers.stepping import CentralDifference
-from solvers.time import TimeGrid
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.mesh.domain import box_domain
+from solvers.problems.full import FullModel
+from solvers.space.assembly import Discretization
+from solvers.stepping.schemes import CentralDifference
+from solvers.time.grid import TimeGrid
 
 COMMAND = "./run python3 benchmarks/scaling.py"
 NUM_STEPS = 96

@@ -23,19 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from networks.distributed import Group
-from networks.layers import DecomposedConv
-from networks.operator import Pointwise
-from networks.operator_training import OperatorFit
+from networks.core.distributed import Group
+from networks.layers.decomposed import DecomposedConv
+from networks.operator.fit.fit import OperatorFit
+from networks.operator.network import Pointwise
 from networks.playback import predict_operator
-from networks.soap import Soap
-from submodel import train_operator
-from submodel.case import Case
-from submodel.dataset import Dataset
-from submodel.excitation import Excitation
-from submodel.length import Length
-from submodel.metrics import relative_l2
-from submodel.train import with_training
+from networks.training.soap import Soap
+from submodel.case.case import Case
+from submodel.case.excitation import Excitation
+from submodel.data.dataset import Dataset
+from submodel.geometry.metrics import relative_l2
+from submodel.learn import operator as train_operator
+from submodel.learn.budget import Length
+from submodel.learn.train import with_training
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 LOOPS = 4

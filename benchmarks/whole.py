@@ -22,10 +22,10 @@ from measure import FOLDER, Claim, Report, Table
 from whole_chart import Size, draw, runs_that_pay, where_equal
 from whole_runs import LANES, Zoom, full_model, in_turn, of_size, parameters, untrained
 
-from solvers.full import FullModel
-from submodel import build
-from submodel.boundary import Generated
-from submodel.case import Case
+from solvers.problems.full import FullModel
+from submodel.case.case import Case
+from submodel.predict.generator import Generated
+from submodel.solve import from_case as build
 
 ROOT = Path(__file__).parents[1]
 LARGE, REFERENCE = (ROOT / "cases" / f"{name}.toml" for name in ("large2d", "paper2d"))

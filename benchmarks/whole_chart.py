@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from submodel import drawing
+from submodel.report import drawing
 
 LARGE2D = 256.0
 """Area of large2d's domain over that of its zone."""

@@ -11,18 +11,18 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from networks.operator import OperatorGenerator
-from networks.operator_spec import SymmetryMap
-from solvers.full import FullModel
-from solvers.zone_batch import ZoneBatch
-from submodel import build
-from submodel.boundary import Generated
-from submodel.case import Case
-from submodel.excitation import Excitation
-from submodel.layout import InterfaceArrays
-from submodel.sections import BoxDomain
-from submodel.symmetry import find
-from submodel.train_operator import specification
+from networks.operator.network import OperatorGenerator
+from networks.operator.spec import SymmetryMap
+from solvers.problems.full import FullModel
+from solvers.problems.zone_batch import ZoneBatch
+from submodel.case.case import Case
+from submodel.case.excitation import Excitation
+from submodel.case.sections import BoxDomain
+from submodel.geometry.arrays import InterfaceArrays
+from submodel.geometry.symmetry import find
+from submodel.learn.operator import specification
+from submodel.predict.generator import Generated
+from submodel.solve import from_case as build
 
 LANES = {"float64": 8, "float32": 16}
 LONGEST = 0.1

@@ -24,15 +24,15 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
-from solvers.boundary_data import OneRun, Steps
-from solvers.compiled import FLAGS
-from solvers.ensemble import Ensemble, Recorded
-from solvers.factorisation import factorised
-from solvers.mesh import refined_zone_box
-from solvers.operators import Discretization, petsc_matrix
-from solvers.stepping import CentralDifference, march
-from solvers.time import TimeGrid
-from solvers.zone import ZoneModel
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.native_build import FLAGS
+from solvers.gamma.datum import OneRun, Steps
+from solvers.mesh.domain import refined_zone_box
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization, petsc_matrix
+from solvers.stepping.direct_solver import factorised
+from solvers.stepping.schemes import CentralDifference, march
+from solvers.time.grid import TimeGrid
 
 LOWER, UPPER = (-0.25, -0.25), (0.25, 0.25)
 FINAL, NUM_LEVELS = 2.0, 256

@@ -22,17 +22,17 @@ from measure import Claim, Report, Table, least
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.boundary_data import Steps
-from solvers.zone import ZoneModel
-from solvers.zone_batch import ZoneBatch
-from submodel import build
-from submodel.boundary import Generated
-from submodel.case import Case
-from submodel.excitation import Excitation
-from submodel.streaming import StreamedBoundary
-from submodel.zoom_many import SETS
-from submodel.zoomed_file import ZoomedFile
-from submodel.zoomer import Zoomer
+from solvers.gamma.datum import Steps
+from solvers.problems.zone import ZoneModel
+from solvers.problems.zone_batch import ZoneBatch
+from submodel.case.case import Case
+from submodel.case.excitation import Excitation
+from submodel.data.zoom_file import ZoomedFile
+from submodel.predict.generator import Generated
+from submodel.solve import from_case as build
+from submodel.zoom.batch import Zoomer
+from submodel.zoom.many import SETS
+from submodel.zoom.streaming import StreamedBoundary
 
 CASE = Path(__file__).parents[1] / "cases" / "paper2d.toml"
 NUM_SETS = 2 * SETS

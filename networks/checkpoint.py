@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
 from safetensors.torch import save_file
 from torch import Tensor
 
-from networks.compression.recipe import apply_recipe, is_compressed, recipe_of
-from networks.generator import GeneratorSpec, build
-from networks.sharing import load_unique, unique_tensors
+from networks.compression.structure import apply_recipe, is_compressed, recipe_of
+from networks.core.sharing import load_unique, unique_tensors
+from networks.paper.generator import GeneratorSpec, build
 
 FORMAT_VERSION = 2
 GENERATOR = "submodel-generator"
@@ -119,14 +119,14 @@ def _spec(document: Mapping[str, Any]) -> Spec:
     if family == PAPER:
         return GeneratorSpec.from_dict(document["spec"])
     if family == OPERATOR:
-        module = importlib.import_module("networks.operator_spec")  # it need not be loaded for the others
+        module = importlib.import_module("networks.operator.spec")  # it need not be loaded for the others
         return module.OperatorSpec.from_dict(document["spec"])
     raise ValueError(f"unknown family {family!r}")
 
 
 def _operator(spec: Spec) -> Generator:
     """An operator generator, untrained; what its case gave it, travel times above all, is among its tensors."""
-    return importlib.import_module("networks.operator").OperatorGenerator(spec)
+    return importlib.import_module("networks.operator.network").OperatorGenerator(spec)
 
 
 def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:

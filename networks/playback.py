@@ -13,12 +13,12 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
-from networks.generator import BoundaryGenerator
-from networks.mixture import Convolved, Levels, Mixture, Weights
-from networks.operator import OperatorGenerator, Pointwise
-from networks.operator_inference import OperatorInference
-from networks.predict import predict, predict_levels
-from networks.response import LowPass
+from networks.operator.fast.inference import OperatorInference
+from networks.operator.network import OperatorGenerator, Pointwise
+from networks.operator.signal_response import LowPass
+from networks.operator.symmetric_parts import Convolved, Levels, Mixture, Weights
+from networks.paper.generator import BoundaryGenerator
+from networks.paper.predict import predict, predict_levels
 
 OPERATOR_FIELDS = ("displacement", "velocity", "load")
 ONSET = 1e-6

@@ -1,5 +1,5 @@
 """``python -m submodel``."""
 
-from submodel.cli import main
+from submodel.cli.app import main
 
 main()

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from networks.operator_spec import OperatorSpec, SymmetryMap
-from networks.response import LowPass, impulse_responses
-from solvers.trace import Interface
-from submodel import build
-from submodel.boundary import Generated
-from submodel.case import Case
+from networks.operator.signal_response import LowPass, impulse_responses
+from networks.operator.spec import OperatorSpec, SymmetryMap
+from solvers.gamma.trace import Interface
+from submodel.case.case import Case
+from submodel.predict.generator import Generated
+from submodel.solve import from_case as build
 
 OMEGA = 2.5
 RATE = 15.0

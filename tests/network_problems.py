@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from networks.models import MODELS
-from networks.spec import GeneratorSpec
+from networks.paper.catalogue import MODELS
+from networks.paper.spec import GeneratorSpec
 
 NUM_LEVELS, NUM_ARC, GRID = 12, 8, (5, 6)
 DT = 0.25

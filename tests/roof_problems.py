@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from submodel.cli import app
+from submodel.cli.app import app
 
 TOY = """
 name = "toy"

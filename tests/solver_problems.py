@@ -11,20 +11,20 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.boundary_data import BoundarySource
-from solvers.full import FullModel, FullRun
-from solvers.mesh import Domain, box_domain, gmsh_domain
-from solvers.operators import (
+from solvers.gamma.datum import BoundarySource
+from solvers.gamma.trace import Trace
+from solvers.mesh.domain import Domain, box_domain, gmsh_domain
+from solvers.problems.full import FullModel, FullRun
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import (
     Discretization,
     Operators,
     assemble_mass,
     assemble_stiffness,
     function_space,
 )
-from solvers.source import PointSource, Sine
-from solvers.time import TimeGrid
-from solvers.trace import Trace
-from solvers.zone import ZoneModel
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Sine
 
 MESHES = Path(__file__).parents[1] / "meshes"
 PLATE_SPEED = {"plate": 1.0, "inclusion": 0.5, "zone": 1.0, "zone-inclusion": 0.5}

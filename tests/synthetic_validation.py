@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from submodel.case import Case
-from submodel.scene import Scene
-from submodel.validation import (
+from submodel.case.case import Case
+from submodel.geometry.scene import Scene
+from submodel.validate.result import (
     Bounds,
     GeneratorInfo,
     Motion,

@@ -13,8 +13,8 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from whole_chart import Size, draw, runs_that_pay, where_equal  # noqa: E402
 from whole_runs import LANES, Zoom, full_model, in_turn, of_size, parameters, untrained  # noqa: E402
 
-from submodel import build  # noqa: E402
-from submodel.case import Case  # noqa: E402
+from submodel.case.case import Case  # noqa: E402
+from submodel.solve import from_case as build
 
 CASES = Path(__file__).parents[1] / "cases"
 # times proportional to the area: equal at 3 alone, at 5 in batches

@@ -24,13 +24,13 @@ from networks.checkpoint import (
     update_metadata,
     write_tensors,
 )
+from networks.compression.choice.groups import find_groups
 from networks.compression.compress import compress
-from networks.compression.groups import find_groups
-from networks.generator import BoundaryGenerator, GeneratorSpec, build
-from networks.operator import OperatorGenerator
-from networks.operator_spec import OperatorSpec
-from networks.predict import predict
-from networks.sharing import unique_tensors
+from networks.core.sharing import unique_tensors
+from networks.operator.network import OperatorGenerator
+from networks.operator.spec import OperatorSpec
+from networks.paper.generator import BoundaryGenerator, GeneratorSpec, build
+from networks.paper.predict import predict
 
 SPEC = GeneratorSpec.named("conv1.5d-boundary", num_levels=9, num_arc=8, coarse=(4, 4), widths=(4, 3), stem=4)
 METADATA = {"fields": ["displacement", "velocity"], "history": [[1, 0.1, 2.0]], "case": {"name": "toy", "c": 1.0}}
@@ -228,10 +228,10 @@ class ToyOperator(torch.nn.Module):
 
 @pytest.fixture
 def toy_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, operator = types.ModuleType("networks.operator_spec"), types.ModuleType("networks.operator")
+    spec, operator = types.ModuleType("networks.operator.spec"), types.ModuleType("networks.operator.network")
     vars(spec)["OperatorSpec"], vars(operator)["OperatorGenerator"] = ToyOperatorSpec, ToyOperator
-    monkeypatch.setitem(sys.modules, "networks.operator_spec", spec)
-    monkeypatch.setitem(sys.modules, "networks.operator", operator)
+    monkeypatch.setitem(sys.modules, "networks.operator.spec", spec)
+    monkeypatch.setitem(sys.modules, "networks.operator.network", operator)
 
 
 def test_operator_generators_and_their_tables(tmp_path: Path, toy_operators: None) -> None:

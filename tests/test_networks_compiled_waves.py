@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from networks.compiled_waves import CompiledWaves, library
-from networks.operator import OperatorGenerator
-from networks.operator_inference import OperatorInference
-from networks.operator_spec import OperatorSpec
+from networks.operator.fast.compiled import CompiledWaves, library
+from networks.operator.fast.inference import OperatorInference
+from networks.operator.network import OperatorGenerator
+from networks.operator.spec import OperatorSpec
 from networks.playback import OperatorPlayback
 
 N, DT = 60, 0.03
@@ -83,7 +83,7 @@ def test_without_a_compiler_tensors_do_it(
     monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
     library.cache_clear()
     try:
-        with caplog.at_level("INFO", "networks.compiled_waves"):
+        with caplog.at_level("INFO", "networks.operator.fast.compiled"):
             made = OperatorInference(generator())
         assert made._compiled is None and "cannot be built or loaded" in caplog.text
         assert off(made.coefficients(SOURCES), expected) < ROUNDING

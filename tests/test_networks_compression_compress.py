@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from networks.compression.compress import compress
-from networks.compression.layers import CompressedLayer, CoupledLayer, PartlyCoupledLayer
-from networks.compression.recipe import apply_recipe, load_model, recipe_of, save_model, unique_tensors
-from networks.layers import DecomposedConv, DenseConv
+from networks.compression.layer.trains import CompressedLayer, CoupledLayer, PartlyCoupledLayer
+from networks.compression.structure import apply_recipe, load_model, recipe_of, save_model, unique_tensors
+from networks.layers.decomposed import DecomposedConv, DenseConv
 
 METHODS = ("svd", "cp", "tucker", "tt", "ctd", "pctd")
 EXACT = 2e-5  # float32 outputs of order one after some ten layers

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from networks.compression.coupled import coupled_tt, partly_coupled_tt
-from networks.compression.tensors import Train, tt_svd, tucker2
+from networks.compression.tensor.coupled import coupled_tt, partly_coupled_tt
+from networks.compression.tensor.tensors import Train, tt_svd, tucker2
 
 
 def _noise(generator: torch.Generator, *shape: int) -> Tensor:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from networks.compression.compressed import CompressedLayer
-from networks.compression.execution import Choice, choose_execution, clock
-from networks.compression.geometry import Geometry
-from networks.compression.layers import TrainLayer
+from networks.compression.layer.base import CompressedLayer
+from networks.compression.layer.geometry import Geometry
+from networks.compression.layer.trains import TrainLayer
+from networks.execution.measure import Choice, choose_execution, clock
 
 DEPTH = 6
 

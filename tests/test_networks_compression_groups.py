@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from networks.compression.groups import Group, check_groups, find_groups, layers, select, shapes_of
-from networks.layers import DecomposedConv, DenseConv
+from networks.compression.choice.groups import Group, check_groups, find_groups, layers, select, shapes_of
+from networks.layers.decomposed import DecomposedConv, DenseConv
 
 
 def named(**children: nn.Module) -> nn.Module:
@@ -46,7 +46,7 @@ def resnet() -> nn.Module:
 
 
 def trunks(fields: int = 2, stages: int = 3, depth: int = 2) -> nn.Module:
-    """Twin trunks of stages of blocks, as networks.trunks makes them; here of one width."""
+    """Twin trunks of stages of blocks, as networks.paper.trunks makes them; here of one width."""
 
     def trunk() -> nn.Module:
         blocks = [nn.Sequential(*(named(conv=DenseConv(4, 4, (3, 3))) for _ in range(depth))) for _ in range(stages)]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks.compression.compressed import CompressedLayer
-from networks.compression.geometry import Geometry
-from networks.compression.layers import (
+from networks.compression.layer.base import CompressedLayer
+from networks.compression.layer.geometry import Geometry
+from networks.compression.layer.trains import (
     CanonicalLayer,
     CoupledLayer,
     PartlyCoupledLayer,
@@ -23,8 +23,8 @@ from networks.compression.layers import (
     TrainLayer,
     layer_from_structure,
 )
-from networks.compression.tensors import Train
-from networks.layers import DenseConv
+from networks.compression.tensor.tensors import Train
+from networks.layers.decomposed import DenseConv
 
 L1, L2 = 6, 8
 CLOSE = 1e-5  # float32, relative to the largest value

@@ -17,7 +17,7 @@ from compression_models import ISTANetPlus, num_weights, resnet8, resnet18, resn
 from compression_paper import AS_PRINTED, COUPLED, ISTA_CTD, ISTA_TT, SVD, TT  # noqa: E402
 from compression_tables import Line, lines, readings, solved, svd_iv, tt_iv, tt_v, weights  # noqa: E402
 
-from networks.compression.counting import (  # noqa: E402
+from networks.compression.choice.counting import (  # noqa: E402
     coupled_count,
     cp_count,
     dense_count,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from networks.compression.tensors import (
+from networks.compression.tensor.tensors import (
     Train,
     cp,
     fold,
@@ -27,7 +27,7 @@ from networks.compression.tensors import (
     unfold,
     unfold_linear,
 )
-from networks.compression.weighting import second_moment, unwhiten, whiten
+from networks.compression.tensor.weighting import second_moment, unwhiten, whiten
 
 
 def _noise(*shape: int, seed: int = 0) -> Tensor:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from network_problems import DT, toy, waves
 
-from networks import distributed
 from networks.checkpoint import load, save
-from networks.distributed import DistributedError, Group, current_group, sum_over_ranks
-from networks.plan import Progress, TrainingPlan
-from networks.training import train
+from networks.core import distributed
+from networks.core.distributed import DistributedError, Group, current_group, sum_over_ranks
+from networks.paper.train import train
+from networks.training.plan import Progress, TrainingPlan
 
 ROOT = Path(__file__).parents[1]
 CASES = {  # model, variant, samples, batch size: shares of equal size, unequal, and a last batch with none for a rank

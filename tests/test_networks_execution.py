@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from networks import execution
-from networks.compression import execution as measured
-from networks.compression.execution import choose_execution
-from networks.distributed import current_group
-from networks.execution import executions, is_open, rebuildable, set_executions, settle, settle_training
-from networks.generator import BoundaryGenerator, build
-from networks.layers import DecomposedConv, DenseConv
-from networks.plan import TrainingPlan
-from networks.spec import GeneratorSpec
-from networks.training import train
+from networks.core.distributed import current_group
+from networks.execution import layers as execution
+from networks.execution import measure as measured
+from networks.execution.layers import executions, is_open, rebuildable, set_executions, settle, settle_training
+from networks.execution.measure import choose_execution
+from networks.layers.decomposed import DecomposedConv, DenseConv
+from networks.paper.generator import BoundaryGenerator, build
+from networks.paper.spec import GeneratorSpec
+from networks.paper.train import train
+from networks.training.plan import TrainingPlan
 
 
 def generator(**options: Any) -> BoundaryGenerator:
@@ -116,7 +116,7 @@ def test_a_training_is_the_same_by_dense_kernels(monkeypatch: pytest.MonkeyPatch
     def all_dense(model: nn.Module, *_: Any, **__: Any) -> None:
         set_executions(model, dict.fromkeys(executions(model), "dense"))
 
-    monkeypatch.setattr("networks.fitting.settle_training", all_dense)
+    monkeypatch.setattr("networks.paper.fit.settle_training", all_dense)
     _, dense = train(spec, parameters, targets, plan)
     for ours, theirs in zip(factorised, dense, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)  # float32 and three epochs of Adam

@@ -7,13 +7,13 @@ import pytest
 import torch
 from network_problems import toy
 
-from networks.generator import build, closed_loop_size
-from networks.layers import DecomposedConv, DenseConv
-from networks.predict import predict, select_device
-from networks.resample import Resample, cubic_matrix
-from networks.scaler import FLOOR, InputScaler, TargetScaler
-from networks.spec import GeneratorSpec
-from networks.trunks import ConvTrunk, num_features
+from networks.core.resample import Resample, cubic_matrix
+from networks.layers.decomposed import DecomposedConv, DenseConv
+from networks.paper.generator import build, closed_loop_size
+from networks.paper.predict import predict, select_device
+from networks.paper.scaler import FLOOR, InputScaler, TargetScaler
+from networks.paper.spec import GeneratorSpec
+from networks.paper.trunks import ConvTrunk, num_features
 
 SMALL: dict[str, Any] = {"num_levels": 37, "num_arc": 22, "coarse": (4, 5), "widths": (6, 4), "stem": 8}
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks import execution
-from networks.compression import execution as measured
-from networks.execution import executions, set_executions, settle
-from networks.generator import BoundaryGenerator, build
-from networks.graphs import PLAIN, Recorded, Replayable, fastest, makers, record_cuda
-from networks.predict import predict
-from networks.spec import GeneratorSpec
+from networks.execution import layers as execution
+from networks.execution import measure as measured
+from networks.execution.graphs import PLAIN, Recorded, Replayable, fastest, makers, record_cuda
+from networks.execution.layers import executions, set_executions, settle
+from networks.paper.generator import BoundaryGenerator, build
+from networks.paper.predict import predict
+from networks.paper.spec import GeneratorSpec
 
 CPU = torch.device("cpu")
 

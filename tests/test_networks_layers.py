@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks import prepared
-from networks.layers import DecomposedConv, DenseConv
-from networks.padding import circular_axes, extents, pad_axis, pad_circular, per_axis
-from networks.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
+from networks.core.padding import circular_axes, extents, pad_axis, pad_circular, per_axis
+from networks.layers import onednn as prepared
+from networks.layers.decomposed import DecomposedConv, DenseConv
+from networks.layers.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
 
 TAPS = (3, 5, 2)
 SHAPE = (6, 7, 8)

@@ -8,17 +8,17 @@ import pytest
 import torch
 from network_problems import DT, GRID, NUM_ARC, NUM_LEVELS, is_zone, toy, waves
 
-from networks.distributed import Group
-from networks.fitting import Fit
-from networks.generator import BoundaryGenerator, build
-from networks.losses import EulerResidual
-from networks.models import MODELS, PAPER_PARAMETERS, REMARKS, SIZES, TITLES, VARIANTS, variant
-from networks.norm import BatchNorm
-from networks.plan import TrainingPlan
-from networks.predict import predict, predict_levels
-from networks.spec import GeneratorSpec
-from networks.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
-from networks.training import train
+from networks.core.distributed import Group
+from networks.core.norm import BatchNorm
+from networks.layers.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
+from networks.paper.catalogue import MODELS, PAPER_PARAMETERS, REMARKS, SIZES, TITLES, VARIANTS, variant
+from networks.paper.fit import Fit
+from networks.paper.generator import BoundaryGenerator, build
+from networks.paper.losses import EulerResidual
+from networks.paper.predict import predict, predict_levels
+from networks.paper.spec import GeneratorSpec
+from networks.paper.train import train
+from networks.training.plan import TrainingPlan
 
 SAMPLED = [model for model, point in MODELS.items() if point[0] == "sampled"]
 CIRCULAR = ["conv1d-boundary", "conv1d-t-boundary", "conv2d-boundary", "conv1.5d-boundary"]
@@ -149,7 +149,7 @@ def test_sampled_models_are_evaluated_in_bounded_memory(monkeypatch: pytest.Monk
     whole = predict(generator, p)
     seen: list[int] = []
     generator.trunks[0].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    monkeypatch.setattr("networks.predict.PAIRS", 7)
+    monkeypatch.setattr("networks.paper.predict.PAIRS", 7)
     np.testing.assert_allclose(predict(generator, p), whole, atol=1e-5)
     assert max(seen) == 7 and sum(seen) == 5 * NUM_LEVELS
 

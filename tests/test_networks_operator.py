@@ -10,16 +10,16 @@ import torch
 
 from networks import checkpoint
 from networks.checkpoint import CheckpointError
-from networks.operator import OperatorGenerator
-from networks.operator_data import OperatorPlan, ResponseData, TravelTimes
-from networks.operator_geometry import EARLY, outward_normals
-from networks.operator_rays import FLOOR, GROWTH, free_waveforms, waveform_tables
-from networks.operator_spec import OperatorSpec, SymmetryMap
-from networks.operator_targets import band_weights, coordinates, fit_rays
-from networks.operator_training import train_operator
-from networks.response import LowPass, respond
-from networks.soap import Soap
-from networks.training import TrainingError
+from networks.operator.fit.fit import train_operator
+from networks.operator.image_sources import EARLY, outward_normals
+from networks.operator.network import OperatorGenerator
+from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables
+from networks.operator.signal_response import LowPass, respond
+from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.targets import band_weights, coordinates, fit_rays
+from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
+from networks.paper.train import TrainingError
+from networks.training.soap import Soap
 
 SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
 SOURCES = np.random.default_rng(0).uniform(0.5, 0.8, (6, 2)) * [1, -1]

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from networks import operator_inference
-from networks.generator import build
-from networks.operator import OperatorGenerator
-from networks.operator_inference import OperatorInference
-from networks.operator_spec import OperatorSpec, SymmetryMap
+from networks.operator.fast import inference as operator_inference
+from networks.operator.fast.inference import OperatorInference
+from networks.operator.network import OperatorGenerator
+from networks.operator.signal_response import LowPass, centred_rate, respond
+from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.paper.generator import build
+from networks.paper.predict import predict
+from networks.paper.spec import GeneratorSpec
 from networks.playback import HistoryPlayback, OperatorPlayback, Playback, predict_operator, ready
-from networks.predict import predict
-from networks.response import LowPass, centred_rate, respond
-from networks.spec import GeneratorSpec
 
 N, ARC, DT, RATE = 60, 10, 0.02, 15.0
 LEVELS = np.arange(N + 1) * DT

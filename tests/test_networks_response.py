@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from networks.response import (
+from networks.operator.signal_response import (
     SINGLE,
     LowPass,
     band_weight,

@@ -12,14 +12,14 @@ from network_problems import toy, waves
 from torch import nn
 
 from networks.checkpoint import CheckpointError
-from networks.generator import BoundaryGenerator
-from networks.operator import OperatorGenerator
-from networks.operator_data import OperatorPlan, ResponseData
-from networks.operator_spec import OperatorSpec
-from networks.operator_training import train_operator
-from networks.plan import COMPRESSIBLE, Progress, TrainingPlan
-from networks.sharing import load_unique, unique_tensors
-from networks.training import train
+from networks.core.sharing import load_unique, unique_tensors
+from networks.operator.fit.fit import train_operator
+from networks.operator.network import OperatorGenerator
+from networks.operator.spec import OperatorSpec
+from networks.operator.training_data import OperatorPlan, ResponseData
+from networks.paper.generator import BoundaryGenerator
+from networks.paper.train import train
+from networks.training.plan import COMPRESSIBLE, Progress, TrainingPlan
 
 SPEC = toy("conv2d-boundary", depth=3)
 PLAN = TrainingPlan(epochs=4, batch_size=3, device="cpu", threads=1, checkpoint_every=0)

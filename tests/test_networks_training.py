@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from networks.checkpoint import CheckpointError, read_tensors, save, write_tensors
-from networks.generator import BoundaryGenerator
-from networks.losses import mean_absolute, mean_square
-from networks.plan import Epoch, Progress, TrainingPlan
-from networks.predict import predict
-from networks.spec import GeneratorSpec
-from networks.training import TRAINING, TrainingError, split_samples, train
+from networks.paper.generator import BoundaryGenerator
+from networks.paper.losses import mean_absolute, mean_square
+from networks.paper.predict import predict
+from networks.paper.spec import GeneratorSpec
+from networks.paper.train import TRAINING, TrainingError, split_samples, train
+from networks.training.plan import Epoch, Progress, TrainingPlan
 
 SMALL: dict[str, Any] = {"coarse": (4, 4), "widths": (16, 12), "stem": 16, "depth": 1}
 SPEC = GeneratorSpec.named("conv1.5d-boundary", num_levels=24, num_arc=16, **SMALL)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks import fitting
-from networks.distributed import current_group
-from networks.fitting import Fit
-from networks.generator import BoundaryGenerator, build
-from networks.graphs import Pass
-from networks.plan import TrainingPlan
-from networks.spec import GeneratorSpec
-from networks.training_graphs import RecordedTraining, recorded_training
+from networks.core.distributed import current_group
+from networks.execution.graphs import Pass
+from networks.execution.training_graphs import RecordedTraining, recorded_training
+from networks.paper import fit as fitting
+from networks.paper.fit import Fit
+from networks.paper.generator import BoundaryGenerator, build
+from networks.paper.spec import GeneratorSpec
+from networks.training.plan import TrainingPlan
 
 SPEC = GeneratorSpec(12, 10, coarse=(4, 4), widths=(6, 4), kernel_size=(3, 3), stem=5)
 

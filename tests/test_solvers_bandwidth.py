@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solvers.bandwidth import step_bytes, step_footprint, triad_bandwidth
+from solvers.batch.bandwidth import step_bytes, step_footprint, triad_bandwidth
 
 
 def test_bytes_of_a_step_of_one_run() -> None:

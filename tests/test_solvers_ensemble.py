@@ -14,18 +14,18 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import METHODS, P1, box, generate_plate, plate, relative_l2, time_grid
 
-from solvers import compiled
-from solvers.compiled import CompileError, aligned, compiled_steps, lanes_of
-from solvers.ensemble import Ensemble, Loads, Recorded
-from solvers.full import FullModel
-from solvers.loads import NodalLoad, PointLoads, loads_of_runs
-from solvers.mesh import Domain
-from solvers.operators import Discretization
-from solvers.source import PointSource, Ricker, Sine
-from solvers.stepping import DivergenceError, march
-from solvers.stretches import LEAST, like_rows
-from solvers.tiles import reach, skewed_tiles
-from solvers.time import TimeGrid
+from solvers.batch import native_build as compiled
+from solvers.batch.ensemble import Ensemble, Loads, Recorded
+from solvers.batch.native_build import CompileError, aligned, compiled_steps, lanes_of
+from solvers.batch.stencils import LEAST, like_rows
+from solvers.batch.tiles import reach, skewed_tiles
+from solvers.mesh.domain import Domain
+from solvers.problems.full import FullModel
+from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.space.assembly import Discretization
+from solvers.stepping.schemes import DivergenceError, march
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Ricker, Sine
 
 EXPLICIT = ("p1", "gll2", "gll3")
 SOURCES = [
@@ -35,7 +35,7 @@ SOURCES = [
 ]
 ROUND_OFF = 1e-12  # some hundred steps, each of a sum of a dozen products, which PETSc may round in another way
 SINGLE = 10 * 2.0**-24  # a step: each rounds the sum of its products, and slow modes raise it by 1 / (omega dt)
-pytestmark = pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")  # toy meshes are coarse
+pytestmark = pytest.mark.filterwarnings("ignore::solvers.space.stability.ResolutionWarning")  # toy meshes are coarse
 
 
 def nodal_loads(model: FullModel, sources: list[PointSource]) -> list[list[NodalLoad]]:
@@ -248,8 +248,8 @@ def test_large_histories_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     """In the same compiled steps, and with the same numbers."""
     model = FullModel(box(MPI.COMM_SELF, P1), P1, time_grid(P1))
     together = model.run_many(SOURCES)
-    monkeypatch.setattr("solvers.runs.MOST_BYTES", 1000)
-    monkeypatch.setattr("solvers.runs.march", None)
+    monkeypatch.setattr("solvers.problems.engine.MOST_BYTES", 1000)
+    monkeypatch.setattr("solvers.problems.engine.march", None)
     assert model.batch_size() == 1
     alone = model.run_many(SOURCES)
     assert together is not None and alone is not None
@@ -283,7 +283,7 @@ def test_ranks_without_rows(comm: MPI.Comm) -> None:
 @pytest.mark.mpi
 def test_a_matrix_that_cannot_be_counted_is_refused(comm: MPI.Comm, monkeypatch: pytest.MonkeyPatch) -> None:
     model = FullModel(box(comm, P1), P1, time_grid(P1))
-    monkeypatch.setattr("solvers.numbering.MOST_ENTRIES", 50)
+    monkeypatch.setattr("solvers.batch.row_order.MOST_ENTRIES", 50)
     with pytest.raises(ValueError, match="entries, 50 at most can be stepped: share the run over more ranks"):
         Ensemble(model.stepper, 2)  # type: ignore[arg-type]
 

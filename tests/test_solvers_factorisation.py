@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from mpi4py import MPI
 from petsc4py import PETSc
 
-from solvers import factorisation
-from solvers.factorisation import CHOLMOD_ROWS, factorised, has_cholmod
+from solvers.stepping import direct_solver as factorisation
+from solvers.stepping.direct_solver import CHOLMOD_ROWS, factorised, has_cholmod
 
 
 def laplacian(num: int) -> sp.csr_matrix:

@@ -10,10 +10,10 @@ import pytest
 from mpi4py import MPI
 from solver_problems import GLL3, METHODS, P1, box, generate_plate, plate
 
-from solvers.interface import locate_interface
-from solvers.mesh import Domain, cell_midpoints, zone_submesh
-from solvers.operators import Discretization, assemble_boundary_damping, function_space
-from solvers.trace import Interface
+from solvers.gamma.trace import Interface
+from solvers.mesh.domain import Domain, cell_midpoints, zone_submesh
+from solvers.space.assembly import Discretization, assemble_boundary_damping, function_space
+from solvers.space.locate_gamma import locate_interface
 
 
 def with_hole(domain: Domain, half_width: float) -> Domain:

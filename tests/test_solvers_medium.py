@@ -9,7 +9,7 @@ import pytest
 from mpi4py import MPI
 from solver_problems import P1, box, generate_plate, plate
 
-from solvers.medium import MOST_INTERVALS, grid, sampled_speed, spacing
+from solvers.mesh.medium import MOST_INTERVALS, grid, sampled_speed, spacing
 
 
 @pytest.mark.mpi

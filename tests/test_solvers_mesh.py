@@ -9,8 +9,8 @@ import pytest
 from mpi4py import MPI
 from solver_problems import GLL2, P1, PLATE_SPEED, PLATE_ZONE, box, generate_plate, plate
 
-from solvers import compat
-from solvers.mesh import (
+from solvers.mesh import compat
+from solvers.mesh.domain import (
     Defect,
     Domain,
     box_domain,
@@ -21,7 +21,7 @@ from solvers.mesh import (
     with_defect,
     zone_submesh,
 )
-from solvers.operators import Discretization, assemble_mass, assemble_stiffness, function_space
+from solvers.space.assembly import Discretization, assemble_mass, assemble_stiffness, function_space
 
 
 def area(domain: Domain, *, zone: bool = False, how: Discretization = P1) -> float:

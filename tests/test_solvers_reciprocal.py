@@ -11,12 +11,12 @@ from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 from solver_problems import METHODS, NEWMARK, P1, box, generate_plate, plate, relative_l2
 
-from solvers.full import FullModel
-from solvers.mesh import Domain
-from solvers.operators import Discretization
-from solvers.reciprocal import ReciprocalModel, preserves
-from solvers.source import PointSource
-from solvers.time import TimeGrid
+from solvers.mesh.domain import Domain
+from solvers.problems.full import FullModel
+from solvers.problems.reciprocal import ReciprocalModel, preserves
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource
 
 POSITIONS = np.array([[0.413, 0.621], [-0.75, 0.11], [0.45, -0.4]])
 TRANSPOSE = np.array([[0.0, 1.0], [1.0, 0.0]])

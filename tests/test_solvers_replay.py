@@ -26,14 +26,14 @@ from solver_problems import (
     zone_errors,
 )
 
-from solvers.full import FullModel, FullRun
-from solvers.mesh import Domain, cell_midpoints, refined_zone_box, zone_submesh
-from solvers.source import PointSource, Ricker, Sine
-from solvers.time import TimeGrid
-from solvers.trace import Trace
-from solvers.zone import ZoneModel
+from solvers.gamma.trace import Trace
+from solvers.mesh.domain import Domain, cell_midpoints, refined_zone_box, zone_submesh
+from solvers.problems.full import FullModel, FullRun
+from solvers.problems.zone import ZoneModel
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Ricker, Sine
 
-pytestmark = pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")  # toys are coarse
+pytestmark = pytest.mark.filterwarnings("ignore::solvers.space.stability.ResolutionWarning")  # toys are coarse
 
 ROUND_OFF = 1e-12
 # Rounding to float32 perturbs the data by 2^-25 = 3e-8 rms at most; the load is multiplied by no more than order one.

@@ -21,11 +21,11 @@ from solver_problems import (
     time_grid,
 )
 
-from solvers.full import FullModel, averaged_signal
-from solvers.operators import Discretization, function_space
-from solvers.points import PointEvaluator
-from solvers.source import Chirp, PointSource, Ricker, Sine, Tabulated
-from solvers.time import TimeGrid
+from solvers.problems.full import FullModel, averaged_signal
+from solvers.space.assembly import Discretization, function_space
+from solvers.space.points import PointEvaluator
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import Chirp, PointSource, Ricker, Sine, Tabulated
 
 PLACES = [
     (0.413, 0.621),
@@ -185,7 +185,7 @@ def test_evaluation_of_a_field(comm: MPI.Comm, shared_path: Path) -> None:
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")
+@pytest.mark.filterwarnings("ignore::solvers.space.stability.ResolutionWarning")
 def test_sources_outside_the_domain_or_inside_the_zone_are_refused(comm: MPI.Comm) -> None:
     model = FullModel(box(comm, P1), P1, time_grid(P1))
     with pytest.raises(ValueError, match=r"the source at \(1.5, 0.0\) lies outside the domain"):

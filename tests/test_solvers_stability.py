@@ -26,14 +26,14 @@ from solver_problems import (
     time_grid,
 )
 
-from solvers.full import FullModel, make_stepper
-from solvers.mesh import Defect, with_defect, zone_submesh
-from solvers.operators import Discretization, Operators
-from solvers.source import PointSource, Ricker, Sine
-from solvers.stability import ResolutionWarning, node_spacing, points_per_wavelength, stable_dt
-from solvers.stepping import CentralDifference, DivergenceError, march
-from solvers.time import TimeGrid
-from solvers.zone import ZoneModel
+from solvers.mesh.domain import Defect, with_defect, zone_submesh
+from solvers.problems.full import FullModel, make_stepper
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization, Operators
+from solvers.space.stability import ResolutionWarning, node_spacing, points_per_wavelength, stable_dt
+from solvers.stepping.schemes import CentralDifference, DivergenceError, march
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Ricker, Sine
 
 
 def exact_limit(operators: Operators) -> float:
@@ -99,7 +99,7 @@ def test_a_step_below_the_limit_stays_bounded_and_one_above_does_not(
     stepper = make_stepper(P1, operators, 0.99 * limit)
     *_, (_, last) = march(stepper, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() < 20.0 * np.abs(start).max()
-    monkeypatch.setattr("solvers.fused.require_stable", lambda operators, dt: dt)
+    monkeypatch.setattr("solvers.stepping.fused_step.require_stable", lambda operators, dt: dt)
     unstable = make_stepper(P1, operators, 1.01 * limit)
     *_, (_, last) = march(unstable, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() > 1e10 * np.abs(start).max()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from solvers.time import TimeGrid
-from solvers.trace import Interface, Trace, interpolation_matrix
+from solvers.gamma.trace import Interface, Trace, interpolation_matrix
+from solvers.time.grid import TimeGrid
 
 
 def square(num_on_side: int, *, side: float = 0.5) -> Interface:

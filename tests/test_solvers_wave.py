@@ -22,14 +22,14 @@ from solver_problems import (
     relative_l2,
 )
 
-from solvers.full import FullModel, make_stepper
-from solvers.loads import NodalLoad, PointLoads
-from solvers.mesh import Defect, box_domain, with_defect
-from solvers.operators import Discretization
-from solvers.points import PointEvaluator
-from solvers.source import PointSource, Sine
-from solvers.stepping import march
-from solvers.time import TimeGrid
+from solvers.mesh.domain import Defect, box_domain, with_defect
+from solvers.problems.full import FullModel, make_stepper
+from solvers.problems.loads import NodalLoad, PointLoads
+from solvers.space.assembly import Discretization
+from solvers.space.points import PointEvaluator
+from solvers.stepping.schemes import march
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Sine
 
 OMEGA = np.sqrt(2.0) * np.pi  # of sin(pi x) sin(pi y) on the unit square, c = 1
 ORDER_TOLERANCE = 0.15

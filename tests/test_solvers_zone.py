@@ -25,16 +25,16 @@ from solver_problems import (
     zone_errors,
 )
 
-from solvers.boundary_data import BoundarySource, Steps
-from solvers.compat import geometry_dofs
-from solvers.full import FullModel
-from solvers.mesh import Defect, refined, refined_zone_box, with_defect, zone_submesh
-from solvers.operators import Discretization
-from solvers.source import PointSource, Sine
-from solvers.stepping import march
-from solvers.time import TimeGrid
-from solvers.trace import Trace
-from solvers.zone import ZoneModel
+from solvers.gamma.datum import BoundarySource, Steps
+from solvers.gamma.trace import Trace
+from solvers.mesh.compat import geometry_dofs
+from solvers.mesh.domain import Defect, refined, refined_zone_box, with_defect, zone_submesh
+from solvers.problems.full import FullModel
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization
+from solvers.stepping.schemes import march
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Sine
 
 CONDITIONS = ("dirichlet", "impedance")
 NOISE = 0.01
@@ -158,7 +158,7 @@ def test_refinement_passes_the_speed_on(comm: MPI.Comm, shared_path: Path) -> No
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")
+@pytest.mark.filterwarnings("ignore::solvers.space.stability.ResolutionWarning")
 def test_what_a_defect_scatters_leaves_under_impedance_only(condition: str) -> None:
     """Data from a model without the defect; error relative to the scattered field (design: 0.069 and 1.11)."""
     model, plain = reference_run(64, 2.0, 161, 4.0 * np.pi)

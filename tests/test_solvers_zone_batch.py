@@ -8,14 +8,14 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import GLL2, NEWMARK, P1
 
-from solvers.boundary_data import ManyRuns, Steps
-from solvers.ensemble import Ensemble, Recorded
-from solvers.mesh import refined_zone_box
-from solvers.operators import Discretization
-from solvers.stepping import CentralDifference, DivergenceError
-from solvers.time import TimeGrid
-from solvers.zone import ZoneModel
-from solvers.zone_batch import ZoneBatch
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.gamma.datum import ManyRuns, Steps
+from solvers.mesh.domain import refined_zone_box
+from solvers.problems.zone import ZoneModel
+from solvers.problems.zone_batch import ZoneBatch
+from solvers.space.assembly import Discretization
+from solvers.stepping.schemes import CentralDifference, DivergenceError
+from solvers.time.grid import TimeGrid
 
 CONDITIONS = ("dirichlet", "impedance")
 

@@ -14,13 +14,13 @@ import torch
 from exact_generator import exact
 from roof_problems import toy
 
-from networks.generator import GeneratorSpec
-from solvers.source import Chirp, Ricker, Signal, Sine, Tabulated
-from submodel.boundary import Generated
-from submodel.case import Case, CaseError
-from submodel.compare import validate_excitations
-from submodel.excitation import Excitation
-from submodel.trust import Training, Trust
+from networks.paper.generator import GeneratorSpec
+from solvers.time.signals import Chirp, Ricker, Signal, Sine, Tabulated
+from submodel.case.case import Case, CaseError
+from submodel.case.excitation import Excitation
+from submodel.predict.error_bound import Training, Trust
+from submodel.predict.generator import Generated
+from submodel.validate.compare import validate_excitations
 
 HERE, THERE = (0.6, 0.7), (0.8, 0.5)
 SOURCES = np.array([HERE, THERE])
@@ -207,7 +207,7 @@ def test_a_source_where_training_is_sparse_is_warned_of(operator: Generated) -> 
 
 def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Generated) -> None:
     """The stand-in claims to be symmetric under a half turn."""
-    from submodel.calibrate import MOST_SOURCES, training_of
+    from submodel.validate.calibrate import MOST_SOURCES, training_of
 
     training = training_of(case, operator)
     assert {tuple(source) for source in training.sources} == {HERE, THERE, (-0.6, -0.7), (-0.8, -0.5)}
@@ -219,7 +219,7 @@ def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Ge
 def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operator: Generated, interface: str) -> None:
     from mpi4py import MPI
 
-    from submodel import build
+    from submodel.solve import from_case as build
 
     zone = build.zone_model(case, MPI.COMM_SELF, interface=interface)
     weights = zone.datum_weights()

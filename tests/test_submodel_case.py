@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from submodel.case import Case, CaseError
-from submodel.sections import BoxDomain, GmshDomain
+from submodel.case.case import Case, CaseError
+from submodel.case.sections import BoxDomain, GmshDomain
 
 CASES = Path(__file__).parent.parent / "cases"
 ABSENT = object()
@@ -249,6 +249,6 @@ def test_a_mesh_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_case_is_read_without_the_heavy_packages() -> None:
     heavy = "dolfinx", "torch", "h5py", "mpi4py", "petsc4py"
-    code = f"import sys, submodel.sampling; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, submodel.case.sampling; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, write_dataset
 
-from submodel.check import CheckReport, check
-from submodel.dataset import Geometry, InterfaceArrays, MediumMap, write_master
-from submodel.plan import PLAN_FILE, Plan, shards_folder
-from submodel.seal import dataset_name, seal, shard_name
-from submodel.shards import ShardWriter
+from submodel.data.check import CheckReport, check
+from submodel.data.checksum import dataset_name, seal, shard_name
+from submodel.data.dataset import Geometry, InterfaceArrays, MediumMap, write_master
+from submodel.data.manifest import PLAN_FILE, Plan, shards_folder
+from submodel.data.shards import ShardWriter
 
 
 @pytest.fixture

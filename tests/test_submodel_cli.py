@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from roof_problems import Said, done, errors_of, refused, submodel, toy, written
 
-from networks import checkpoint, fitting
-from networks.plan import TrainingPlan
-from submodel.boundary import Generated
-from submodel.case import Case
-from submodel.cli import app
+from networks import checkpoint
+from networks.paper import fit as fitting
+from networks.training.plan import TrainingPlan
+from submodel.case.case import Case
+from submodel.cli.app import app
+from submodel.predict.generator import Generated
 
 COMMANDS = (
     "generate",
@@ -319,7 +320,7 @@ class Absent(importlib.abc.MetaPathFinder):
 
 absent = sys.argv.pop(1).split(",")
 sys.meta_path.insert(0, Absent())
-from submodel.cli import main
+from submodel.cli.app import main
 main()
 """
     command = [sys.executable, "-c", code, packages, *map(str, arguments)]

@@ -13,15 +13,16 @@ from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
 from networks import checkpoint
-from networks.compression.layers import CompressedLayer
-from networks.execution import executions
-from networks.plan import Progress
-from submodel import build, fine_tuning
-from submodel.boundary import Generated
-from submodel.case import Case, CaseError
-from submodel.compress import Aim, compress_generator
-from submodel.excitation import Excitation
-from submodel.fine_tuning import FineTuning
+from networks.compression.layer.trains import CompressedLayer
+from networks.execution.layers import executions
+from networks.training.plan import Progress
+from submodel.case.case import Case, CaseError
+from submodel.case.excitation import Excitation
+from submodel.learn import fine_tuning
+from submodel.learn.compress import Aim, compress_generator
+from submodel.learn.fine_tuning import FineTuning
+from submodel.predict.generator import Generated
+from submodel.solve import from_case as build
 
 OPERATOR = {"model": 'model = "operator"', "fields": "", "variant": "", "batch_size": "", "validation": ""}
 FAMILIES = ("paper", "operator")
@@ -183,7 +184,7 @@ def test_bad_input_is_told_before_the_work(shop: Shop, tmp_path: Path, monkeypat
     def unexpected(*_: object, **__: object) -> None:
         raise AssertionError("work began")
 
-    monkeypatch.setattr("submodel.compress.compress", unexpected)
+    monkeypatch.setattr("submodel.learn.compress.compress", unexpected)
     out = tmp_path / "small.safetensors"
     base = ("compress", shop.generator("operator"), "-o", out)
     tune = ("--ratio", 2, "--fine-tune")

@@ -13,14 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from test_submodel_case import reference
 
-from submodel import shards as shards_module
-from submodel.case import Case
-from submodel.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, MediumMap, write_master
-from submodel.layout import FIELDS, ZONE_FIELD, shard_marks
-from submodel.plan import Plan, SampleId, shards_folder
-from submodel.sampling import SPLITS, Split
-from submodel.seal import SEAL_SIZE, dataset_name, seal, shard_fault
-from submodel.shards import ShardWriter
+from submodel.case.case import Case
+from submodel.case.sampling import SPLITS, Split
+from submodel.data import shards as shards_module
+from submodel.data.checksum import SEAL_SIZE, dataset_name, seal, shard_fault
+from submodel.data.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, MediumMap, write_master
+from submodel.data.manifest import Plan, SampleId, shards_folder
+from submodel.data.shards import ShardWriter
+from submodel.geometry.arrays import FIELDS, ZONE_FIELD, shard_marks
 
 NUM = {"train": 3, "test": 2, "calibration": 1}
 DAMAGE_STRIDE = int(os.environ.get("SUBMODEL_DAMAGE_STRIDE", "61"))  # 1 damages every byte, and takes a minute

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from roof_problems import done, submodel, toy
 
-import submodel.demo as demo
-from submodel.case import Case
+import submodel.cli.commands.demo as demo
+from submodel.case.case import Case
 
 
 def test_the_demo_leaves_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

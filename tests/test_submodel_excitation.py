@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from roof_problems import toy
 
-from solvers.source import Chirp, Ricker, Signal, Sine, Tabulated
-from submodel.case import Case
-from submodel.case_errors import CaseError
-from submodel.excitation import (
+from solvers.time.signals import Chirp, Ricker, Signal, Sine, Tabulated
+from submodel.case.case import Case
+from submodel.case.errors import CaseError
+from submodel.case.excitation import (
     Excitation,
     check_band,
     describe,

@@ -18,13 +18,14 @@ from mpi4py import MPI
 from roof_problems import done, submodel, toy
 from test_submodel_dataset import NUM, flip, toy_case
 
-from submodel import build, farm
-from submodel import generate as module
-from submodel.case import Case
-from submodel.dataset import Dataset, DatasetError
-from submodel.generate import Generated, GenerationError, generate
-from submodel.plan import PLAN_FILE, shards_folder
-from submodel.sampling import SPLITS
+from submodel.case.case import Case
+from submodel.case.sampling import SPLITS
+from submodel.data.dataset import Dataset, DatasetError
+from submodel.data.manifest import PLAN_FILE, shards_folder
+from submodel.generate import samples as module
+from submodel.generate.samples import Generated, GenerationError, generate
+from submodel.solve import from_case as build
+from submodel.solve import task_farm as farm
 
 ALONE = MPI.COMM_SELF
 GENERATE = f"""
@@ -32,8 +33,8 @@ import os, resource, signal, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mpi4py import MPI
 from test_submodel_dataset import toy_case
-from solvers.full import FullModel
-from submodel.generate import generate
+from solvers.problems.full import FullModel
+from submodel.generate.samples import generate
 
 FullModel.batch_size = lambda *_, **__: {{size}}  # several batches, so that some are done before the end
 
@@ -219,7 +220,7 @@ def test_another_case_is_refused_but_other_training_is_not(copied: Path, monkeyp
     retrained = Case.from_json(text.replace('"model":"operator"', '"model":"conv3d"'))
     assert retrained != toy_case()
     assert generate(retrained, copied, comm=ALONE).num_made == 0
-    monkeypatch.setattr("submodel.plan.__version__", "9.0")
+    monkeypatch.setattr("submodel.data.manifest.__version__", "9.0")
     with pytest.raises(DatasetError, match=r"was begun by submodel 0\.1\.0, this is 9\.0"):
         run(copied)
 

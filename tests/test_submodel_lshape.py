@@ -13,12 +13,12 @@ import pytest
 from mpi4py import MPI
 from roof_problems import done
 
-from submodel import build
-from submodel.case import Case
-from submodel.dataset import Dataset
-from submodel.reciprocal import ReciprocalDataset
-from submodel.symmetry import IDENTITY, find
-from submodel.travel import travel_table
+from submodel.case.case import Case
+from submodel.data.dataset import Dataset
+from submodel.data.reciprocal import ReciprocalDataset
+from submodel.geometry.symmetry import IDENTITY, find
+from submodel.geometry.travel_time import travel_table
+from submodel.solve import from_case as build
 
 ROOT = Path(__file__).parents[1]
 

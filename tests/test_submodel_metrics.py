@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from submodel.metrics import error_indicator, field_errors, mean_over_samples, relative_l2
+from submodel.geometry.metrics import error_indicator, field_errors, mean_over_samples, relative_l2
 
 
 def test_indicator_is_the_mean_deviation_over_the_maximum_of_the_level() -> None:

@@ -9,11 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from networks.models import PAPER_PARAMETERS
-from submodel.commands import models as command
-from submodel.models import TOLERANCE, Listing, count_all, listing
-from submodel.paper_tables import MODEL_TITLES, TABLES, VARIANT_TITLES, ZONE_MODELS
-from submodel.zone_target import Sizes, grid_shape, interface_nodes
+from networks.paper.catalogue import PAPER_PARAMETERS
+from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES, ZONE_MODELS
+from submodel.cli.commands import models as command
+from submodel.geometry.zone_target import Sizes, grid_shape, interface_nodes
+from submodel.studies.paper.sizes import TOLERANCE, Listing, count_all, listing
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from synthetic_validation import TIMES, ZONE_POINTS, calibrated, recorded, result
 
-from submodel import charts, drawing, pictures
-from submodel.scene import Scene, outlines, rectangle
-from submodel.validation import TrainingHistory
+from submodel.geometry.scene import Scene, outlines, rectangle
+from submodel.report import charts, drawing, pictures
+from submodel.validate.result import TrainingHistory
 
 RESULT = result()
 WORST = RESULT.worst
@@ -240,7 +240,7 @@ def test_no_state_is_left_behind() -> None:
     before = dict(mpl.rcParams)
     drawing.png(charts.error_over_time(RESULT))
     assert dict(mpl.rcParams) == before
-    code = "import sys, submodel.report, submodel.pictures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, submodel.report.page, submodel.report.pictures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 

@@ -15,14 +15,16 @@ from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
 from networks import checkpoint
-from solvers import bandwidth
-from solvers.bandwidth import step_bytes
-from solvers.ensemble import Ensemble
-from submodel import build, profile, profile_full
-from submodel.case import Case, CaseError
-from submodel.profile import Job, Part, least, require_serial, steps_limit
-from submodel.profile_zoom import _data, _largest, _multiply_adds
-from submodel.sampling import sample
+from solvers.batch import bandwidth
+from solvers.batch.bandwidth import step_bytes
+from solvers.batch.ensemble import Ensemble
+from submodel.case.case import Case, CaseError
+from submodel.case.sampling import sample
+from submodel.solve import from_case as build
+from submodel.studies.profile import full as profile_full
+from submodel.studies.profile import timing as profile
+from submodel.studies.profile.timing import Job, Part, least, require_serial, steps_limit
+from submodel.studies.profile.zoom import _data, _largest, _multiply_adds
 
 SETUP = ("packages", "compiled steps", "mesh", "matrices and records")
 WORK = ("stepping", "recording: difference", "recording: trace, load", "I/O: shards")

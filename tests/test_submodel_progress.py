@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from submodel import progress
-from submodel.progress import count_progress, show_progress
+from submodel.cli.terminal import progress
+from submodel.cli.terminal.progress import count_progress, show_progress
 
 
 class Terminal(io.StringIO):

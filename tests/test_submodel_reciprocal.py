@@ -19,17 +19,17 @@ from solver_problems import relative_l2
 from test_submodel_case import changed
 from test_submodel_dataset import flip, toy_case, write_dataset
 
-from submodel import build
-from submodel import generate_reciprocal as module
-from submodel.case import Case, CaseError
-from submodel.check import check
-from submodel.dataset import Dataset, DatasetError
-from submodel.generate import GenerationError
-from submodel.generate_reciprocal import ReciprocalGenerated, generate_reciprocal
-from submodel.plan import PLAN_FILE, shards_folder
-from submodel.reciprocal import ReciprocalDataset
-from submodel.reciprocal_plan import ReciprocalPlan
-from submodel.sampling import sample
+from submodel.case.case import Case, CaseError
+from submodel.case.sampling import sample
+from submodel.data.check import check
+from submodel.data.dataset import Dataset, DatasetError
+from submodel.data.manifest import PLAN_FILE, shards_folder
+from submodel.data.reciprocal import ReciprocalDataset
+from submodel.data.reciprocal_manifest import ReciprocalPlan
+from submodel.generate import reciprocal as module
+from submodel.generate.reciprocal import ReciprocalGenerated, generate_reciprocal
+from submodel.generate.samples import GenerationError
+from submodel.solve import from_case as build
 
 ALONE = MPI.COMM_SELF
 NUM = 5
@@ -122,13 +122,13 @@ import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mpi4py import MPI
 from test_submodel_dataset import toy_case
-from submodel.generate_reciprocal import generate_reciprocal
+from submodel.generate.reciprocal import generate_reciprocal
 
 def die(done, total):
     if done == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-from solvers.reciprocal import ReciprocalModel
+from solvers.problems.reciprocal import ReciprocalModel
 ReciprocalModel.batch_size = lambda self: 1  # so that some are done before the end
 generate_reciprocal(toy_case(), "{{path}}", num={NUM}, comm=MPI.COMM_SELF, progress=die)
 """

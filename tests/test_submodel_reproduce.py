@@ -15,18 +15,19 @@ from mpi4py import MPI
 from roof_problems import toy
 from typer.testing import CliRunner
 
-from networks.training import TrainingError
-from submodel import build, reproduce_job
-from submodel.boundary import Recorded
-from submodel.case import Case, CaseError
-from submodel.commands import reproduce as command
-from submodel.dataset import Dataset, DatasetError
-from submodel.generate import generate
-from submodel.paper_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
-from submodel.reproduce import MODELS_FOLDER, Options, Reproduced, ReproductionError, reproduce
-from submodel.reproduce_charts import error_against_parameters
-from submodel.reproduction import Errors, Job, Record, read_record, select, write_record
-from submodel.tables import compare, markdown
+from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
+from networks.paper.train import TrainingError
+from submodel.case.case import Case, CaseError
+from submodel.cli.commands import reproduce as command
+from submodel.data.dataset import Dataset, DatasetError
+from submodel.generate.samples import generate
+from submodel.predict.generator import Recorded
+from submodel.solve import from_case as build
+from submodel.studies.paper import bench as reproduce_job
+from submodel.studies.paper.chart import error_against_parameters
+from submodel.studies.paper.jobs import Errors, Job, Record, read_record, select, write_record
+from submodel.studies.paper.run import MODELS_FOLDER, Options, Reproduced, ReproductionError, reproduce
+from submodel.studies.paper.side_by_side import compare, markdown
 
 ALONE = MPI.COMM_SELF
 MODELS, VARIANTS = ("conv2d", "conv1.5d-boundary"), ("bn", "e-sl")
@@ -112,7 +113,7 @@ def test_predicting_nothing_stands_beside_the_figures(
 
 
 def test_a_generator_can_be_used_for_a_zoom(whole: tuple[Reproduced, Path], toy_data: tuple[Case, Path]) -> None:
-    from submodel.boundary import Generated
+    from submodel.predict.generator import Generated
 
     case, dataset = toy_data
     generated = Generated.load(whole[1] / MODELS_FOLDER / "conv1.5d-boundary.bn.short.safetensors", case, "cpu")
@@ -221,7 +222,7 @@ def test_damaged_files_are_made_anew(
 def test_each_rank_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from submodel import reproduce as module
+    from submodel.studies.paper import run as module
 
     class Local:
         rank = 3

@@ -10,11 +10,11 @@ from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 from solver_problems import GLL2, METHODS, NEWMARK, P1, box, relative_l2, time_grid
 
-from networks.response import LowPass, centred_rate, extended, impulse_responses, respond, sine_response
-from solvers.full import FullModel
-from solvers.operators import Discretization
-from solvers.source import PointSource, Ricker, Signal, Sine
-from solvers.trace import Trace
+from networks.operator.signal_response import LowPass, centred_rate, extended, impulse_responses, respond, sine_response
+from solvers.gamma.trace import Trace
+from solvers.problems.full import FullModel
+from solvers.space.assembly import Discretization
+from solvers.time.signals import PointSource, Ricker, Signal, Sine
 
 POSITION = (0.613, 0.521)
 EXACT = 1e-12

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 from test_submodel_case import ABSENT, changed, reference
 
-from submodel.case import Case
-from submodel.sampling import from_unit_cube, sample
-from submodel.sections import Parameters
+from submodel.case.case import Case
+from submodel.case.sampling import from_unit_cube, sample
+from submodel.case.sections import Parameters
 
 NUM = 400
 

@@ -15,14 +15,14 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import NEWMARK, P1, box, generate_plate, plate, run_full, time_grid
 
-from solvers.full import FullModel
-from solvers.mesh import Domain, refined, zone_submesh
-from solvers.operators import Discretization
-from solvers.time import TimeGrid
-from solvers.trace import Trace
-from solvers.zone import ZoneModel, ZoneRun
-from submodel.prediction import Prediction
-from submodel.streaming import StreamedBoundary
+from solvers.gamma.trace import Trace
+from solvers.mesh.domain import Domain, refined, zone_submesh
+from solvers.problems.full import FullModel
+from solvers.problems.zone import ZoneModel, ZoneRun
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from submodel.predict.prediction import Prediction
+from submodel.zoom.streaming import StreamedBoundary
 
 EXACT = 1e-12  # of the largest value; the arithmetic is that of one shot, in another order
 
@@ -87,7 +87,7 @@ def problem(comm: MPI.Comm, how: Discretization) -> tuple[Domain, Trace]:
     return domain, trace
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::solvers.stability.ResolutionWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::solvers.space.stability.ResolutionWarning")
 
 
 @pytest.mark.mpi
@@ -193,7 +193,7 @@ def test_what_fails_in_the_thread_is_raised_where_the_zone_steps(
 
 @pytest.mark.mpi
 def test_a_divergence_is_noticed_though_the_largest_value_is_not_known_yet(comm: MPI.Comm) -> None:
-    from solvers.stepping import DivergenceError
+    from solvers.stepping.schemes import DivergenceError
 
     domain, trace = problem(comm, P1)
     zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")

@@ -8,13 +8,13 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import GLL2, P1, box, relative_l2
 
-from solvers.full import FullModel
-from solvers.operators import Discretization
-from solvers.source import PointSource, Sine
-from solvers.time import TimeGrid
-from submodel.case_errors import CaseError
-from submodel.layout import InterfaceArrays, MediumMap
-from submodel.symmetry import IDENTITY, MATRICES, Symmetries, find
+from solvers.problems.full import FullModel
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource, Sine
+from submodel.case.errors import CaseError
+from submodel.geometry.arrays import InterfaceArrays, MediumMap
+from submodel.geometry.symmetry import IDENTITY, MATRICES, Symmetries, find
 
 
 def rectangle(width: float, height: float, num: int = 4, middle: tuple[float, float] = (0.0, 0.0)) -> InterfaceArrays:

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from roof_problems import done, refused, submodel, toy
 
-from networks import checkpoint, operator_training
-from submodel import train_paper
-from submodel.boundary import Generated
-from submodel.case import Case, CaseError
-from submodel.dataset import Dataset
-from submodel.excitation import Excitation
-from submodel.length import Length
-from submodel.train import with_training
-from submodel.train_operator import band, prepare, rays_of
+from networks import checkpoint
+from networks.operator.fit import fit as operator_training
+from submodel.case.case import Case, CaseError
+from submodel.case.excitation import Excitation
+from submodel.data.dataset import Dataset
+from submodel.learn import paper as train_paper
+from submodel.learn.budget import Length
+from submodel.learn.operator import band, prepare, rays_of
+from submodel.learn.train import with_training
+from submodel.predict.generator import Generated
 
 OPERATOR = {"model": 'model = "operator"', "fields": "", "variant": "", "batch_size": "", "validation": ""}
 

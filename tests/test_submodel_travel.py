@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from submodel import travel
-from submodel.layout import MediumMap
-from submodel.travel import travel_table
+from submodel.geometry import travel_time as travel
+from submodel.geometry.arrays import MediumMap
+from submodel.geometry.travel_time import travel_table
 
 NODES = np.array([[-0.43, -0.61], [-0.7, 0.3]])
 PLACES = np.random.default_rng(0).uniform(-0.95, 0.95, (300, 2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from submodel.trust import ErrorModel, Training, Trust
+from submodel.predict.error_bound import ErrorModel, Training, Trust
 
 ANGLE = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
 GAMMA = 0.25 * np.column_stack([np.cos(ANGLE), np.sin(ANGLE)])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from submodel.case import Case
-from submodel.scene import Scene
-from submodel.validation import Bounds, GeneratorInfo, Motion, Setting, ValidationAccumulator
+from submodel.case.case import Case
+from submodel.geometry.scene import Scene
+from submodel.validate.result import Bounds, GeneratorInfo, Motion, Setting, ValidationAccumulator
 
 CASES = Path(__file__).parents[1] / "cases"
 TIMES = np.linspace(0.0, 2.0, 6)

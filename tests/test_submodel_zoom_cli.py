@@ -16,13 +16,13 @@ from roof_problems import Said, done, errors_of, refused, submodel, toy
 from typer.testing import CliRunner
 
 from networks import checkpoint
-from submodel import pictures
-from submodel.boundary import Generated
-from submodel.case import Case
-from submodel.commands.calibrate import calibrate
-from submodel.dataset import Dataset
-from submodel.excitation import Excitation
-from submodel.sampling import SPLITS
+from submodel.case.case import Case
+from submodel.case.excitation import Excitation
+from submodel.case.sampling import SPLITS
+from submodel.cli.commands.calibrate import calibrate
+from submodel.data.dataset import Dataset
+from submodel.predict.generator import Generated
+from submodel.report import pictures
 
 NUM_RUNS = 16  # 5 for the fit and 11 for a coverage of 90 %, of which 10 are needed
 

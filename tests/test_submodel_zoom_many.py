@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from roof_problems import TOY, done, refused, submodel, toy
 
 from networks import checkpoint
-from solvers.mesh import Defect
-from solvers.stepping import DivergenceError
-from solvers.zone_batch import ZoneBatch
-from submodel import build
-from submodel.boundary import Generated
-from submodel.case import Case, CaseError
-from submodel.excitation import Excitation
-from submodel.hdf5 import laid_out
-from submodel.layout import DatasetError
-from submodel.parameter_table import ParameterTable
-from submodel.zoom_many import zoom_many
-from submodel.zoomed_file import ZoomedFile
-from submodel.zoomer import Zoomer, require_table
+from solvers.mesh.domain import Defect
+from solvers.problems.zone_batch import ZoneBatch
+from solvers.stepping.schemes import DivergenceError
+from submodel.case.case import Case, CaseError
+from submodel.case.excitation import Excitation
+from submodel.case.parameter_sets import ParameterTable
+from submodel.data.hdf5 import laid_out
+from submodel.data.zoom_file import ZoomedFile
+from submodel.geometry.arrays import DatasetError
+from submodel.predict.generator import Generated
+from submodel.solve import from_case as build
+from submodel.zoom.batch import Zoomer, require_table
+from submodel.zoom.many import zoom_many
 
 SETS = ((2.5, 0.6, 0.7), (2.1, 0.5, 0.8), (2.9, 0.8, 0.5), (2.3, 0.6, 0.7), (2.7, 0.5, 0.8))
 # Single precision: 2^-24 = 6e-8 a step, 41 steps, tenfold where slow modes enlarge rounding errors.

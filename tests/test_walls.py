@@ -27,10 +27,10 @@ BLOCKED = {
 # What must not be needed to import a module of the roof, with all that it imports: training runs on a machine
 # without FEniCS, generation without torch, and the command line starts without either.
 ROOF_BLOCKED = {
-    "submodel.case": {*FE, *NN, "h5py"},
-    "submodel.cli": {*FE, *NN, "h5py", "matplotlib"},
-    "submodel.generate": NN,
-    "submodel.train": FE,
+    "submodel.case.case": {*FE, *NN, "h5py"},
+    "submodel.cli.app": {*FE, *NN, "h5py", "matplotlib"},
+    "submodel.generate.samples": NN,
+    "submodel.learn.train": FE,
 }
 
 
@@ -95,7 +95,7 @@ def test_blocking_a_package_is_noticed() -> None:
 
 def test_hdf5_is_known_to_one_file() -> None:
     users = [str(path.relative_to(ROOT)) for path in sources(*PACKAGES) if "h5py" in imported_packages(path)]
-    assert users == ["submodel/hdf5.py"]
+    assert users == ["submodel/data/hdf5.py"]
 
 
 @pytest.mark.parametrize("path", [path for path in sources(*PACKAGES) if path.name == "__init__.py"], ids=str)
@@ -123,7 +123,7 @@ def release_tests(path: Path) -> Iterator[str]:
 
 
 def test_releases_of_dolfinx_are_told_apart_in_one_module() -> None:
-    compat = ROOT / "solvers" / "compat.py"
+    compat = ROOT / "solvers" / "mesh" / "compat.py"
     assert list(release_tests(compat)), "the search finds nothing where something is"
     assert not [place for path in sources(*PACKAGES, "tests") if path != compat for place in release_tests(path)]
 

@@ -12,20 +12,20 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from networks.compression.compressed import EXECUTIONS, CompressedLayer
-from networks.compression.execution import choose_execution
-from networks.compression.groups import Group, check_groups, find_groups, select, shapes_of
-from networks.compression.measure import (
+from networks.compression.choice.groups import Group, check_groups, find_groups, select, shapes_of
+from networks.compression.choice.measure import (
     Sample,
     arguments,
     evaluating,
     second_moments,
 )
-from networks.compression.ranks import COUPLED, METHODS, Given, Method, Unit, given_ranks
-from networks.compression.recipe import is_compressed, recipe_of
+from networks.compression.choice.ranks import COUPLED, METHODS, Given, Method, Unit, given_ranks
+from networks.compression.choice.search import Workshop
+from networks.compression.choice.weighted import Options
+from networks.compression.layer.base import EXECUTIONS, CompressedLayer
 from networks.compression.report import Report, report_of
-from networks.compression.weighted import Options
-from networks.compression.workshop import Workshop
+from networks.compression.structure import is_compressed, recipe_of
+from networks.execution.measure import choose_execution
 
 
 def compress(

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from networks.compression.compressed import CompressedLayer
-from networks.compression.groups import Group
-from networks.compression.measure import Sample, layer_errors, num_parameters, output_error, weight_error
-from networks.compression.ranks import Ranks, Unit, count
+from networks.compression.choice.groups import Group
+from networks.compression.choice.measure import Sample, layer_errors, num_parameters, output_error, weight_error
+from networks.compression.choice.ranks import Ranks, Unit, count
+from networks.compression.layer.base import CompressedLayer
 
 COLUMNS = ("layer", "method", "shape", "ranks", "group", "before", "after", "weight error", "output error", "execution")
 

@@ -1,0 +1,1 @@
+"""What every network uses: processes, files, shared weights."""

@@ -1,0 +1,1 @@
+"""How layers and whole models run on the machine at hand."""

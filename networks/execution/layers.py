@@ -1,0 +1,146 @@
+"""How the layers of a generator that are kept as factors run on the machine at hand: by them, or rebuilt dense.
+
+Both give the same numbers but for rounding. The recipe of a compressed generator says which, or "auto": then each
+layer is measured with what it will be given, `networks.execution.measure`. The layers of [A], whose factors were
+there from the start, have no recipe. On a CPU they keep their factors, so that trainings and predictions repeat to the
+bit: there they are the faster form, benchmarks/layers.py. On a GPU they are measured, and the whole model is then
+recorded or compiled where that is faster, `networks.execution.graphs`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from networks.compression.layer.base import CompressedLayer
+from networks.core.distributed import Group
+from networks.core.rebuildable import EXECUTIONS, Rebuildable
+from networks.execution.graphs import Maker, Replayable, fastest, makers
+
+AUTO = "auto"
+BLOCK = 64
+"""Levels of one pass of a model whose time is sampled, as a zone run asks for them."""
+
+REPEATS = 5
+"""Measurements of each form of a layer when a generator is loaded."""
+
+
+def policy(model: nn.Module) -> str | None:
+    """What the recipe of a model says of its execution; None where it says nothing, or there is no recipe."""
+    recipe = getattr(model, "compression", None) or {}
+    said: str | None = recipe.get("execution")
+    return said
+
+
+def executions(model: nn.Module) -> dict[str, str]:
+    """How each layer of factors of a model runs, by name, where it may run dense."""
+    return {name: layer.execution for name, layer in rebuildable(model).items()}
+
+
+def rebuildable(model: nn.Module) -> dict[str, Rebuildable]:
+    """The layers of a model that may run by their factors or dense, by name."""
+    found = {n: layer for n, layer in model.named_modules() if isinstance(layer, Rebuildable)}
+    return {name: layer for name, layer in found.items() if layer.has_dense_form}
+
+
+def set_executions(model: nn.Module, chosen: Mapping[str, str]) -> None:
+    """Let layers run as they did.
+
+    Args:
+        model: holds layers of factors.
+        chosen: as `executions` gives them.
+
+    Raises:
+        ValueError: a layer that is not there or has no dense form, or an unknown execution.
+    """
+    layers = rebuildable(model)
+    for name, execution in chosen.items():
+        if name not in layers or execution not in EXECUTIONS:
+            raise ValueError(f"no layer of factors {name!r} can run as {execution!r}")
+        layers[name].execution = execution
+
+
+def is_open(model: nn.Module) -> bool:
+    """Whether it is open how a model's layers run: its recipe says so, or it has none and its factors are on a GPU."""
+    said = policy(model)
+    if said is None and bool(rebuildable(model)):
+        return any(parameter.device.type != "cpu" for parameter in model.parameters())
+    return said == AUTO
+
+
+def settle(generator: Any, *, patient: bool = False) -> None:
+    """Choose how each layer runs when one source is predicted, if that is open, and on a GPU how the whole pass does.
+
+    Args:
+        generator: of either family, on its device and in evaluation mode.
+        patient: whether a compiled pass is a candidate, too; it takes up to a minute to make.
+    """
+    if generator.spec.model == "operator":  # what predicts with it folds its layers with each other
+        return
+    if not is_open(generator) and not isinstance(generator, Replayable):
+        return
+    inputs = example(generator)
+    if is_open(generator):
+        from networks.execution.measure import choose_execution
+
+        choose_execution(generator, *inputs, repeats=REPEATS)
+    if isinstance(generator, Replayable):
+        _settle_pass(generator, inputs, makers(inputs[0].device, patient=patient))
+
+
+def _settle_pass(generator: Any, inputs: tuple[Tensor, ...], ways: Mapping[str, Maker]) -> None:
+    """Choose the fastest pass; with launches out of the way other forms of the layers may be the faster ones."""
+    if not ways:
+        return
+    from networks.execution.measure import clock
+
+    settings = [executions(generator)]
+    if is_open(generator):
+        settings += [dict.fromkeys(settings[0], each) for each in EXECUTIONS]
+    found = []
+    for number, setting in enumerate(settings):
+        if setting not in settings[:number]:
+            set_executions(generator, setting)
+            chosen = fastest(generator.evaluated, inputs, ways, clock(inputs[0].device))
+            found.append((chosen.seconds[chosen.name], setting, chosen))
+    _, setting, chosen = min(found, key=lambda each: each[0])
+    set_executions(generator, setting)
+    generator.replay(inputs, chosen)
+
+
+def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, part: nn.Module | None = None) -> None:
+    """Choose how each layer runs in training, if that is open. Collective over `group`.
+
+    Args:
+        model: what is trained.
+        inputs: of one step.
+        group: every rank runs as rank 0 has chosen.
+        part: of the model, what is called in a step; all of it by default.
+    """
+    if not is_open(model):
+        return
+    from networks.execution.measure import choose_execution
+
+    choose_execution(model if part is None else part, *inputs, training=True)
+    for name, execution in executions(model).items():
+        number = group.agree(EXECUTIONS.index(execution))
+        set_executions(model, {name: EXECUTIONS[int(number)]})
+
+
+def example(generator: Any) -> tuple[Tensor, ...]:
+    """What a generator of either family is called with for one source amid its training."""
+    if generator.spec.model == "operator":
+        return (generator.feature_mean[None, :2],)  # its first features are the source's place
+    parameters = generator.input_scaler.mean[None]
+    if generator.spec.time != "sampled":
+        return (parameters,)
+    return parameters, torch.arange(min(BLOCK, generator.spec.num_levels), device=parameters.device)
+
+
+def words(model: nn.Module) -> str:
+    """How the compressed layers of a model run: "4 factorised, 3 rebuilt dense"."""
+    counts = Counter(layer.execution for layer in model.modules() if isinstance(layer, CompressedLayer))
+    names = {"factorised": "factorised", "dense": "rebuilt dense"}
+    return ", ".join(f"{counts[name]} {names[name]}" for name in EXECUTIONS if counts[name])

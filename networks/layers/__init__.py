@@ -1,0 +1,1 @@
+"""Decomposed convolutions."""

@@ -1,0 +1,215 @@
+"""Where rays come from and how they meet Gamma: images of the sources, travel times, directions.
+
+Few numbers, each of little work: NumPy on the host does them in a fraction of what tensors cost, on any device.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.operator.spec import OperatorSpec
+
+Array = NDArray[np.float64]
+
+EARLY = 0.03
+"""Share of a run that a ray may come after its end: what a grid smears arrives before the ray."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Rays from images of the sources to every node of Gamma.
+
+    Attributes:
+        source: (pair,) whose image it is.
+        delay: (pair, arc) travel times.
+        strength: (2, pair, arc) sign and size, of displacement and load; 0 where a ray does not arrive in time.
+        features: (feature, pair, arc) what the factors act on, those that only the load has last.
+    """
+
+    source: NDArray[np.int64]
+    delay: Array
+    strength: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+class RayGeometry:
+    """Rays of any sources.
+
+    Args:
+        spec: says which rays. Sources lie within its `walls`.
+    """
+
+    def __init__(self, spec: OperatorSpec) -> None:
+        self.spec = spec
+        points = np.array(spec.points)
+        normals = outward_normals(points, np.array(spec.loop))
+        sizes = np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+        lengths = 0.5 * (_sides(points, spec.loop) + _sides(points, spec.loop, before=True))
+        self._points = np.ascontiguousarray(points.T)
+        self._slopes = np.ascontiguousarray((normals / sizes[:, None]).T)
+        self._slowness = sizes / spec.speed  # times the lumped length
+        self._turns = 1 - (sizes / lengths) ** 2
+        self._middle, self._flips, self._offsets, self._signs = image_maps(spec)
+        self._mixed = self._flips.prod(1)
+        self._center, self._half = 0.5 * (points.max(0) + points.min(0)), 0.5 * np.ptp(points, axis=0)
+
+    def arrivals(self, sources: Array, travel: Array | None = None, *, every: bool = False) -> Arrivals:
+        """The rays of some sources.
+
+        Args:
+            sources: (source, 2).
+            travel: (source, arc) travel times, where they are not those of straight rays.
+            every: whether images are kept from which no ray can arrive in time, so that there are as many pairs for
+                whatever sources.
+        """
+        spec, num_images = self.spec, len(self._signs)
+        images: Array = ((sources[:, None] - self._middle) * self._flips + self._offsets).reshape(-1, 2)
+        pair: NDArray[np.int64] = np.arange(len(images))
+        reach = (1 + EARLY) * spec.duration
+        if not every and num_images > 1:
+            gap = np.maximum(np.abs(images - self._center) - self._half, 0.0)  # from the box around Gamma
+            pair = np.flatnonzero(np.hypot(gap[:, 0], gap[:, 1]) <= reach * spec.speed)
+            images = images[pair]
+        source, image = pair // num_images, pair % num_images
+        right, up = self._points[0] - images[:, :1], self._points[1] - images[:, 1:]
+        length = np.hypot(right, up)
+        delay = length / spec.speed if travel is None else travel
+        np.maximum(length, 1e-12, out=length)
+        right /= length
+        up /= length
+        along = right * self._slopes[0] + up * self._slopes[1]
+        strength = np.empty((2, *delay.shape), np.float32)
+        np.multiply(delay <= reach, self._signs[image, None], out=strength[0], casting="same_kind")
+        np.multiply(strength[0], along * self._slowness, out=strength[1], casting="same_kind")
+        return Arrivals(source, delay, strength, self._features(sources, source, image, right, up, along, delay))
+
+    def way(self, sources: Array, arcs: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+        """From each source to some nodes (source, arc): along x, along y, and its length, the same shape."""
+        right, up = self._points[0][arcs] - sources[:, :1], self._points[1][arcs] - sources[:, 1:]
+        return right, up, np.hypot(right, up)
+
+    def _features(
+        self,
+        sources: Array,
+        source: NDArray[np.int64],
+        image: NDArray[np.int64],
+        right: Array,
+        up: Array,
+        along: Array,
+        delay: Array,
+    ) -> NDArray[np.float32]:
+        harmonics = self.spec.dispersion[0]
+        out = np.empty((harmonics + 5, *delay.shape))
+        square = right * right
+        double = 2 * square - 1  # cosine of twice the angle, of which that of four times the angle follows
+        quadruple = 2 * (double * double) - 1
+        np.multiply(delay, 40 / self.spec.duration, out=out[0])
+        if harmonics > 1:
+            np.multiply(out[0], quadruple, out=out[1])
+            twice = quadruple + quadruple
+            for number in range(2, harmonics):
+                np.multiply(twice, out[number - 1], out=out[number])
+                out[number] -= out[number - 2]
+        out[harmonics], out[harmonics + 1] = 1.0, quadruple
+        out[harmonics + 2] = self._spread(sources, source, image, square, right * up)
+        np.multiply(2 * along, along, out=out[harmonics + 3])
+        out[harmonics + 3] -= 1
+        out[harmonics + 4] = self._turns
+        return out.astype(np.float32)
+
+    def _spread(
+        self, sources: Array, source: NDArray[np.int64], image: NDArray[np.int64], square: Array, both: Array
+    ) -> Array | float:
+        """Second moment along the way, (pair, arc), of a source over the corners of its triangle, less its mean, in
+        squared steps."""
+        if self.spec.grid is None:
+            return 0.0
+        origin, step = self.spec.grid
+        share = (sources - origin) / step
+        share -= np.floor(share)
+        along = 6 * (share * (1 - share)) - 1
+        mixed = 12 * (share.min(1) - share.prod(1)) - 1  # twice the mixed moment
+        x, y = along[source, :1], along[source, 1:]
+        return np.asarray((x - y) * square + y + (mixed[source] * self._mixed[image])[:, None] * both)
+
+
+def image_maps(spec: OperatorSpec) -> tuple[Array, Array, Array, Array]:
+    """How the walls reflect sources: ``image = (source - middle) * flip + offset``.
+
+    Returns:
+        The middle (2,), and for each image flip (image, 2), offset (image, 2) and the sign (image,) of its wave; images
+        from which no source within the walls reaches Gamma in time are left out.
+    """
+    if spec.rays != "walls" or spec.walls is None:
+        return np.zeros(2), np.ones((1, 2)), np.zeros((1, 2)), np.ones(1)
+    lower, upper = (np.array(corner) for corner in spec.walls)
+    reach = (1 + EARLY) * spec.duration * spec.speed
+    middle, size = 0.5 * (lower + upper), upper - lower
+    along, across = (np.arange(-count, count + 1) for count in np.ceil(reach / size).astype(int) + 1)
+    numbers = np.stack(np.meshgrid(along, across, indexing="ij"), -1).reshape(-1, 2)
+    points = np.array(spec.points)
+    gap = np.maximum(lower + size * numbers - points.max(0), points.min(0) - (upper + size * numbers)).clip(min=0)
+    numbers = numbers[np.linalg.norm(gap, axis=1) <= reach * (1 + 1e-6)]
+    odd = numbers % 2
+    return middle, 1.0 - 2 * odd, middle + size * numbers, 1.0 - 2 * (odd.sum(1) % 2)
+
+
+def outward_normals(points: NDArray[np.float64], loop: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normals of Gamma integrated over the nodes' lengths, (arc, 2): half of either neighbouring side.
+
+    Args:
+        points: (arc, 2), each loop counter-clockwise.
+        loop: (arc,).
+    """
+    normals = np.empty_like(points)
+    for number in np.unique(loop):
+        nodes = np.flatnonzero(loop == number)
+        side = np.roll(points[nodes], -1, 0) - points[nodes]
+        half = 0.5 * np.stack([side[:, 1], -side[:, 0]], 1)
+        normals[nodes] = half + np.roll(half, 1, 0)
+    return normals
+
+
+def _sides(points: NDArray[np.float64], loop: tuple[int, ...], *, before: bool = False) -> NDArray[np.float64]:
+    """Length of the side after, or before, each node."""
+    lengths = np.empty(len(points))
+    for number in set(loop):
+        nodes = np.flatnonzero(np.array(loop) == number)
+        side = np.linalg.norm(np.roll(points[nodes], -1, 0) - points[nodes], axis=1)
+        lengths[nodes] = np.roll(side, 1) if before else side
+    return lengths
+
+
+class Sector:
+    """The symmetries of a problem as they fold sources into one sector, which stands for all.
+
+    Args:
+        spec: says the symmetries.
+    """
+
+    def __init__(self, spec: OperatorSpec) -> None:
+        maps = spec.symmetries
+        self._matrices = np.array([m.matrix for m in maps]).reshape(-1, 2, 2).transpose(0, 2, 1)
+        self._shifts = np.array([m.shift for m in maps]).reshape(-1, 1, 2)
+        self._arcs = np.array([m.arc for m in maps], np.int64).reshape(-1, spec.num_arc)
+        self._scale = 1e6 / np.ptp(np.array(spec.points))
+        self._all = np.arange(spec.num_arc)
+
+    def fold(self, sources: Array) -> tuple[Array, NDArray[np.int64]]:
+        """Replace sources by their images farthest right, then up.
+
+        Args:
+            sources: (source, 2).
+
+        Returns:
+            Images (source, 2), and for each source and node the node of Gamma that the map carries it to,
+            (source, arc).
+        """
+        if len(self._matrices) < 2:
+            return sources, np.tile(self._all, (len(sources), 1))
+        images = sources @ self._matrices + self._shifts  # (map, source, 2)
+        rounded = np.rint(images * self._scale)
+        right = rounded[..., 0]
+        chosen = np.where(right == right.max(0), rounded[..., 1], -np.inf).argmax(0)  # the first of equals
+        return images[chosen, np.arange(len(sources))], self._arcs[chosen]

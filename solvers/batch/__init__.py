@@ -1,0 +1,1 @@
+"""Many runs of the explicit scheme at once, in compiled C."""

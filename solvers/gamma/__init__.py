@@ -1,0 +1,1 @@
+"""Data on Γ, in NumPy alone: curve, trace, transfer, boundary datum."""

@@ -1,0 +1,1 @@
+"""Meshes of a domain and its zone, in parallel."""

@@ -1,0 +1,1 @@
+"""The runs: full domain, zone, reciprocal."""

@@ -1,0 +1,120 @@
+"""Runs of one scheme from rest under nodal loads: explicit ones together in compiled steps, implicit ones in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import DTypeLike, NDArray
+
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.native_build import lanes_of
+from solvers.problems.gather import Record
+from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.stepping.schemes import CentralDifference, DivergenceError, Stepper, march
+
+MANY = 2  # any number of runs above one asks for a whole line of lanes
+MOST_BYTES = 2**30
+"""Of the histories of runs that are stepped together."""
+
+
+class Runs:
+    """Makes runs of a stepper. Collective on the operators' comm.
+
+    Args:
+        stepper: The scheme.
+        stencils: As of `Ensemble`.
+
+    Attributes:
+        order: The owned dof at each place of what is recorded.
+    """
+
+    order: NDArray[np.int32]
+
+    def __init__(self, stepper: Stepper, *, stencils: bool = True) -> None:
+        self._stepper, self._stencils = stepper, stencils
+        self._ensembles: dict[tuple[int, str], Ensemble] = {}
+        explicit = isinstance(stepper, CentralDifference)
+        self.order = self._ensemble(1, np.float64).order if explicit else stepper.order
+
+    def batch_size(self, dtype: DTypeLike = np.float64, num_values: int = 0) -> int:
+        """How many runs are stepped at once: as many as there are lanes, if their histories leave room. Local.
+
+        Args:
+            dtype: Of the steps.
+            num_values: Recorded values of one run.
+        """
+        if not isinstance(self._stepper, CentralDifference):
+            return 1
+        lanes = lanes_of(dtype, MANY)
+        return lanes if lanes * num_values * np.dtype(dtype).itemsize <= MOST_BYTES else 1
+
+    def prepare(self, dtype: DTypeLike = np.float64) -> None:
+        """Build what batches of runs are stepped with, which the first of them would do otherwise. Collective."""
+        if self.batch_size(dtype) > 1:
+            self._ensemble(MANY, dtype)
+
+    def make(
+        self,
+        loads: Sequence[Sequence[NodalLoad]],
+        record: Record,
+        slots: NDArray[np.int64],
+        dtype: DTypeLike = np.float64,
+    ) -> list[NDArray[Any]] | None:
+        """Runs from rest, each under its own loads; any number of them. Collective on the operators' comm.
+
+        Args:
+            loads: Of each run this rank's share of its loads.
+            record: What is kept, in this object's order of dofs.
+            slots: Place of each level 0 .. num_steps in a history, -1 for those left out.
+            dtype: Of the compiled steps; the implicit ones are float64.
+
+        Returns:
+            On the root each run's history, shape ``(num_slots, num_recorded)``; ``None`` elsewhere. Slots that no level
+            belongs to are zero.
+
+        Raises:
+            DivergenceError: On every rank, if a run diverges; it says which.
+        """
+        histories: list[NDArray[Any]] = []
+        explicit = isinstance(self._stepper, CentralDifference)
+        num_values = len(record.local) * (int(slots.max(initial=-1)) + 1)
+        size = self.batch_size(dtype, record.comm.allreduce(num_values, op=MPI.MAX))
+        for start in range(0, len(loads), size):
+            part = loads[start : start + size]
+            try:
+                found = self._together(part, record, slots, dtype) if explicit else self._alone(part[0], record, slots)
+            except DivergenceError as error:
+                raise DivergenceError(error.step, error.time, error.norm, start + error.run) from error
+            histories += found or []
+        return histories if record.comm.rank == 0 else None
+
+    def _together(
+        self, loads: Sequence[Sequence[NodalLoad]], record: Record, slots: NDArray[np.int64], dtype: DTypeLike
+    ) -> list[NDArray[Any]] | None:
+        ensemble = self._ensemble(len(loads), dtype)
+        history = ensemble.run(
+            len(slots) - 1, loads=loads_of_runs(self._stepper, loads), recorded=Recorded(record.local, slots)
+        )
+        gathered = [record.gather(each) for each in history[: len(loads)]]
+        return [each for each in gathered if each is not None] or None
+
+    def _alone(
+        self, loads: Sequence[NodalLoad], record: Record, slots: NDArray[np.int64]
+    ) -> list[NDArray[np.float64]] | None:
+        history = np.zeros((int(slots.max()) + 1, len(record.local)))
+        for n, state in march(self._stepper, PointLoads(self._stepper, loads), len(slots) - 1):
+            if slots[n] >= 0:
+                record.store(history[slots[n]], state)
+        gathered = record.gather(history)
+        return None if gathered is None else [gathered]
+
+    def _ensemble(self, num_runs: int, dtype: DTypeLike) -> Ensemble:
+        if not isinstance(self._stepper, CentralDifference):
+            raise TypeError("implicit runs are not stepped together")
+        key = (lanes_of(dtype, num_runs), np.dtype(dtype).name)
+        if key not in self._ensembles:
+            self._ensembles[key] = Ensemble(self._stepper, num_runs, dtype, stencils=self._stencils)
+        return self._ensembles[key]

@@ -1,0 +1,199 @@
+"""A run on the whole domain Ω: one point source in, the trace on Γ and the fields in the zone out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from dolfinx import fem
+from numpy.typing import DTypeLike, NDArray
+
+from solvers.gamma.trace import Interface
+from solvers.mesh.domain import Domain
+from solvers.problems.engine import Runs
+from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
+from solvers.problems.recording import FullRun, Recorder
+from solvers.space.assembly import Discretization, Operators, assemble_mass, assemble_stiffness, function_space
+from solvers.space.locate_gamma import InterfaceDofs, locate_interface
+from solvers.space.points import PointEvaluator
+from solvers.space.stability import POINTS_PER_WAVELENGTH, ResolutionWarning, points_per_wavelength
+from solvers.stepping.schemes import CentralDifference, Newmark, Stepper, march
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import PointSource
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """u in all of Ω at one level.
+
+    Args:
+        points: The nodes, shape ``(num_nodes, 2)``.
+        values: u there, shape ``(num_nodes,)``.
+        triangles: The cells of linear triangles, shape ``(num_cells, 3)``; ``None`` for other elements.
+    """
+
+    points: NDArray[np.float64]
+    values: NDArray[np.float64]
+    triangles: NDArray[np.int64] | None
+
+
+class FullModel:
+    """The wave equation on Ω ([A] eq. 1), built once and run for many sources. Collective on the domain's comm.
+
+    Args:
+        domain: Ω with its zone.
+        how: Element and stepper.
+        time: Levels of the recorded trace; the run takes the same steps.
+        stencils: As of `solvers.batch.ensemble.Ensemble`, for comparisons.
+
+    Raises:
+        ValueError: If the time step is unstable, the mesh does not suit the element, or the zone has no boundary.
+    """
+
+    def __init__(self, domain: Domain, how: Discretization, time: TimeGrid, *, stencils: bool = True) -> None:
+        self.domain, self.how, self.time = domain, how, time
+        V = function_space(domain.mesh, how)
+        self.V = V
+        self._comm = domain.mesh.comm
+        self.gamma: InterfaceDofs = locate_interface(V, domain)
+        self.interface: Interface = self.gamma.curve
+        self.stepper: Stepper = make_stepper(how, self._operators(), time.dt)
+        self.evaluator = PointEvaluator(V)
+        self._points_at_unit_omega = points_per_wavelength(domain, how.degree, 1.0)
+        self._warned = False
+        self.runs = Runs(self.stepper, stencils=stencils)
+        self._recorder = Recorder(V, domain, how, self.gamma, self.runs.order, time)
+        self.zone_points: NDArray[np.float64] = self._recorder.zone_points
+
+    def run(self, source: PointSource, *, fields: bool = True) -> FullRun | None:
+        """One run from rest. Collective; the result on the communicator's rank 0, ``None`` elsewhere.
+
+        Args:
+            source: The excitation, outside the zone.
+            fields: Whether the zone's fields are wanted beside the trace.
+
+        Raises:
+            ValueError: If the source lies outside Ω or inside the zone.
+            DivergenceError: If the run diverges.
+        """
+        runs = self.run_many([source], fields=fields)
+        return None if runs is None else runs[0]
+
+    def batch_size(self, dtype: DTypeLike = np.float64, *, fields: bool = True) -> int:
+        """How many runs `run_many` steps at once: multiples of it cost least. Local."""
+        return self.runs.batch_size(dtype, (self.time.num_levels + 2) * self._recorder.num_recorded(fields))
+
+    def run_many(
+        self, sources: Sequence[PointSource], *, fields: bool = True, dtype: DTypeLike = np.float64
+    ) -> list[FullRun] | None:
+        """Runs from rest, one for each source, stepped together where the stepper is explicit. Collective.
+
+        What a run yields does not depend on those beside it.
+
+        Args:
+            sources: The excitations, outside the zone.
+            fields: Whether the zone's fields are wanted beside the trace.
+            dtype: Precision of the explicit steps: float64, or float32, which changes a trace by some 1e-6.
+
+        Returns:
+            The runs on the communicator's rank 0, ``None`` elsewhere.
+
+        Raises:
+            ValueError: If a source lies outside Ω or inside the zone.
+            DivergenceError: If a run diverges.
+        """
+        loads = [self._loads(source) for source in sources]
+        record = self._recorder.record(fields)
+        slots = 1 + np.arange(self.time.num_levels + 1)  # the first is level -1, at rest
+        histories = self.runs.make(loads, record, slots, dtype)
+        return None if histories is None else [self._recorder.finish(history, fields) for history in histories]
+
+    def require_sources(self, positions: NDArray[np.float64]) -> None:
+        """See that sources can be placed, before any run. Collective on the domain's comm.
+
+        Args:
+            positions: Shape ``(num_sources, 2)``, the same on every rank.
+
+        Raises:
+            ValueError: If one lies outside Ω or inside the zone; the first is named.
+        """
+        for x, y in positions:
+            self._load((float(x), float(y)))
+
+    def snapshot(self, source: PointSource, level: int) -> Snapshot | None:
+        """u in all of Ω at one level. Collective; the result on the communicator's rank 0, ``None`` elsewhere.
+
+        Raises:
+            ValueError: If the source lies outside Ω or inside the zone.
+            DivergenceError: If the run diverges.
+        """
+        for _, state in march(self.stepper, PointLoads(self.stepper, self._loads(source)), level):
+            last = state
+        V = self.V
+        index_map = V.dofmap.index_map
+        owned = np.empty_like(last)
+        owned[self.stepper.order] = last
+        values = self._comm.gather(owned, root=0)
+        points = self._comm.gather(V.tabulate_dof_coordinates()[: len(owned), :2], root=0)
+        num_cells_owned = V.mesh.topology.index_map(V.mesh.topology.dim).size_local
+        local = V.dofmap.list[:num_cells_owned]
+        cells = self._comm.gather(index_map.local_to_global(local.ravel()).reshape(local.shape), root=0)
+        if values is None or points is None or cells is None:
+            return None
+        triangles = np.concatenate(cells) if self.how.element == "p1" else None
+        return Snapshot(np.concatenate(points), np.concatenate(values), triangles)
+
+    def _operators(self) -> Operators:
+        domain, V = self.domain, self.V
+        mass = assemble_mass(V, domain, self.how)
+        facet_dofs = fem.locate_dofs_topological(V, domain.mesh.topology.dim - 1, domain.outer_facets)
+        num_owned = mass.shape[0]
+        return Operators(
+            self._comm,
+            V.dofmap.index_map.local_range[0],
+            mass,
+            assemble_stiffness(V, domain, self.how),
+            damping=np.zeros(num_owned),
+            robin=np.zeros(num_owned),
+            fixed=facet_dofs[facet_dofs < num_owned].astype(np.int32),
+            held=np.empty(0, dtype=np.int32),
+        )
+
+    def _loads(self, source: PointSource) -> list[NodalLoad]:
+        self._warn_if_coarse(source.signal.highest_omega)
+        samples = averaged_signal(source, self.time, self.how.theta)
+        return [NodalLoad(*self._load(source.position), samples)]
+
+    def _load(self, position: tuple[float, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        try:
+            dofs, weights = self.evaluator.load(position)
+        except ValueError as error:
+            raise ValueError(f"the source at {position} lies outside the domain: move it inside") from error
+        ids = self.V.dofmap.index_map.local_to_global(dofs)
+        interior = self._recorder.zone_interior  # ascending
+        inside = np.searchsorted(interior, ids, side="right") > np.searchsorted(interior, ids)
+        if self._comm.allreduce(int(inside.any())):
+            raise ValueError(
+                f"the source at {position} lies inside the zone: sources belong outside, move it or the zone"
+            )
+        return dofs, weights
+
+    def _warn_if_coarse(self, omega: float) -> None:
+        points = self._points_at_unit_omega / omega
+        if points < POINTS_PER_WAVELENGTH and not self._warned and self._comm.rank == 0:
+            self._warned = True
+            warnings.warn(
+                f"at omega = {omega:.4g} a wavelength has {points:.1f} points, fewer than {POINTS_PER_WAVELENGTH:.0f}: "
+                "expect several per cent of dispersion error; refine the mesh or lower omega",
+                ResolutionWarning,
+                stacklevel=4,
+            )
+
+
+def make_stepper(how: Discretization, operators: Operators, dt: float, *, prescribed: bool = False) -> Stepper:
+    """The stepper that the discretisation names. Collective on the operators' comm."""
+    if how.stepper == "newmark":
+        return Newmark(operators, dt, prescribed=prescribed)
+    return CentralDifference(operators, dt, prescribed=prescribed)

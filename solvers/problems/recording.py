@@ -1,0 +1,174 @@
+"""What a full run leaves behind: the trace on Γ and, where they are wanted, the fields in the zone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from dolfinx import fem
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from solvers.batch.native_build import compiled_steps
+from solvers.gamma.trace import Trace
+from solvers.mesh.domain import Domain
+from solvers.problems.gather import Record, canonical_order, gather_rows, record_of
+from solvers.space.assembly import Discretization, assemble_mass, assemble_stiffness
+from solvers.space.locate_gamma import InterfaceDofs
+from solvers.time.grid import TimeGrid
+
+
+@dataclass(frozen=True)
+class FullRun:
+    """What a full run leaves behind.
+
+    Args:
+        trace: u, v and r on Γ.
+        zone: u at the zone's nodes at the levels -1 .. num_levels, shape ``(num_levels + 2, num_zone_nodes)``, or
+            ``None`` if not asked for.
+    """
+
+    trace: Trace
+    zone: NDArray[np.float64] | None
+
+    @property
+    def displacement(self) -> NDArray[np.float64] | None:
+        """u at the zone's nodes, shape ``(num_levels, num_zone_nodes)``, or ``None``."""
+        return None if self.zone is None else self.zone[1:-1]
+
+    @cached_property
+    def velocity(self) -> NDArray[np.float64] | None:
+        """v there, the same shape, or ``None``."""
+        return None if self.zone is None else centred_rate(self.zone, self.trace.dt)
+
+
+class Recorder:
+    """Which dofs a run records, and what becomes of them. Collective on the domain's comm.
+
+    All of the zone is recorded, or the strip of dofs that the load on Γ needs, at the levels -1 .. num_levels.
+
+    Args:
+        V: The space on Ω.
+        domain: Ω with its zone.
+        how: Element and stepper.
+        gamma: Dofs of Γ.
+        order: The stepper's order of the owned dofs.
+        time: Levels of the trace.
+    """
+
+    def __init__(
+        self,
+        V: fem.FunctionSpace,
+        domain: Domain,
+        how: Discretization,
+        gamma: InterfaceDofs,
+        order: NDArray[np.int32],
+        time: TimeGrid,
+    ) -> None:
+        self._V, self._domain, self._comm = V, domain, domain.mesh.comm
+        self._order, self._time, self._interface = order, time, gamma.curve
+        comm, index_map, num_nodes = self._comm, V.dofmap.index_map, gamma.curve.num_nodes
+        mass = assemble_mass(V, domain, how, zone=True)[gamma.dofs]
+        stiffness = assemble_stiffness(V, domain, how, zone=True)[gamma.dofs]
+        load_mass = gather_rows(comm, mass, gamma.positions, num_nodes)
+        load_stiffness = gather_rows(comm, stiffness, gamma.positions, num_nodes)
+        gamma_ids = index_map.local_to_global(gamma.dofs).astype(np.int64)
+        all_gamma: NDArray[np.int64] = np.empty(num_nodes, dtype=np.int64)
+        all_gamma[np.concatenate(comm.allgather(gamma.positions))] = np.concatenate(comm.allgather(gamma_ids))
+        zone_ids, zone_points = self._zone_dofs()
+        self.zone_points: NDArray[np.float64] = zone_points
+        self.zone_interior: NDArray[np.int64] = np.setdiff1d(zone_ids, all_gamma)
+        strip_ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        if load_mass is not None and load_stiffness is not None:
+            strip_ids = np.unique(np.concatenate([load_mass.indices, load_stiffness.indices])).astype(np.int64)
+            scaled, stiff = load_mass[:, strip_ids] / time.dt**2, load_stiffness[:, strip_ids]
+            self._load = ThreeLevels(scaled + how.theta * stiff, (1.0 - 2.0 * how.theta) * stiff - 2.0 * scaled)
+            by_id = np.argsort(zone_ids)
+            self._strip_in_zone = by_id[np.searchsorted(zone_ids, strip_ids, sorter=by_id)]
+            self._gamma_in_strip = np.searchsorted(strip_ids, all_gamma)
+        strip_ids = comm.bcast(strip_ids, root=0)
+        self._nums = (len(strip_ids), len(zone_ids))
+        self._zone_record, self._strip_record = self._record(zone_ids), self._record(strip_ids)
+
+    def record(self, fields: bool) -> Record:
+        """What a run stores, with or without the zone's fields."""
+        return self._zone_record if fields else self._strip_record
+
+    def num_recorded(self, fields: bool) -> int:
+        """Dofs that are stored, over all ranks."""
+        return self._nums[fields]
+
+    def finish(self, history: NDArray[Any], fields: bool) -> FullRun:
+        """Velocity and load on Γ from the displacement at the levels -1 .. num_levels. Root.
+
+        Args:
+            history: Shape ``(num_levels + 2, num_recorded)``, in the record's order.
+            fields: Whether that is all of the zone.
+        """
+        recorded = np.asarray(history, dtype=np.float64)
+        strip = np.take(recorded, self._strip_in_zone, axis=1) if fields else recorded
+        load = self._load(strip)
+        gamma = np.take(strip, self._gamma_in_strip, axis=1)
+        trace = Trace(self._time.times, self._interface, gamma[1:-1], centred_rate(gamma, self._time.dt), load)
+        return FullRun(trace, recorded if fields else None)
+
+    def _record(self, wanted: NDArray[np.int64]) -> Record:
+        index_map = self._V.dofmap.index_map
+        first, last = index_map.local_range
+        mine = (np.sort(wanted[(wanted >= first) & (wanted < last)]) - first).astype(np.int32)
+        return record_of(self._comm, index_map, self._order, mine, wanted)
+
+    def _zone_dofs(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Global dofs of the zone's cells in canonical order, and their coordinates, on every rank. Collective."""
+        V = self._V
+        index_map = V.dofmap.index_map
+        num_cells_owned = V.mesh.topology.index_map(V.mesh.topology.dim).size_local
+        cells = self._domain.zone_cells[self._domain.zone_cells < num_cells_owned]
+        local = np.unique(V.dofmap.list[cells])
+        ids = np.concatenate(self._comm.allgather(index_map.local_to_global(local)))
+        points = np.concatenate(self._comm.allgather(V.tabulate_dof_coordinates()[local, :2]))
+        ids, first = np.unique(ids, return_index=True)
+        order = canonical_order(points[first])
+        return ids[order].astype(np.int64), points[first][order]
+
+
+class ThreeLevels:
+    """``outer (u⁺ + u⁻) + inner u`` at every level of a history: the load of a three-level scheme. Local.
+
+    Args:
+        outer: Shape ``(num_rows, num_columns)``.
+        inner: The same shape.
+
+    Raises:
+        CompileError: If the compiled steps cannot be built.
+    """
+
+    def __init__(self, outer: sp.csr_matrix, inner: sp.csr_matrix) -> None:
+        module = compiled_steps(MPI.COMM_SELF)
+        self._ffi, self._apply = module.ffi, module.lib.three_levels
+        self._shape = inner.shape
+        self._kept = []
+        for matrix in (outer, inner):
+            kept = matrix.tocsr()
+            kept.eliminate_zeros()
+            self._kept += [kept.indptr.astype(np.int32), kept.indices.astype(np.int32), kept.data.astype(np.float64)]
+
+    def __call__(self, history: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From ``(num_levels + 2, num_columns)`` to ``(num_levels, num_rows)``."""
+        u = np.ascontiguousarray(history)
+        out = np.empty((len(u) - 2, self._shape[0]))
+        kinds = 2 * ("int32_t *", "int32_t *", "double *")
+        entries = [self._ffi.cast(kind, array.ctypes.data) for kind, array in zip(kinds, self._kept, strict=True)]
+        values, found = (self._ffi.cast("double *", array.ctypes.data) for array in (u, out))
+        self._apply(len(out), u.shape[1], values, self._shape[0], *entries, found)
+        return out
+
+
+def centred_rate(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """Centred rate of change; the first and last level are given for it and left out of it."""
+    rate = values[2:] - values[:-2]
+    rate *= 0.5 / dt
+    return rate

@@ -1,0 +1,305 @@
+"""A run on the zone Ω' alone, fed with boundary data level by level, under either interface condition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.gamma.datum import BoundaryDrive, BoundarySource, DatumWeights, OneRun, Steps
+from solvers.gamma.trace import Interface, Trace
+from solvers.mesh.domain import Defect, Domain, with_defect
+from solvers.problems.full import make_stepper
+from solvers.problems.gather import canonical_order, gather_rows, record_of
+from solvers.space.assembly import (
+    Discretization,
+    Operators,
+    assemble_boundary_damping,
+    assemble_mass,
+    assemble_stiffness,
+    function_space,
+)
+from solvers.space.locate_gamma import locate_interface
+from solvers.space.points import PointEvaluator
+from solvers.space.stability import stable_dt
+from solvers.stepping.schemes import CentralDifference, Stepper, march
+from solvers.time.grid import TimeGrid
+
+INTERFACE_CONDITIONS = ("dirichlet", "impedance")
+
+
+@dataclass(frozen=True)
+class ZoneRun:
+    """Fields of a zone run at the levels of the boundary data.
+
+    Args:
+        times: Times, shape ``(num_levels,)``.
+        displacement: u of this rank's owned dofs, shape ``(num_levels, num_owned)``, in the space's order.
+        velocity: v, the same shape.
+    """
+
+    times: NDArray[np.float64]
+    displacement: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+
+
+class ZoneModel:
+    """The wave equation on the zone, built once and run for many traces. Collective on the zone's comm.
+
+    Under ``dirichlet`` u on Γ is prescribed ([A]). Under ``impedance`` ∂u/∂n + u_t/c + α u = g on Γ, which lets waves
+    leave that the boundary data do not know. Explicit steps that a refined or faster zone cannot take are divided.
+
+    Args:
+        zone: A zone mesh, from ``zone_submesh``, ``refined_zone_box`` or ``refined``.
+        how: Element and stepper.
+        time: Levels of the boundary data.
+        interface: ``"dirichlet"`` or ``"impedance"``.
+        alpha: α of the impedance condition, 1 / unit of length; the inverse of the zone's size by default.
+        defect: A disc with another wave speed; the interface condition keeps the speed of the outside.
+
+    Raises:
+        ValueError: For an unknown interface condition, a negative alpha, or a defect outside the zone.
+    """
+
+    def __init__(
+        self,
+        zone: Domain,
+        how: Discretization,
+        time: TimeGrid,
+        *,
+        interface: str = "dirichlet",
+        alpha: float | None = None,
+        defect: Defect | None = None,
+    ) -> None:
+        if interface not in INTERFACE_CONDITIONS:
+            raise ValueError(f"the interface condition must be one of {INTERFACE_CONDITIONS}, got '{interface}'")
+        if alpha is not None and alpha < 0.0:
+            raise ValueError(f"alpha must not be negative, got {alpha}: with a negative alpha the zone is unstable")
+        self.zone = zone if defect is None else with_defect(zone, defect)
+        self.how, self.time, self.condition = how, time, interface
+        self.V = function_space(zone.mesh, how)
+        self._comm = zone.mesh.comm
+        self._gamma = locate_interface(self.V, self.zone)
+        self.interface: Interface = self._gamma.curve
+        self.alpha = 1.0 / _size(self.interface) if alpha is None else alpha
+        self._evaluator = PointEvaluator(self.V)
+        self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
+        operators = self._operators(assemble_boundary_damping(self.V, zone, how))
+        self.parts = 1
+        if how.stepper == "explicit":
+            self.parts = int(np.ceil(time.dt / stable_dt(operators) - 1e-9))
+        self._fine = time.divided(self.parts)
+        self.stepper: Stepper = make_stepper(how, operators, self._fine.dt, prescribed=self.condition == "dirichlet")
+        self._slots = _Slots(time.num_levels, self.parts)
+        self._ensemble: Ensemble | None = None
+        self._damping, self._robin = self._on_gamma(operators.damping), self._on_gamma(operators.robin)
+        self._set_up_gathering()
+
+    def boundary_source(self, trace: Trace) -> BoundarySource:
+        """Boundary data from a trace, carried over to this zone's nodes and levels. Local.
+
+        Raises:
+            ValueError: If the trace has other levels than this zone, belongs to another curve, or lacks the load that
+                the impedance condition needs.
+        """
+        if len(trace.times) != self.time.num_levels or not np.allclose(trace.times, self.time.times):
+            raise ValueError(
+                f"the trace has {len(trace.times)} levels up to t = {trace.times[-1]:g}, the zone expects "
+                f"{self.time.num_levels} up to t = {self.time.final:g}: use the case that made the trace"
+            )
+        datum = self.datum(trace.on(self.interface))
+        return Steps(datum[:, self.positions])
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Where this rank's nodes of Γ stand among all: the columns of `datum` that its boundary source yields."""
+        return self._gamma.positions
+
+    @property
+    def nodes(self) -> NDArray[np.int64]:
+        """On one rank: the dof of each of `points`, which are all nodes by y, then x."""
+        return self._gathered.local
+
+    def datum(self, trace: Trace, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
+        """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
+
+        The trace may be a stretch of levels: what depends on neighbours in time is then right in its inside only (one
+        level at either end; where the steps are divided, as far as the cubic splines of `Trace.resampled` reach).
+
+        Args:
+            trace: Boundary data.
+            start: The first level of the trace from which steps are wanted.
+            stop: The one after the last, all by default; from the trace's last level there is one step.
+
+        Raises:
+            ValueError: If the trace lacks the load that the impedance condition needs.
+        """
+        num_fine = (len(trace.times) - 1) * self.parts + 1
+        first = start * self.parts
+        end = num_fine if stop is None else min(stop * self.parts, num_fine)
+        low, high = max(0, first - 1), min(num_fine, end + 1)
+        return self._weights().of(trace.resampled(self.parts, low, high))[first - low : end - low]
+
+    def datum_weights(self) -> DatumWeights | None:
+        """How `datum` weighs the fields; ``None`` where a step of the data is divided into several. Local."""
+        return None if self.parts > 1 else self._weights()
+
+    def _weights(self) -> DatumWeights:
+        one, none = np.ones(self.interface.num_nodes), np.zeros(self.interface.num_nodes)
+        if self.condition == "dirichlet":
+            return DatumWeights(one, none, none, lead=1, theta=0.0)
+        return DatumWeights(self._robin, self._damping, one, lead=0, theta=self.how.theta)
+
+    def run(self, source: Trace | BoundarySource) -> ZoneRun:
+        """One run from rest. Collective on the zone's comm.
+
+        Raises:
+            DivergenceError: If the run diverges.
+        """
+        data = self.boundary_source(source) if isinstance(source, Trace) else source
+        history = np.empty((self._slots.num, len(self.stepper.order)))
+        history[0] = 0.0  # level -1: at rest
+        if self.parts > 1:
+            self._record(data, history)
+            before, at, after = self._slots.of(self.time.num_levels)
+            velocity = history[after] - history[before]
+            velocity *= 0.5 / self._fine.dt
+            return ZoneRun(self.time.times, history[at], velocity)
+        velocity = np.empty((self.time.num_levels, history.shape[1]))
+        self._record(data, history, velocity)
+        return ZoneRun(self.time.times, history[1:-1], velocity)
+
+    def drive(self, source: BoundarySource) -> BoundaryDrive:
+        """What makes the stepper follow a boundary source in `march`, step by step. Local."""
+        return BoundaryDrive(self.stepper, source, self.reach, prescribes=self.condition == "dirichlet")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of a run: one past the last level, for the velocity there."""
+        return (self.time.num_levels - 1) * self.parts + 1
+
+    @property
+    def reach(self) -> float:
+        """A generous bound of the energy norm on this rank, by the magnitude of the data: a thousand times the fastest
+        prescribed motion, or a hundred times what the load can add up to (the integral of ``|F|`` in M⁻¹ over the run).
+        """
+        mass, held = self.stepper.operators.mass_diagonal, self.stepper.operators.held
+        if self.condition == "dirichlet":
+            return 1e3 * 2.0 / self.stepper.dt * float(np.sqrt(mass.sum()))
+        return 100.0 * self.time.final * float(np.sqrt(np.sum(1.0 / mass[held])))
+
+    def at(self, values: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64] | None:
+        """Values of a run at points of the zone, on the root; ``None`` elsewhere. Collective on the zone's comm.
+
+        Args:
+            values: A field of a :class:`ZoneRun`, shape ``(num_levels, num_owned)``.
+            points: Shape ``(num_points, 2)``, the same on every rank.
+
+        Returns:
+            Shape ``(num_levels, num_points)``.
+
+        Raises:
+            ValueError: If a point lies outside the zone.
+        """
+        xy = np.asarray(points, dtype=np.float64)
+        key = xy.tobytes()
+        if key not in self._evaluations:
+            rows = self._evaluator.matrix(xy)
+            matrix = gather_rows(self._comm, rows, np.arange(len(xy)), len(xy))
+            self._evaluations[key] = None if matrix is None else matrix[:, self._order]
+        matrix = self._evaluations[key]
+        gathered = self.gather(values)
+        return None if gathered is None or matrix is None else np.asarray((matrix @ gathered.T).T)
+
+    def gather(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Values at ``points`` (all nodes of the zone, by y, then x) on the root. Collective on the zone's comm."""
+        return self._gathered.gather(np.take(values, self._gathered.local, axis=1))
+
+    def _record(
+        self, data: BoundarySource, history: NDArray[np.float64], velocity: NDArray[np.float64] | None = None
+    ) -> None:
+        """Steps whose levels are recorded, and v at all but the first and the last. Collective on the zone's comm."""
+        if isinstance(self.stepper, CentralDifference):
+            if self._ensemble is None:
+                self._ensemble = Ensemble(self.stepper, 1)
+                self._recorded = Recorded(np.argsort(self._ensemble.order), self._slots.places[1:])
+            self._ensemble.run(
+                self.num_steps,
+                boundary=OneRun(data, self.reach),
+                recorded=self._recorded,
+                history=history[None],
+                rates=None if velocity is None else velocity[None],
+            )
+            return
+        position = np.argsort(self.stepper.order)
+        for n, state in march(self.stepper, self.drive(data), self.num_steps):
+            if self._slots.places[n + 1] >= 0:
+                np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
+        if velocity is not None:
+            np.subtract(history[2:], history[:-2], out=velocity)
+            velocity *= 0.5 / self._fine.dt
+
+    def _operators(self, damping: NDArray[np.float64]) -> Operators:
+        gamma = self._gamma
+        num_owned = len(damping)
+        robin = np.zeros(num_owned)
+        robin[gamma.dofs] = self.alpha * self.interface.weights[gamma.positions]
+        free = self.condition == "dirichlet"
+        return Operators(
+            self._comm,
+            self.V.dofmap.index_map.local_range[0],
+            assemble_mass(self.V, self.zone, self.how),
+            assemble_stiffness(self.V, self.zone, self.how),
+            damping=np.zeros(num_owned) if free else damping,
+            robin=np.zeros(num_owned) if free else robin,
+            fixed=np.empty(0, dtype=np.int32),
+            held=gamma.dofs,
+        )
+
+    def _on_gamma(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of owned dofs at all nodes of Γ, on every rank: each node is owned by one. Collective."""
+        local = np.zeros(self.interface.num_nodes)
+        local[self._gamma.positions] = values[self._gamma.dofs]
+        whole = np.empty_like(local)
+        self._comm.Allreduce(local, whole)
+        return whole
+
+    def _set_up_gathering(self) -> None:
+        index_map = self.V.dofmap.index_map
+        num_owned = index_map.size_local
+        coordinates = self.V.tabulate_dof_coordinates()[:num_owned, :2]
+        points = np.concatenate(self._comm.allgather(coordinates))
+        self._order = canonical_order(points)
+        self.points: NDArray[np.float64] = points[self._order]
+        owned = np.arange(num_owned, dtype=np.int32)
+        self._gathered = record_of(self._comm, index_map, owned, owned, self._order.astype(np.int64))
+
+
+class _Slots:
+    """Which steps are recorded: each level of the boundary data and its neighbours in time.
+
+    Attributes:
+        num: How many there are.
+        places: Where step n stands among them, at n + 1; -1 if it is left out.
+    """
+
+    def __init__(self, num_levels: int, parts: int) -> None:
+        self._parts = parts
+        wanted = np.arange(num_levels) * parts
+        kept = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
+        self.num = len(kept)
+        self.places = np.full(kept[-1] + 2, -1)
+        self.places[kept + 1] = np.arange(self.num)
+
+    def of(self, num_levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Places of what is one step before each level, at it, and one step after."""
+        wanted = np.arange(num_levels) * self._parts
+        return self.places[wanted], self.places[wanted + 1], self.places[wanted + 2]
+
+
+def _size(interface: Interface) -> float:
+    """Side of the square as large as the zone's bounding box."""
+    return float(np.sqrt(np.prod(np.ptp(interface.points, axis=0))))

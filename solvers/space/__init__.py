@@ -1,0 +1,1 @@
+"""Finite-element spaces on a mesh: matrices, points, the nodes of Γ, stable steps."""

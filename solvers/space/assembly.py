@@ -1,0 +1,223 @@
+"""Mass, stiffness and interface matrices of the wave equation, rows owned by this rank as SciPy matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import basix
+import basix.ufl
+import numpy as np
+import scipy.sparse as sp
+import ufl
+from dolfinx import fem
+from dolfinx import mesh as dmesh
+from dolfinx.la import InsertMode
+from mpi4py import MPI
+from numpy.typing import NDArray
+from petsc4py import PETSc
+
+from solvers.mesh.domain import Domain
+
+ELEMENTS = ("p1", "gll")
+STEPPERS = ("explicit", "newmark")
+
+
+@dataclass(frozen=True)
+class Discretization:
+    """Element and time stepper.
+
+    Args:
+        element: ``"p1"`` (triangles, vertex-lumped mass under the explicit stepper) or ``"gll"`` (quadrilaterals with
+            nodes and quadrature at the Gauss-Lobatto-Legendre points, so that the mass is diagonal).
+        degree: Polynomial degree; 1 for ``"p1"``.
+        stepper: ``"explicit"`` (central differences) or ``"newmark"`` (beta = 1/4, gamma = 1/2).
+    """
+
+    element: str = "p1"
+    degree: int = 1
+    stepper: str = "explicit"
+
+    def __post_init__(self) -> None:
+        if self.element not in ELEMENTS:
+            raise ValueError(f"the element must be one of {ELEMENTS}, got '{self.element}'")
+        if self.stepper not in STEPPERS:
+            raise ValueError(f"the stepper must be one of {STEPPERS}, got '{self.stepper}'")
+        if not 1 <= self.degree <= (1 if self.element == "p1" else 8):
+            raise ValueError(f"the element '{self.element}' cannot have degree {self.degree}: use gll, degree 1 to 8")
+
+    @property
+    def cell(self) -> str:
+        """Cell type that the element lives on."""
+        return "triangle" if self.element == "p1" else "quadrilateral"
+
+    @property
+    def theta(self) -> float:
+        """Weight of the neighbouring levels in the averaged stiffness: Newmark's beta, 0 when explicit."""
+        return 0.25 if self.stepper == "newmark" else 0.0
+
+    @property
+    def diagonal_mass(self) -> bool:
+        """Whether the mass matrix is diagonal."""
+        return self.element == "gll" or self.stepper == "explicit"
+
+
+@dataclass(frozen=True)
+class Operators:
+    """``M u'' + C u' + (K + B) u = F``: the rows that this rank owns, their columns numbered globally.
+
+    Args:
+        comm: Communicator of the mesh.
+        offset: Global number of this rank's first dof.
+        mass: M (with 1/c²), shape ``(num_owned, num_global)``.
+        stiffness: K, the same shape.
+        damping: Diagonal of C_Γ (with 1/c), shape ``(num_owned,)``.
+        robin: Diagonal of α B_Γ, shape ``(num_owned,)``.
+        fixed: Owned dofs where u = 0.
+        held: Owned dofs of Γ in the order in which boundary data arrive; they are numbered last in the stepper.
+    """
+
+    comm: MPI.Comm
+    offset: int
+    mass: sp.csr_matrix
+    stiffness: sp.csr_matrix
+    damping: NDArray[np.float64]
+    robin: NDArray[np.float64]
+    fixed: NDArray[np.int32]
+    held: NDArray[np.int32]
+
+    @cached_property
+    def mass_diagonal(self) -> NDArray[np.float64]:
+        """Diagonal of M, shape ``(num_owned,)``."""
+        return np.asarray(self.mass.diagonal(k=self.offset))
+
+    def diagonal(self, values: NDArray[Any]) -> sp.csr_matrix:
+        """A diagonal matrix in the shape of the others."""
+        return diagonal_rows(values, self.offset, self.mass.shape[1])
+
+
+def diagonal_rows(values: NDArray[Any], offset: int, num_global: int) -> sp.csr_matrix:
+    """Owned rows of a diagonal matrix. Local."""
+    num_owned = len(values)
+    columns = offset + np.arange(num_owned)
+    return sp.csr_matrix((values, columns, np.arange(num_owned + 1)), shape=(num_owned, num_global))
+
+
+def function_space(mesh: dmesh.Mesh, discretization: Discretization) -> fem.FunctionSpace:
+    """Scalar Lagrange space of the discretisation. Collective on the mesh's comm.
+
+    Raises:
+        ValueError: If the mesh has the wrong cells for the element.
+    """
+    cell = mesh.topology.cell_name()
+    if cell != discretization.cell:
+        raise ValueError(
+            f"the element '{discretization.element}' needs {discretization.cell} cells, the mesh has {cell}s: "
+            "take the other element, or another mesh"
+        )
+    element = basix.ufl.element(
+        basix.ElementFamily.P, cell, discretization.degree, lagrange_variant=basix.LagrangeVariant.gll_warped
+    )
+    return fem.functionspace(mesh, element)
+
+
+def assemble_mass(V: fem.FunctionSpace, domain: Domain, how: Discretization, *, zone: bool = False) -> sp.csr_matrix:
+    """M = ∫ u v / c², over Ω or the zone's cells alone. Collective on the mesh's comm.
+
+    A diagonal mass is the row sum under a quadrature at the nodes: exact lumping, one vector assembly.
+    """
+    slowness2 = _cell_field(domain.mesh, 1.0 / domain.speed**2)
+    v = ufl.TestFunction(V)
+    if how.diagonal_mass:
+        diagonal = _assemble_vector(slowness2 * v * _dx(domain, how, zone, nodal=True))
+        index_map = V.dofmap.index_map
+        return diagonal_rows(diagonal, index_map.local_range[0], index_map.size_global)
+    u = ufl.TrialFunction(V)
+    return _assemble_matrix(slowness2 * u * v * _dx(domain, how, zone))
+
+
+def assemble_stiffness(
+    V: fem.FunctionSpace, domain: Domain, how: Discretization, *, zone: bool = False
+) -> sp.csr_matrix:
+    """K = ∫ ∇u·∇v, over Ω or the zone's cells alone. Collective on the mesh's comm."""
+    u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
+    nodal = how.element == "gll"
+    return _assemble_matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * _dx(domain, how, zone, nodal=nodal))
+
+
+def assemble_boundary_damping(V: fem.FunctionSpace, domain: Domain, how: Discretization) -> NDArray[np.float64]:
+    """Diagonal of C_Γ, the lumped ``∫ u v / c`` over the whole boundary of a zone mesh, owned dofs. Collective."""
+    measure = ufl.ds(domain=domain.mesh, metadata=_nodal_metadata(how))
+    return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * measure)
+
+
+def _dx(domain: Domain, how: Discretization, zone: bool, *, nodal: bool = False) -> ufl.Measure:
+    metadata = _nodal_metadata(how) if nodal else {}
+    if not zone:
+        return ufl.dx(domain=domain.mesh, metadata=metadata)
+    mesh = domain.mesh
+    tags = dmesh.meshtags(mesh, mesh.topology.dim, domain.zone_cells, np.ones(len(domain.zone_cells), np.int32))
+    return ufl.Measure("dx", domain=mesh, subdomain_data=tags, metadata=metadata)(1)
+
+
+def _nodal_metadata(how: Discretization) -> dict[str, Any]:
+    """Quadrature whose points are the element's nodes."""
+    if how.degree == 1:
+        return {"quadrature_rule": "vertex", "quadrature_degree": 1}
+    return {"quadrature_rule": "GLL", "quadrature_degree": 2 * how.degree - 2}
+
+
+def _cell_field(mesh: dmesh.Mesh, values: NDArray[Any]) -> fem.Function:
+    """Piecewise constant function. Local: the values of ghost cells are given too."""
+    field = fem.Function(fem.functionspace(mesh, ("DG", 0)))
+    field.x.array[:] = values
+    return field
+
+
+def _assemble_vector(form: ufl.Form) -> NDArray[np.float64]:
+    b = fem.assemble_vector(fem.form(form))
+    b.scatter_reverse(InsertMode.add)
+    return np.array(b.array[: b.index_map.size_local])
+
+
+def _assemble_matrix(form: ufl.Form) -> sp.csr_matrix:
+    A = fem.assemble_matrix(fem.form(form))
+    A.scatter_reverse()
+    columns, num_owned = A.index_map(1), A.index_map(0).size_local
+    end = A.indptr[num_owned]
+    owned = sp.csr_matrix(
+        (A.data[:end].copy(), columns.local_to_global(A.indices[:end]), A.indptr[: num_owned + 1]),
+        shape=(num_owned, columns.size_global),
+    )
+    owned.sort_indices()
+    # what cancelled between cells: 1e-14 of the largest entry is 50 times the round-off of a sum of a dozen terms
+    tiny = 1e-14 * abs(owned.data).max(initial=0.0)
+    owned.data[abs(owned.data) < tiny] = 0.0
+    owned.eliminate_zeros()
+    return owned
+
+
+def petsc_matrix(operators: Operators, rows: sp.csr_matrix, order: NDArray[np.int32] | None = None) -> PETSc.Mat:
+    """The matrix in PETSc, without stored zeros. Collective on the operators' comm.
+
+    Args:
+        operators: Give the communicator and the numbering.
+        rows: Owned rows, global columns.
+        order: The owned dof at each new position, if rows and columns shall be renumbered within each rank.
+    """
+    num_owned, num_global = rows.shape
+    kept = rows.copy()
+    kept.eliminate_zeros()
+    kept.sort_indices()
+    integer = PETSc.IntType
+    matrix = PETSc.Mat().createAIJ(
+        size=((num_owned, num_global), (num_owned, num_global)),
+        csr=(kept.indptr.astype(integer), kept.indices.astype(integer), kept.data),
+        comm=operators.comm,
+    )
+    matrix.assemble()
+    if order is None:
+        return matrix
+    numbers = PETSc.IS().createGeneral((operators.offset + order).astype(integer), comm=operators.comm)
+    return matrix.permute(numbers, numbers)

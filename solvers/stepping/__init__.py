@@ -1,0 +1,1 @@
+"""Time stepping: the explicit and the implicit scheme."""

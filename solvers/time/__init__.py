@@ -1,0 +1,1 @@
+"""Time levels and source signals, in NumPy alone."""

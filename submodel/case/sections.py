@@ -1,0 +1,316 @@
+"""The tables of a case file, each checked for itself; `submodel.case.case` joins them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Point = tuple[float, float]
+Model = Literal[
+    "operator",
+    "fc-t",
+    "conv2d",
+    "conv2d-t",
+    "conv3d",
+    "conv2.5d",
+    "conv2.5db",
+    "fc-t-boundary",
+    "conv1d-boundary",
+    "conv1d-t-boundary",
+    "conv2d-boundary",
+    "conv1.5d-boundary",
+]
+Variant = Literal["basic", "bn", "e", "sl", "bn-sl", "e-sl"]
+Rays = Literal["auto", "none", "direct", "walls"]
+SymmetryMap = Literal["mirror-x", "mirror-y", "transpose", "antitranspose", "rotate-90", "rotate-180", "rotate-270"]
+TRAINING_SECONDS = 120.0  # where a case says nothing else
+
+
+class Section(BaseModel):
+    """A table of the case file: frozen, typed strictly, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Units(Section):
+    """What a 1 means; numbers are never converted."""
+
+    length: str = Field(min_length=1, description="label of the unit of length", examples=["m"])
+    time: str = Field(min_length=1, description="label of the unit of time", examples=["s"])
+
+
+class BoxDomain(Section):
+    """A rectangle of equal cells: triangles for p1, quadrilaterals for gll."""
+
+    kind: Literal["box"]
+    lower: Point = Field(description="lower left corner", examples=[[-1.0, -1.0]])
+    upper: Point = Field(description="upper right corner", examples=[[1.0, 1.0]])
+    cells: tuple[PositiveInt, PositiveInt] = Field(
+        description="squares along x and y, cut into triangles for p1", examples=[[128, 128]]
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_box("domain", self.lower, self.upper)
+        return self
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether a point lies inside, the boundary left out."""
+        return self.lower[0] < x < self.upper[0] and self.lower[1] < y < self.upper[1]
+
+
+class GmshDomain(Section):
+    """A mesh made by gmsh, with physical groups for its boundary and for the zone's cells."""
+
+    kind: Literal["gmsh"]
+    file: str = Field(min_length=1, description="mesh, relative to the case file", examples=["../meshes/a.msh"])
+    outer: str = Field(
+        default="outer", description="physical group of the domain's boundary, all of it", examples=["outer"]
+    )
+    zone: str | tuple[str, ...] = Field(
+        default="zone", description="physical group, or groups, of the zone's cells", examples=["zone"]
+    )
+    sha256: str | None = Field(
+        default=None, description="checksum of the mesh file, filled in when read", examples=["9f86"]
+    )
+
+
+class Zone(Section):
+    """The box of interest inside a box domain."""
+
+    lower: Point = Field(description="lower left corner of the zone", examples=[[-0.25, -0.25]])
+    upper: Point = Field(description="upper right corner of the zone", examples=[[0.25, 0.25]])
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_box("zone", self.lower, self.upper)
+        return self
+
+    def touches(self, x: float, y: float) -> bool:
+        """Whether a point lies inside the zone or on its boundary."""
+        return self.lower[0] <= x <= self.upper[0] and self.lower[1] <= y <= self.upper[1]
+
+
+class Medium(Section):
+    """Wave speed, in length per time: one number, or one per physical group of cells."""
+
+    speed: PositiveFloat | dict[str, PositiveFloat] = Field(
+        description="wave speed, or one per physical group", examples=[1.0]
+    )
+
+
+class Time(Section):
+    """Levels n dt with dt = final / (levels - 1)."""
+
+    final: PositiveFloat = Field(description="last time, in units of time", examples=[2.0])
+    levels: int = Field(ge=3, description="number of time levels, that of t = 0 included", examples=[256])
+
+    @property
+    def dt(self) -> float:
+        """Time step."""
+        return self.final / (self.levels - 1)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Time of each level, (time,)."""
+        return np.asarray(np.arange(self.levels) * self.dt, dtype=np.float64)
+
+
+class Discretization(Section):
+    """Element and time stepper."""
+
+    element: Literal["p1", "gll"] = Field(description="linear triangles or GLL quadrilaterals", examples=["p1"])
+    degree: int = Field(default=1, ge=1, le=10, description="polynomial degree, 1 for p1", examples=[1])
+    stepper: Literal["explicit", "newmark"] = Field(
+        description="central differences with a diagonal mass, or implicit", examples=["explicit"]
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.element == "p1" and self.degree != 1:
+            raise ValueError(
+                f'discretization.degree = {self.degree} does not go with element = "p1", whose degree is 1: '
+                'write degree = 1, or element = "gll" for a higher degree'
+            )
+        return self
+
+
+class InterfaceCondition(Section):
+    """How boundary data enter the zone run; a command may choose otherwise."""
+
+    kind: Literal["dirichlet", "impedance"] = Field(description="interface condition", examples=["impedance"])
+    alpha: float | None = Field(
+        default=None, ge=0, description="1/length; the solver chooses when absent", examples=[2.0]
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "dirichlet" and self.alpha is not None:
+            raise ValueError(
+                f'interface.alpha = {self.alpha:g} has no meaning with kind = "dirichlet": '
+                'leave it out, or write kind = "impedance"'
+            )
+        return self
+
+
+class Source(Section):
+    """Time signature of the point source; its frequency and place are the parameters."""
+
+    signal: Literal["sine", "ricker"] = Field(description="sin(omega t), or a Ricker pulse", examples=["sine"])
+
+
+class Parameters(Section):
+    """What is sampled, and how often: omega and the source's place, a box less an excluded box."""
+
+    omega: tuple[PositiveFloat, PositiveFloat] = Field(
+        description="lowest and highest angular frequency, rad per unit of time", examples=[[6.2832, 18.8496]]
+    )
+    source_lower: Point = Field(description="lower left corner of the sources", examples=[[-0.9, -0.9]])
+    source_upper: Point = Field(description="upper right corner of the sources", examples=[[0.9, 0.9]])
+    exclude_lower: Point | None = Field(
+        default=None, description="no source from this corner on", examples=[[-0.35, -0.35]]
+    )
+    exclude_upper: Point | None = Field(
+        default=None, description="no source up to this corner", examples=[[0.35, 0.35]]
+    )
+    train: int = Field(ge=0, description="number of training samples", examples=[100])
+    test: int = Field(ge=0, description="number of test samples", examples=[25])
+    calibration: int = Field(
+        default=0, ge=0, description="number of samples that calibrate the error bound", examples=[100]
+    )
+    seed: int = Field(ge=0, lt=2**63, description="of the Latin hypercubes", examples=[42])
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.omega[0] > self.omega[1]:
+            raise ValueError(f"parameters.omega = {list(self.omega)} runs backwards: write [lowest, highest]")
+        check_box("parameters", self.source_lower, self.source_upper, "source_")
+        if (self.exclude_lower is None) != (self.exclude_upper is None):
+            absent = "exclude_lower" if self.exclude_lower is None else "exclude_upper"
+            raise ValueError(
+                f"parameters.{absent} is missing: give exclude_lower and exclude_upper together, or neither"
+            )
+        if self.exclude_lower is not None and self.exclude_upper is not None:
+            check_box("parameters", self.exclude_lower, self.exclude_upper, "exclude_")
+            if covers((self.exclude_lower, self.exclude_upper), (self.source_lower, self.source_upper)):
+                raise ValueError(
+                    "parameters.exclude_lower and exclude_upper leave no place for a source: they cover "
+                    f"{list(self.source_lower)} to {list(self.source_upper)}; make it smaller"
+                )
+        return self
+
+
+class DeclaredSymmetry(Section):
+    """Which maps of the plane leave the problem as it is; source and zone's boundary are folded by them."""
+
+    maps: Literal["auto"] | tuple[SymmetryMap, ...] = Field(
+        default="auto",
+        description="those found, none, or those named, about the middle of the domain's box",
+        examples=[["mirror-x", "mirror-y"]],
+    )
+
+
+class OperatorSize(Section):
+    """How large an operator generator is; what is left out is as large as suits any case."""
+
+    frequencies: PositiveInt | None = Field(
+        default=None, description="of the response's amplitudes: 0, 1, 2, ... cycles in a period", examples=[40]
+    )
+    period: float | None = Field(
+        default=None, gt=1, description="in durations of a run; the shorter, the fewer frequencies", examples=[1.25]
+    )
+    rank: PositiveInt | None = Field(default=None, description="learnt time functions of a field", examples=[16])
+    width: PositiveInt | None = Field(default=None, description="channels of the network", examples=[24])
+    depth: PositiveInt | None = Field(default=None, description="layers of the network", examples=[2])
+
+
+def _seconds(said: dict[str, Any]) -> float | None:
+    """How long to train, where a case does not say it; `said` holds the keys above."""
+    return TRAINING_SECONDS if said.get("epochs") is None else None
+
+
+class Training(Section):
+    """How the boundary generator is made; every one of these is a knob with a default."""
+
+    model: Model = Field(
+        default="operator", description="the operator generator, or a model of the paper", examples=["operator"]
+    )
+    variant: Variant = Field(
+        default="basic",
+        description="of a model of the paper: bn batch normalisation, e Euler regularisation, sl shared layers",
+        examples=["sl"],
+    )
+    compressible: bool = Field(
+        default=False,
+        description="train a model of the paper so that its weights have low ranks, for submodel compress",
+        examples=[True],
+    )
+    rays: Rays = Field(
+        default="auto",
+        description="rays whose travel times the operator generator is given",
+        examples=["direct"],
+    )
+    size: OperatorSize | None = Field(
+        default=None, description="of the operator generator, where a smaller one will do or a larger one is needed"
+    )
+    fields: tuple[Literal["displacement", "velocity", "load"], ...] = Field(
+        default=("displacement", "velocity", "load"),  # the load is what the impedance condition needs
+        min_length=1,
+        description="predicted fields",
+        examples=[["displacement"]],
+    )
+    epochs: PositiveInt | None = Field(default=None, description="length of the training", examples=[500])
+    seconds: PositiveFloat | None = Field(
+        default_factory=_seconds, description="length of the training in wall time", examples=[120.0]
+    )
+    batch_size: PositiveInt = Field(default=4, description="samples a step", examples=[4])
+    validation: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the training samples held out", examples=[0.1]
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of weights and batches", examples=[0])
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.model == "operator" and self.variant != "basic":
+            raise ValueError(
+                f'training.variant = "{self.variant}" does not go with model = "operator": leave it out, '
+                "or name a model of the paper"
+            )
+        if self.model == "operator" and self.compressible:
+            raise ValueError(
+                'training.compressible does not go with model = "operator", which is small already: leave it out, or '
+                "name a model of the paper"
+            )
+        if self.model != "operator" and self.rays != "auto":
+            raise ValueError(
+                f'training.rays = "{self.rays}" does not go with model = "{self.model}": leave it out, '
+                'or write model = "operator"'
+            )
+        if self.model != "operator" and self.size is not None:
+            raise ValueError(
+                f'training.size does not go with model = "{self.model}": leave it out, or write model = "operator"'
+            )
+        if self.epochs is not None and self.seconds is not None:
+            raise ValueError(
+                f"training.epochs = {self.epochs} and seconds = {self.seconds:g} exclude each other: give one"
+            )
+        if len(set(self.fields)) != len(self.fields):
+            raise ValueError(f"training.fields = {list(self.fields)} names a field twice: name each once")
+        return self
+
+
+def check_box(table: str, lower: Point, upper: Point, prefix: str = "") -> None:
+    """Refuse corners that span no box; prefix is that of their keys in the table."""
+    if not (lower[0] < upper[0] and lower[1] < upper[1]):
+        raise ValueError(
+            f"{table}.{prefix}upper = {list(upper)} is not above and to the right of "
+            f"{prefix}lower = {list(lower)}: swap or correct the corners"
+        )
+
+
+def covers(outer: tuple[Point, Point], inner: tuple[Point, Point]) -> bool:
+    """Whether the box outer, given by two corners, holds the box inner."""
+    return all(outer[0][axis] <= inner[0][axis] and inner[1][axis] <= outer[1][axis] for axis in (0, 1))

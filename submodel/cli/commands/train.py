@@ -1,0 +1,86 @@
+"""Train a generator."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from click import Choice
+
+from submodel.case.case import Case
+from submodel.case.sections import Model, Rays, Variant
+from submodel.cli.commands.calibrate import calibrate_where_possible
+from submodel.cli.terminal.errors import refusals
+from submodel.cli.terminal.options import CaseArgument, DeviceOption
+
+EPILOG = "Example: submodel train cases/paper2d.toml --dataset paper2d.h5 -o paper2d.safetensors --seconds 120"
+
+
+def train(
+    case: CaseArgument,
+    dataset: Annotated[
+        Path, typer.Option(metavar="DATASET", help="Dataset with training samples, or a reciprocal one (.h5).")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="GENERATOR", help="File to write (.safetensors).")],
+    model: Annotated[
+        Model | None,
+        typer.Option(click_type=Choice(get_args(Model)), help="Network; the case's by default. See submodel models."),
+    ] = None,
+    variant: Annotated[
+        Variant | None,
+        typer.Option(click_type=Choice(get_args(Variant)), help="Of a model of the paper; the case's by default."),
+    ] = None,
+    compressible: Annotated[
+        bool | None,
+        typer.Option("--compressible", help="Train a model of the paper for low ranks, see submodel compress."),
+    ] = None,
+    rays: Annotated[
+        Rays | None,
+        typer.Option(click_type=Choice(get_args(Rays)), help="Rays that the operator generator is given."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training samples; the case's by default.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Wall time of the training; the case's by default.")] = None,
+    device: DeviceOption = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; a generator's steps are too small to gain from many.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; the case's by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
+) -> None:
+    """Train the case's boundary generator on a dataset. Needs torch, not FEniCS.
+
+    Where FEniCS is there and the dataset has calibration samples, the error bound of the generator is calibrated too.
+    """
+    from networks.core.distributed import current_group
+    from submodel.cli.terminal.progress import show_progress
+    from submodel.learn.train import train_generator, with_training
+
+    with refusals():
+        read = with_training(Case.load(case), model=model, variant=variant, compressible=compressible, rays=rays)
+        leads = current_group().leads
+        shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)
+        with shown as advance:
+            trained = train_generator(
+                read,
+                dataset,
+                output,
+                epochs=epochs,
+                seconds=seconds,
+                device=device,
+                threads=threads,
+                seed=seed,
+                resume=resume,
+                progress=lambda now: advance(
+                    100.0 * now.fraction,
+                    f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
+                    f" (best {now.best:.3g})",
+                ),
+            )
+    if not leads:
+        return
+    best, last = trained.best, trained.history[-1]
+    typer.echo(
+        f"{output}: {trained.generator.num_parameters} parameters, best of {len(trained.history)} epochs is "
+        f"{best.epoch} (validation {best.validation:.3g}), {last.elapsed:.0f} s"
+    )
+    calibrate_where_possible(read, str(case), dataset, output, device)

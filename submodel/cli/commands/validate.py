@@ -1,0 +1,105 @@
+"""Compare zoomed runs with full FE."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from submodel.case.case import Case, CaseError
+from submodel.case.sampling import Split
+from submodel.cli.terminal.errors import parallel
+from submodel.cli.terminal.options import (
+    BoundaryKind,
+    BoundaryOption,
+    CaseArgument,
+    DeviceOption,
+    Interface,
+    InterfaceOption,
+    SplitOption,
+)
+
+EPILOG = (
+    "Example: submodel validate cases/paper2d.toml --dataset paper2d.h5 --generator paper2d.safetensors --report report"
+)
+
+
+def validate(
+    case: CaseArgument,
+    dataset: Annotated[Path, typer.Option(metavar="D", help="Dataset with fields in the zone (.h5).")],
+    generator: Annotated[Path | None, typer.Option(metavar="G", help="Generator (.safetensors).")] = None,
+    boundary: BoundaryOption = "generator",
+    interface: InterfaceOption = None,
+    split: SplitOption = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the errors as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.html and its pictures.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Run the zone for every sample of a split and compare with full FE, before and after the zoom."""
+    from submodel.cli.terminal.progress import count_progress
+    from submodel.data.dataset import Dataset
+    from submodel.data.outputs import require_file, require_folder
+    from submodel.predict.generator import Generated
+    from submodel.report.page import write_report
+    from submodel.report.wording import error_table
+    from submodel.validate.validate import validate as validate_samples
+
+    with parallel() as comm:
+        read = Case.load(case)
+        if (boundary == "recorded") == (generator is not None):
+            raise CaseError(
+                "give either --generator G or --boundary recorded, so that it is clear what drives the zone"
+            )
+        if json_file is not None:
+            require_file(json_file, "errors.json")
+        if report is not None:
+            require_folder(report)
+        generated = None if generator is None else Generated.load(generator, read, device)
+        with Dataset.open(dataset) as data, count_progress("validate", "samples", shown=comm.rank == 0) as progress:
+            commands = _commands(case, dataset, generator, boundary, interface, split)
+            result = validate_samples(
+                read,
+                data,
+                generated,
+                comm=comm,
+                interface=interface,
+                split=split,
+                commands=commands,
+                progress=progress,
+            )
+    if result is None:
+        return
+    typer.echo("\n".join(error_table(result)))
+    if json_file is not None:
+        json_file.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"errors: {json_file}")
+    if report is not None:
+        with count_progress("report", "pictures") as progress:
+            page = write_report(result, report, progress=progress)
+        typer.echo(f"report: {page}")
+
+
+def _commands(
+    case: Path,
+    dataset: Path,
+    generator: Path | None,
+    boundary: BoundaryKind,
+    interface: Interface | None,
+    split: Split,
+) -> tuple[str, ...]:
+    """Command lines that lead to a validation, for its report."""
+    made = [["mpirun", "-n", "2", "submodel", "generate", str(case), "-o", str(dataset)]]
+    last = ["submodel", "validate", str(case), "--dataset", str(dataset)]
+    if generator is not None:
+        made.append(["submodel", "train", str(case), "--dataset", str(dataset), "-o", str(generator)])
+        last += ["--generator", str(generator)]
+    else:
+        last += ["--boundary", boundary]
+    if interface is not None:
+        last += ["--interface", interface]
+    if split != "test":
+        last += ["--split", split]
+    return tuple("./run " + shlex.join(command) for command in [*made, last])

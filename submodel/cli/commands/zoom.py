@@ -1,0 +1,213 @@
+"""Run the zone for one excitation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from click import Tuple
+
+from submodel.case.case import Case, CaseError
+from submodel.case.sampling import Split
+from submodel.cli.commands.zoom_many import many_sets
+from submodel.cli.terminal.errors import parallel
+from submodel.cli.terminal.options import (
+    BoundaryOption,
+    CaseArgument,
+    DeviceOption,
+    InterfaceOption,
+    SplitOption,
+)
+
+if TYPE_CHECKING:
+    from submodel.case.excitation import Excitation
+    from submodel.predict.generator import Generated
+
+EPILOG = (
+    "Example: submodel zoom cases/paper2d.toml --generator paper2d.safetensors --omega 12 --source 0.6 0.7 -o zoomed"
+)
+
+SourceOption = Annotated[
+    list[Any] | None,  # typer knows no list of pairs, click does
+    typer.Option(metavar="X Y", click_type=Tuple([float, float]), help="Position of a source; again for each source."),
+]
+
+
+def zoom(
+    case: CaseArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.")],
+    generator: Annotated[Path | None, typer.Option(metavar="G", help="Generator (.safetensors).")] = None,
+    source: SourceOption = None,
+    signal: Annotated[
+        list[str] | None,
+        typer.Option(metavar="S", help="sine, ricker, chirp or a CSV file (t, s); the case's by default."),
+    ] = None,
+    omega: Annotated[
+        list[float] | None, typer.Option(help="Angular frequency of the source, rad per unit of time; a chirp's first.")
+    ] = None,
+    omega_end: Annotated[list[float] | None, typer.Option(help="A chirp's angular frequency at the end.")] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Run though parameters or signal lie outside the training.")
+    ] = False,
+    interface: InterfaceOption = None,
+    refine: Annotated[int, typer.Option(help="Divide each cell's edge into this many.")] = 1,
+    defect: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(metavar="X Y R SPEED", help="A disc in the zone with another wave speed."),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream/--no-stream", help="Predict block by block while the zone runs, or all at first.")
+    ] = True,
+    block: Annotated[int | None, typer.Option(metavar="LEVELS", help="Time levels of a block.")] = None,
+    boundary: BoundaryOption = "generator",
+    dataset: Annotated[Path | None, typer.Option(metavar="D", help="Dataset of a recorded trace.")] = None,
+    split: SplitOption = "test",
+    sample: Annotated[int | None, typer.Option(metavar="I", help="Number of the recorded sample.")] = None,
+    device: DeviceOption = "auto",
+    parameters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Many sets instead, from a CSV file with the columns omega,x,y: one file."),
+    ] = None,
+) -> None:
+    """Run the zone alone, for one or several sources, and write its fields and pictures."""
+    from solvers.mesh.domain import Defect
+    from submodel.cli.terminal.progress import count_progress
+    from submodel.zoom.one import zoom as zoom_in
+    from submodel.zoom.streaming import BLOCK
+
+    with parallel() as comm:
+        read = Case.load(case)
+        disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
+        if parameters is not None:
+            single = {"source": source, "omega": omega, "omega-end": omega_end, "signal": signal, "block": block}
+            recorded = {"dataset": dataset, "sample": sample, "boundary": None if boundary == "generator" else boundary}
+            _require_absent("--parameters gives many sets to a generator", **single, **recorded)
+            if not stream:
+                raise CaseError("--parameters predicts whole histories: leave out --no-stream")
+            if generator is None:
+                raise CaseError("zoomed runs of many sets need --generator G")
+            many = (comm, device, interface, refine, disc)
+            many_sets(read, parameters, generator, output, *many, extrapolate=extrapolate)
+            return
+        bound, execution = None, None
+        if boundary == "recorded":
+            given = {"generator": generator, "omega": omega, "source": source, "signal": signal}
+            _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
+            said, data = _recorded(read, dataset, split, sample)
+            words = f"recorded, sample {sample} of the {split} split of {dataset}"
+        else:
+            _require_absent("a generator predicts the boundary data", dataset=dataset, sample=sample)
+            if not stream and block is not None:
+                raise CaseError("--no-stream predicts all levels at first: leave out --block")
+            if generator is None or not source:
+                raise CaseError("a zoomed run needs --generator G, --omega W and --source X Y (or --boundary recorded)")
+            excitation = _excitation(read, source, signal, omega, omega_end)
+            kind = read.interface.kind if interface is None else interface
+            generated = _generated(read, generator, excitation, kind, device, extrapolate, warn=comm.rank == 0)
+            execution = generated.execution
+            said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
+            data = partial(generated.playback, excitation)
+            words = f"predicted by {generator}"
+        with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
+            zoomed = zoom_in(
+                read,
+                data,
+                said,
+                output,
+                comm=comm,
+                boundary=words,
+                interface=interface,
+                refine=refine,
+                defect=disc,
+                block=(block if block is not None else BLOCK) if stream else None,
+                progress=progress,
+            )
+    if zoomed is None:
+        return
+    each = "one step" if zoomed.parts == 1 else f"{zoomed.parts} steps"
+    typer.echo(f"zone run in {1e3 * zoomed.seconds:.1f} ms ({each} a level), largest |u| {zoomed.peak:.4g}")
+    if zoomed.overlap is not None:
+        worked, overlapped = 1e3 * zoomed.overlap.worked, 1e3 * zoomed.overlap.overlapped
+        typer.echo(
+            f"boundary data in {zoomed.overlap.num_blocks} blocks: {worked:.1f} ms, {overlapped:.1f} ms of them "
+            "while the zone ran"
+        )
+    for line in (execution, bound):
+        if line is not None:
+            typer.echo(line)
+    for what, path in zoomed.files.items():
+        typer.echo(f"  {what}: {path}")
+
+
+def _excitation(
+    case: Case,
+    source: list[Any],
+    signal: list[str] | None,
+    omega: list[float] | None,
+    omega_end: list[float] | None,
+) -> Excitation:
+    from submodel.case.excitation import read_excitation
+
+    return read_excitation(case, source, signal or (), omega or (), omega_end or ())
+
+
+def _generated(
+    case: Case,
+    path: Path,
+    excitation: Excitation,
+    interface: str,
+    device: str,
+    extrapolate: bool,
+    *,
+    warn: bool,
+) -> Generated:
+    """The generator, once it is seen that it serves; what it was not trained for is warned of."""
+    from submodel.predict.generator import Generated
+
+    generated: Generated = Generated.load(path, case, device)
+    generated.require(interface)
+    for warning in generated.require_excitation(excitation, extrapolate=extrapolate):
+        if warn:
+            typer.echo(f"warning: {warning}", err=True)
+    return generated
+
+
+def _told(
+    case: Case, generated: Generated, excitation: Excitation, interface: str, *, refined: bool, changed: bool
+) -> tuple[dict[str, Any], str]:
+    """What the record says of an excitation, and what the terminal says of the error's bound."""
+    said: dict[str, Any] = {"sources": excitation.words()}
+    parameters = excitation.parameters(case)
+    if parameters is not None and len(parameters) == 1:
+        said["parameters"] = dict(zip(("omega", "x", "y"), map(float, parameters[0]), strict=True))
+    if changed:
+        return said | {"bound": None}, "no bound for epsilon: it is calibrated without a defect"
+    bound = generated.bound(excitation, interface)
+    said["bound"] = None if bound.value is None else {"epsilon": bound.value, "coverage": bound.coverage}
+    note = " for the zone without --refine" if refined and bound.value is not None else ""
+    return said, bound.words() + note
+
+
+def _recorded(
+    case: Case, dataset: Path | None, split: Split, sample: int | None
+) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """What the record says of a recorded sample, and a call that gives its trace; everything is checked first."""
+    from submodel.data.dataset import Dataset
+    from submodel.predict.generator import Recorded
+
+    if dataset is None or sample is None:
+        raise CaseError("a recorded trace needs --dataset D and --sample I")
+    with Dataset.open(dataset) as data:
+        data.require_case(case)
+        trace = Recorded(data, split).trace(sample)
+        parameters = map(float, data.parameters(split)[sample])
+        return {"parameters": dict(zip(("omega", "x", "y"), parameters, strict=True))}, lambda: trace
+
+
+def _require_absent(because: str, **options: object) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise CaseError(f"{because}: leave out {', '.join(given)}")

@@ -1,0 +1,72 @@
+"""Run the zone for many parameter sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from submodel.case.case import Case
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from solvers.mesh.domain import Defect
+
+
+MANY = 5000
+"""Sets from which on a pass of the network is compiled where there is a GPU."""
+
+
+def many_sets(
+    case: Case,
+    parameters: Path,
+    generator: Path,
+    output: Path,
+    comm: MPI.Comm,
+    device: str,
+    interface: str | None,
+    refine: int,
+    defect: Defect | None,
+    *,
+    extrapolate: bool,
+) -> None:
+    """What `submodel zoom --parameters` does, with its options. Collective on comm."""
+    from submodel.case.parameter_sets import ParameterTable
+    from submodel.cli.terminal.progress import count_progress
+    from submodel.predict.generator import Generated
+    from submodel.zoom.batch import require_table
+    from submodel.zoom.many import zoom_many
+
+    table = ParameterTable.read(parameters, case)
+    generated: Generated = Generated.load(generator, case, device, patient=len(table.values) >= MANY)
+    generated.require(case.interface.kind if interface is None else interface)
+    for warning in require_table(generated, table, extrapolate=extrapolate):
+        if comm.rank == 0:
+            typer.echo(f"warning: {warning}", err=True)
+    with count_progress("zoom", "sets", shown=comm.rank == 0) as progress:
+        zoomed = zoom_many(
+            case,
+            generated,
+            table,
+            output,
+            comm=comm,
+            interface=interface,
+            refine=refine,
+            defect=defect,
+            progress=progress,
+        )
+    if zoomed is None:
+        return
+    num_new = zoomed.num_sets - zoomed.num_found
+    if zoomed.num_found:
+        typer.echo(f"{zoomed.num_found} of {zoomed.num_sets} sets were there already")
+    if num_new:
+        spent, each = zoomed.spent, 1e3 * zoomed.seconds / num_new
+        typer.echo(
+            f"{num_new} sets in {zoomed.seconds:.2f} s, {each:.2f} ms each (on this rank {spent.network:.2f} s for the "
+            f"network, {spent.zone:.2f} s for the zone, {spent.writing:.2f} s for writing)"
+        )
+    for what, path in zoomed.files.items():
+        typer.echo(f"  {what}: {path}")

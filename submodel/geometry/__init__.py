@@ -1,0 +1,1 @@
+"""A problem's geometry without a mesh: arrays, symmetry, travel times, outlines."""

@@ -1,0 +1,273 @@
+"""Compression: a generator's file in, the file of a smaller one out. Needs torch and h5py, not FEniCS.
+
+What comes out is a generator like any other. Fine-tuning is the ordinary training, started from the compressed model;
+until it is done, the file holds the model as it was compressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks import checkpoint
+from networks.compression.choice.ranks import COUPLED, METHODS, count, given_ranks
+from networks.compression.compress import compress, units_of
+from networks.compression.report import Report
+from networks.compression.structure import is_compressed
+from networks.core.distributed import current_group
+from networks.execution.layers import AUTO, executions, settle
+from networks.paper.predict import select_device
+from networks.training.plan import Progress
+from submodel.case.case import Case, CaseError
+from submodel.data.outputs import require_file
+from submodel.learn.fine_tuning import FineTuning, fine_tune, progress_path
+from submodel.learn.train import Trained, open_training_data
+
+SAMPLE = 32
+"""Parameter vectors of the training that output errors are taken over, at most."""
+SAMPLE_LEVELS = 16
+"""Levels of each, where a model's time is sampled."""
+NEVER_KEPT = ("trust", "compression")
+"""Of a generator's metadata what does not hold for the compressed one."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How a generator is to be compressed; exactly one of `ratio`, `rank` and `error` is given.
+
+    Args:
+        method: svd, cp, tucker, tt, ctd or pctd.
+        ratio: Trainable numbers before to those after.
+        rank: Of every layer that can have it; for a coupled method the pair of the shared and the own rank, for tt and
+            tucker one rank or the pair of both.
+        error: Relative error of the output that is allowed, over the parameters of the training.
+        weighting: Whether errors are those of the weights, or of the layers' outputs (activations).
+        execution: auto, factorised or dense.
+        seed: Of random starts.
+
+    Raises:
+        ValueError: None or several of the three, an unknown method, or a number out of range.
+    """
+
+    method: str
+    ratio: float | None = None
+    rank: int | tuple[int, int] | None = None
+    error: float | None = None
+    weighting: str = "activations"
+    execution: str = AUTO
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        given = [name for name in ("ratio", "rank", "error") if getattr(self, name) is not None]
+        if len(given) != 1:
+            said = " and ".join(f"--{name}" for name in given) or "none"
+            raise ValueError(f"give one of --ratio, --rank and --error, got {said}")
+        if self.ratio is not None and not self.ratio > 1:
+            raise ValueError(f"--ratio must be greater than 1, got {self.ratio:g}: 15 leaves one number of fifteen")
+        if self.error is not None and not 0 < self.error < 1:
+            raise ValueError(f"--error must be between 0 and 1, got {self.error:g}: 0.05 allows 5 % of the output")
+        if self.method in COUPLED and isinstance(self.rank, int):
+            raise ValueError(f"{self.method} needs two ranks, shared and own: --rank {self.rank},{self.rank}")
+        if self.method in ("svd", "cp") and isinstance(self.rank, tuple):
+            raise ValueError(f"{self.method} has one rank: --rank {self.rank[0]}")
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A finished compression.
+
+    Args:
+        path: The file.
+        case: Of the generator.
+        generator: The compressed network, on its device.
+        report: What was done, layer by layer; None where a fine-tuning was resumed.
+        trained: The fine-tuning, if there was one.
+    """
+
+    path: Path
+    case: Case
+    generator: Any
+    report: Report | None
+    trained: Trained | None
+
+
+def compress_generator(
+    source: Path,
+    output: Path,
+    aim: Aim,
+    *,
+    tuning: FineTuning | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    told: Callable[[Report, Any], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Compressed:
+    """Compress a generator, fine-tune it where that is wanted, and write it.
+
+    Under `torchrun` all processes fine-tune one generator, and the first writes it.
+
+    Args:
+        source: The generator's file.
+        output: File to write; it stands from the compression on, and is replaced when the fine-tuning is done.
+        aim: How to compress.
+        tuning: How to fine-tune, or None.
+        device: auto, cpu or cuda.
+        resume: Continue an unfinished fine-tuning.
+        told: Called with the report and the compressed generator before the fine-tuning.
+        progress: Called after every epoch of it.
+
+    Raises:
+        CaseError: The generator is compressed already, the dataset belongs to another case, or there is nothing to
+            resume.
+        CheckpointError: A file cannot be read.
+        DatasetError: The dataset cannot be used.
+        TrainingError: The loss is not finite.
+        ValueError: Ranks or a ratio that the generator cannot have, or a device that is not there.
+    """
+    chosen = select_device(device)
+    if output.resolve() == source.resolve():
+        raise CaseError(f"{output} is the generator itself: give the compressed one another name")
+    require_file(output, "small.safetensors")
+    generator, metadata = checkpoint.load(source)
+    case = _case(source, metadata)
+    if is_compressed(generator):
+        raise CaseError(f"{source} is compressed already: compress the generator that it came from")
+    if tuning is not None:
+        open_training_data(tuning.dataset, case).close()  # another case's dataset is told before the work
+    report = None
+    if resume:
+        model, about = _unfinished(source, output, aim)
+    else:
+        model, report = _compressed(generator, metadata, aim)
+        model.to(chosen)
+        settle(model)
+        report = _as_run(report, model)
+        about = _about(source, metadata, aim, report, tuning)
+        if current_group().leads:
+            progress_path(output).unlink(missing_ok=True)
+            checkpoint.save(output, model, metadata=about)
+        if told is not None:
+            told(report, model)
+    if tuning is None:
+        return Compressed(output, case, model, report, None)
+    trained = fine_tune(model, case, about, output, tuning, device=device, resume=resume, progress=progress)
+    return Compressed(output, case, trained.generator, report, trained)
+
+
+def ranks_of(generator: Any, method: str, rank: int | tuple[int, int]) -> dict[str, Any]:
+    """A rank for each layer that can have it and is smaller with it, by name; one name stands for a whole group.
+
+    Raises:
+        ValueError: No layer can have the rank.
+    """
+    found = {}
+    for unit in units_of(generator, method, None, None, None):
+        try:
+            (ranks,) = given_ranks(method, rank, [unit])
+        except ValueError:
+            continue
+        if ranks is not None and count(method, unit, ranks) < unit.numel:
+            found[unit.group.name] = rank
+    if not found:
+        raise ValueError(f"no layer is smaller with the rank {rank} and the method {method}: give a smaller rank")
+    return found
+
+
+def sample_of(generator: Any, metadata: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Inputs that the generator was trained with, evenly taken from its file."""
+    every = np.asarray(metadata["parameters"], np.float64)
+    chosen = every[np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).round().astype(int)]
+    values = torch.as_tensor(chosen, dtype=torch.float32)
+    if generator.spec.model == "operator":
+        return (values[:, 1:],)
+    if generator.spec.time != "sampled":
+        return (values,)
+    last = generator.spec.num_levels - 1
+    return values, torch.linspace(0, last, min(SAMPLE_LEVELS, last + 1)).round().long()
+
+
+def _compressed(generator: Any, metadata: dict[str, Any], aim: Aim) -> tuple[Any, Report]:
+    model, report = compress(
+        generator,
+        aim.method,  # type: ignore[arg-type]
+        ranks=None if aim.rank is None else ranks_of(generator, aim.method, aim.rank),
+        ratio=aim.ratio,
+        error=aim.error,
+        sample=sample_of(generator, metadata),
+        seed=aim.seed,
+        weighting=aim.weighting,  # type: ignore[arg-type]
+        execution="factorised" if aim.execution == AUTO else aim.execution,  # type: ignore[arg-type]
+    )
+    compressed: Any = model
+    compressed.compression["execution"] = aim.execution
+    return compressed.eval(), report
+
+
+def _as_run(report: Report, model: Any) -> Report:
+    """The report with the executions that were chosen for one source."""
+    chosen = executions(model)
+    layers = tuple(replace(layer, execution=chosen.get(layer.name, layer.execution)) for layer in report.layers)
+    return replace(report, layers=layers, measured=model.compression["execution"] == AUTO)
+
+
+def _about(
+    source: Path, metadata: dict[str, Any], aim: Aim, report: Report, tuning: FineTuning | None
+) -> dict[str, Any]:
+    """Metadata of the compressed generator; those of the training stay, what was calibrated does not."""
+    kept = {name: value for name, value in metadata.items() if name not in NEVER_KEPT}
+    compression = {
+        "from": {"file": source.name, "sha256": _digest(source)},
+        "aim": _plain(aim),
+        "report": report.to_dict(),
+        "fine_tuning": None if tuning is None else {"unfinished": True, **tuning.words()},
+    }
+    return kept | {"compression": compression}
+
+
+def _unfinished(source: Path, output: Path, aim: Aim) -> tuple[Any, dict[str, Any]]:
+    """The generator as it was compressed before its fine-tuning was interrupted, and its metadata."""
+    if not output.exists():
+        raise CaseError(f"there is no {output} whose fine-tuning could be resumed: leave out --resume")
+    model, about = checkpoint.load(output)
+    said = about.get("compression") or {}
+    if not (said.get("fine_tuning") or {}).get("unfinished"):
+        raise CaseError(f"{output} has no unfinished fine-tuning: leave out --resume")
+    if said["from"]["sha256"] != _digest(source) or said["aim"] != _plain(aim):
+        raise CaseError(
+            f"{output} was compressed otherwise, or from another file: use the same options, without --resume"
+        )
+    return model, about
+
+
+def _case(source: Path, metadata: dict[str, Any]) -> Case:
+    """The case that a generator was trained for.
+
+    Raises:
+        CheckpointError: Its file does not say.
+    """
+    try:
+        _ = metadata["parameters"], metadata["plan"]
+        return Case.from_json(metadata["case"], label=f"the case in {source}")
+    except (KeyError, TypeError) as error:
+        raise checkpoint.CheckpointError(
+            f"{source} does not say for which case it was trained: make it with `submodel train`"
+        ) from error
+
+
+def _plain(aim: Aim) -> dict[str, Any]:
+    """As JSON gives it back."""
+    said = asdict(aim)
+    return said | {"rank": list(aim.rank) if isinstance(aim.rank, tuple) else aim.rank}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

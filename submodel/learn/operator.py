@@ -1,0 +1,185 @@
+"""Training of the operator generator: impulse responses out of a dataset, and what is known of the problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from networks.operator.fit.fit import train_operator
+from networks.operator.network import OperatorGenerator
+from networks.operator.signal_response import LowPass, impulse_responses
+from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
+from networks.training.plan import Epoch
+from submodel.case.case import Case, CaseError
+from submodel.case.sections import BoxDomain
+from submodel.data.dataset import Dataset
+from submodel.data.reciprocal import ReciprocalDataset
+from submodel.geometry.arrays import MediumMap
+from submodel.geometry.symmetry import find
+from submodel.geometry.travel_time import travel_table
+from submodel.learn.budget import Length
+
+BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
+"""Where a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
+RATE = 0.8
+"""Of the low-pass, in multiples of the highest angular frequency of the band: 15 rad/s on the reference problem."""
+RATES = {"none": 5e-3, "direct": 5e-3, "walls": 1e-3}
+"""Of learning; what all rays of a box leave is so little that large steps lose more than they find."""
+PERIOD = 1.25
+"""Of the slowest amplitude, in durations of a run."""
+HIGHEST = 10.67
+"""Of the amplitudes, in multiples of the highest angular frequency of the band: the onset of a signal is steep."""
+MOST_FREQUENCIES = 200
+"""Of the amplitudes: with more the fit of the rays of a long run takes longer than the training."""
+RECIPROCAL_WIDTH = 160
+"""Channels of a network whose data never end."""
+PART = 64  # sources that are filtered at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training about to begin.
+
+    Args:
+        spec: What to build.
+        plan: How to train it.
+        data: What is learnt from.
+    """
+
+    spec: OperatorSpec
+    plan: OperatorPlan
+    data: ResponseData
+
+    def train(self, **options: Any) -> tuple[OperatorGenerator, tuple[Epoch, ...]]:
+        """Train; options are those of `networks.operator.fit.fit.train_operator`."""
+        return train_operator(self.spec, self.data, self.plan, **options)
+
+
+def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) -> Job:
+    """Read a dataset's impulse responses, and what is known of the problem.
+
+    Raises:
+        CaseError: Rays or symmetries are asked for that the problem does not have.
+        DatasetError: The dataset is damaged.
+        ValueError: Numbers are out of range.
+    """
+    spec, travel = specification(case, dataset.interface.points, dataset.interface.loop, dataset.medium)
+    maps = find(dataset.interface, dataset.medium, case.symmetry.maps)
+    spec = replace(
+        spec,
+        symmetries=tuple(SymmetryMap(_rows(m.matrix), (m.shift[0], m.shift[1]), tuple(map(int, m.arc))) for m in maps),
+    )
+    plan = OperatorPlan(
+        epochs=length.epochs,
+        seconds=length.seconds,
+        learning_rate=RATES[spec.rays],
+        seed=length.seed,
+        device=length.device,
+        threads=length.threads,
+    )
+    low_pass = LowPass(spec.rate, spec.dt)
+    if isinstance(dataset, ReciprocalDataset):
+        if case.training.size is None or case.training.size.width is None:
+            spec = replace(spec, width=RECIPROCAL_WIDTH)
+        sources = dataset.sources
+        displacement, load = _reciprocal(dataset, low_pass)
+    else:
+        sources = dataset.parameters("train")[:, 1:]
+        displacement, load = responses(case, dataset, low_pass)
+    return Job(spec, plan, ResponseData(sources, displacement, load, travel))
+
+
+def specification(
+    case: Case, points: NDArray[np.float64], loop: NDArray[np.int64], medium: MediumMap
+) -> tuple[OperatorSpec, TravelTimes | None]:
+    """The case's operator generator without symmetries, and the travel times that it is given.
+
+    Raises:
+        CaseError: Rays reflected by walls are asked for, and the domain is no box of one speed.
+    """
+    rays = rays_of(case, medium)
+    table = travel_table(medium, points) if rays == "direct" else None
+    travel = None if table is None else TravelTimes(table.x, table.y, table.time)
+    low, high = band(case)
+    speed = medium.uniform
+    spec = OperatorSpec(
+        num_levels=case.time.levels,
+        dt=case.time.dt,
+        rate=RATE * high,
+        band=(low, high),
+        points=tuple((float(x), float(y)) for x, y in points),
+        loop=tuple(int(number) for number in loop),
+        speed=float(np.nanmedian(medium.speed)) if speed is None else speed,
+        num_frequencies=min(MOST_FREQUENCIES, round(HIGHEST * high * PERIOD * case.time.final / (2.0 * np.pi))),
+        period=PERIOD,
+        rays=rays,
+        walls=((medium.x[0], medium.y[0]), (medium.x[-1], medium.y[-1])) if rays == "walls" else None,
+        travel=None if travel is None else (len(travel.y), len(travel.x)),
+    )
+    size = {} if case.training.size is None else case.training.size.model_dump(exclude_none=True)
+    if "frequencies" in size:
+        size["num_frequencies"] = size.pop("frequencies")
+    return replace(spec, **size), travel
+
+
+def band(case: Case) -> tuple[float, float]:
+    """Lowest and highest angular frequency that the case's signals bring, rad per unit of time."""
+    low, high = BAND_OF[case.source.signal]
+    return low * case.parameters.omega[0], high * case.parameters.omega[1]
+
+
+def rays_of(case: Case, medium: MediumMap) -> Literal["none", "direct", "walls"]:
+    """The rays that are known of a case; those of its walls where it is a box of one speed.
+
+    Raises:
+        CaseError: It asks for those of the walls, and is no such box.
+    """
+    walls = isinstance(case.domain, BoxDomain) and medium.fills_box and medium.uniform is not None
+    asked = case.training.rays
+    if asked == "walls" and not walls:
+        raise CaseError(
+            'training.rays = "walls" is for a box of one wave speed: write rays = "direct", which suits any domain'
+        )
+    if asked == "auto":
+        return "walls" if walls else "direct"
+    return asked
+
+
+def responses(case: Case, dataset: Dataset, low_pass: LowPass) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Low-passed responses of the training samples, displacement and load, each (sample, time, arc)."""
+    from submodel.case.excitation import Excitation
+
+    traces, parameters = dataset.traces("train"), dataset.parameters("train")
+    sines = case.source.signal == "sine"
+    signals = None
+    if not sines:
+        signals = np.array([Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters])
+    return impulse_responses(
+        traces["displacement"],
+        traces["velocity"],
+        traces["load"],
+        signals,
+        low_pass.dt,
+        low_pass,
+        omegas=parameters[:, 0] if sines else None,
+    )
+
+
+def _reciprocal(dataset: ReciprocalDataset, low_pass: LowPass) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Low-passed responses of all sources, displacement and load, each (source, time, arc)."""
+    shape = (dataset.num_sources, len(dataset.times), len(dataset.interface.points))
+    out: tuple[NDArray[np.float32], NDArray[np.float32]] = (np.empty(shape, np.float32), np.empty(shape, np.float32))
+    for start in range(0, dataset.num_sources, PART):
+        part = slice(start, start + PART)
+        for filtered, raw in zip(out, dataset.responses(part), strict=True):
+            filtered[part] = low_pass.apply(raw, axis=1)
+    return out
+
+
+def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, float], tuple[float, float]]:
+    (a, b), (c, d) = matrix
+    return (float(a), float(b)), (float(c), float(d))

@@ -1,0 +1,189 @@
+"""Training: a dataset in, a generator file out. Needs torch and h5py, not FEniCS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from networks import checkpoint
+from networks.core.distributed import current_group
+from networks.training.plan import Epoch, Progress
+from submodel import __version__
+from submodel.case.case import Case, CaseError
+from submodel.case.errors import explain
+from submodel.case.sections import Training
+from submodel.data.checksum import is_reciprocal
+from submodel.data.dataset import Dataset, DatasetError
+from submodel.data.outputs import require_file
+from submodel.data.reciprocal import ReciprocalDataset
+from submodel.learn import operator as train_operator
+from submodel.learn import paper as train_paper
+from submodel.learn.budget import Length
+
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Args:
+        path: The generator's file.
+        generator: The network, of either family, with the weights that were kept.
+        history: One entry an epoch.
+    """
+
+    path: Path
+    generator: Any
+    history: tuple[Epoch, ...]
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch with the smallest validation error."""
+        return min(self.history, key=lambda epoch: epoch.validation)
+
+
+def with_training(case: Case, **said: Any) -> Case:
+    """The case with some of its training said otherwise; what is ``None`` stays.
+
+    Raises:
+        CaseError: The words do not go together.
+    """
+    changed = {name: value for name, value in said.items() if value is not None}
+    if not changed:
+        return case
+    before = case.training.model_dump(exclude_unset=True)
+    if "model" in changed and changed["model"] != case.training.model:  # what belongs to the other family
+        before.pop("variant", None)
+        before.pop("rays", None)
+        before.pop("size", None)
+        before.pop("compressible", None)
+    try:
+        training = Training.model_validate({**before, **changed})
+    except ValidationError as error:
+        raise CaseError(explain(error, Training)) from error
+    return case.model_copy(update={"training": training})
+
+
+def train_generator(
+    case: Case,
+    dataset_path: Path,
+    output: Path,
+    *,
+    epochs: int | None = None,
+    seconds: float | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    seed: int | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train the case's model on a dataset and write the generator.
+
+    Under `torchrun` all processes train one generator, and the first writes it.
+
+    Args:
+        case: Says which model and how long.
+        dataset_path: Its training split is used; or a reciprocal dataset, for the operator generator.
+        output: The generator's file; beside it, the state of an unfinished training.
+        epochs: Instead of the case's.
+        seconds: Instead of the case's.
+        device: auto, cpu or cuda.
+        threads: CPU threads; the steps of a generator are too small to gain from more than one.
+        seed: Instead of the case's.
+        resume: Continue an unfinished training.
+        progress: Called after every epoch.
+
+    Raises:
+        CaseError: The dataset belongs to another case, or both epochs and seconds are given.
+        DatasetError: The dataset cannot be used.
+        CheckpointError: The unfinished training is damaged or another one.
+        TrainingError: The loss is not finite.
+        ValueError: The device is not there, or numbers are out of range.
+    """
+    length = _length(case, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
+    unfinished = output.with_name(f"{output.stem}.unfinished.safetensors")
+    if resume and not unfinished.exists():
+        raise CaseError(f"there is no unfinished training {unfinished} to resume: leave out --resume")
+    require_file(output, "generator.safetensors")
+    family: Any = train_operator if case.training.model == OPERATOR else train_paper
+    with open_training_data(dataset_path, case) as dataset:
+        if isinstance(dataset, ReciprocalDataset) and family is train_paper:
+            raise DatasetError(
+                f"{dataset_path} holds responses by reciprocity, which the models of the paper cannot learn from: "
+                "use a dataset made without --reciprocal, or the operator generator"
+            )
+        job = family.prepare(case, dataset, length)
+        about = description(case, dataset)
+    generator, history = job.train(checkpoint=unfinished, resume=resume, progress=progress)
+    if current_group().leads:
+        metadata = about | progress_record(job.plan, history)
+        checkpoint.save(output, generator, metadata=metadata)
+        unfinished.unlink(missing_ok=True)
+    return Trained(output, generator, history)
+
+
+def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
+    """Open a dataset of either kind, and see that it belongs to the case and has something to learn from.
+
+    Raises:
+        CaseError: It belongs to another case.
+        DatasetError: It cannot be used, or holds no training samples.
+    """
+    dataset: Dataset | ReciprocalDataset = ReciprocalDataset.open(path) if is_reciprocal(path) else Dataset.open(path)
+    try:
+        dataset.require_case(case)
+        if isinstance(dataset, Dataset) and dataset.num_samples("train") == 0:
+            raise DatasetError(f"{path} has no training samples: generate it with --train 1 or more")
+    except ValueError:
+        dataset.close()
+        raise
+    return dataset
+
+
+def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, Any]:
+    """What a generator's file says of where it comes from."""
+    return {
+        "version": __version__,
+        "case": case.to_json(),
+        "interface": {name: values.tolist() for name, values in asdict(dataset.interface).items()},
+        "zone_points": dataset.zone_points.tolist() if isinstance(dataset, Dataset) else [],
+        "dataset": {"file": dataset.path.name, "key": dataset.plan.key},
+        "parameters": _parameters(dataset).tolist(),
+    }
+
+
+def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
+    """(omega, x_s, y_s) of what was learnt from, (sample, 3); an impulse response has no omega, NaN stands there."""
+    if isinstance(dataset, Dataset):
+        return dataset.parameters("train")
+    return np.column_stack([np.full(dataset.num_sources, np.nan), dataset.sources])
+
+
+def progress_record(plan: Any, history: tuple[Epoch, ...]) -> dict[str, Any]:
+    """What a generator's file says of its training."""
+    return {
+        "plan": asdict(plan),
+        "history": {
+            "train": [float(f"{epoch.loss:.6g}") for epoch in history],
+            "validation": [float(f"{epoch.validation:.6g}") for epoch in history] if plan.validation else [],
+        },
+        "seconds": history[-1].elapsed,
+    }
+
+
+def _length(
+    case: Case, *, epochs: int | None, seconds: float | None, device: str, threads: int, seed: int | None
+) -> Length:
+    said = case.training
+    if epochs is None and seconds is None:
+        epochs, seconds = said.epochs, said.seconds
+    if epochs is not None and seconds is not None:
+        raise CaseError("--epochs and --seconds exclude each other: give one of them")
+    return Length(epochs, seconds, said.seed if seed is None else seed, device, threads)

@@ -1,0 +1,1 @@
+"""Boundary data from a generator file."""

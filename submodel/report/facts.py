@@ -1,0 +1,189 @@
+"""What a case, a dataset or a generator is, in a few lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from submodel.case.case import Case, CaseError
+from submodel.case.sampling import SPLITS
+from submodel.case.sections import BoxDomain
+from submodel.data.checksum import is_reciprocal
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a file, by name, told by its ending.
+
+    Raises:
+        CaseError: The file is not there, or none of the three.
+        DatasetError: The dataset cannot be read.
+        CheckpointError: The generator cannot be read.
+    """
+    if not path.exists():
+        raise CaseError(f"there is no file {path}: name a case (.toml), a dataset (.h5) or a generator (.safetensors)")
+    if path.suffix == ".toml":
+        return {"file": f"{path}, a case"} | of_case(Case.load(path))
+    if path.suffix == ".h5":
+        if is_reciprocal(path):
+            return {"file": f"{path}, a reciprocal dataset"} | _of_reciprocal(path)
+        return _of_zoomed(path) or {"file": f"{path}, a dataset"} | _of_dataset(path)
+    if path.suffix == ".safetensors":
+        return {"file": f"{path}, a generator"} | _of_generator(path)
+    raise CaseError(f"{path} is neither a case (.toml) nor a dataset (.h5) nor a generator (.safetensors)")
+
+
+def of_case(case: Case) -> dict[str, Any]:
+    """Facts about a case."""
+    length, second = case.units.length, case.units.time
+    said, how = case.parameters, case.discretization
+    domain = case.domain
+    facts: dict[str, Any] = {"name": case.name, "fingerprint": case.fingerprint()}
+    if isinstance(domain, BoxDomain):
+        facts["domain"] = (
+            f"{list(domain.lower)} to {list(domain.upper)} {length}, {domain.cells[0]} x {domain.cells[1]} cells"
+        )
+    else:
+        zone = " + ".join([domain.zone] if isinstance(domain.zone, str) else domain.zone)
+        facts["domain"] = f"{domain.file}, boundary {domain.outer}, zone {zone}"
+    if case.zone is not None:
+        facts["zone"] = f"{list(case.zone.lower)} to {list(case.zone.upper)} {length}"
+    return facts | {
+        "speed": f"{_speeds(case)} {length}/{second}",
+        "time": f"{case.time.final:g} {second} in {case.time.levels} levels, dt = {case.time.dt:.6g} {second}",
+        "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
+        "interface": case.interface.kind,
+        "source": f"{case.source.signal}, omega in [{said.omega[0]:.4g}, {said.omega[1]:.4g}] rad/{second}, "
+        f"position in {list(said.source_lower)} to {list(said.source_upper)} {length}",
+        "samples": f"{_counts(said.train, said.test, said.calibration)}, seed {said.seed}",
+        "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
+    }
+
+
+def _counts(train: int, test: int, calibration: int) -> str:
+    return f"{train} training, {test} test" + (f", {calibration} calibration" if calibration else "")
+
+
+def _speeds(case: Case) -> str:
+    speed = case.medium.speed
+    return f"{speed:g}" if isinstance(speed, float) else ", ".join(f"{name} {c:g}" for name, c in speed.items())
+
+
+def _of_zoomed(path: Path) -> dict[str, Any]:
+    """Facts about zoomed runs; none where the file holds something else."""
+    from submodel.data.dataset import DatasetError
+    from submodel.data.zoom_file import ZoomedFile
+
+    try:
+        file = ZoomedFile(path)
+    except DatasetError:
+        return {}
+    finished = file.array("finished") > 0
+    case, said = Case.from_json(file.attributes["case"]), json.loads(file.attributes["settings"])
+    facts: dict[str, Any] = {"file": f"{path}, zoomed runs", "case": case.name}
+    facts |= {"sets": f"{finished.sum()} of {len(finished)} finished"}
+    if finished.any():
+        peaks = file.array("peak")[finished]
+        facts["largest |u|"] = f"{peaks.min():.4g} to {peaks.max():.4g}, by set"
+    return facts | {name.replace("_", " "): value for name, value in said.items() if value is not None}
+
+
+def _of_reciprocal(path: Path) -> dict[str, Any]:
+    from submodel.data.reciprocal import ReciprocalDataset
+
+    with ReciprocalDataset.open(path) as dataset:
+        return dataset.describe()
+
+
+def _of_dataset(path: Path) -> dict[str, Any]:
+    from submodel.data.dataset import Dataset
+
+    with Dataset.open(path) as dataset:
+        return {
+            "case": f"{dataset.case.name} ({dataset.case.fingerprint()})",
+            "samples": _counts(*(dataset.num_samples(split) for split in SPLITS)),
+            "seed": dataset.plan.seed,
+            "levels": f"{len(dataset.times)} up to t = {dataset.times[-1]:g} {dataset.case.units.time}",
+            "nodes on the zone's boundary": len(dataset.interface.arc),
+            "nodes in the zone": len(dataset.zone_points),
+            "fields in the zone": "yes" if dataset.plan.fields else "no",
+            "written by": f"submodel {dataset.plan.code_version}",
+        }
+
+
+def _of_generator(path: Path) -> dict[str, Any]:
+    from networks import checkpoint
+    from networks.execution.layers import settle
+
+    generator, metadata = checkpoint.load(path)
+    settle(generator)
+    spec, facts = generator.spec, dict[str, Any]()
+    facts["model"] = spec.model
+    facts["parameters"] = f"{generator.num_parameters} ({path.stat().st_size / 1024:.0f} KiB)"
+    facts["predicts"] = f"{', '.join(spec.fields)} at {spec.num_levels} levels x {spec.num_arc} nodes"
+    facts |= of_model(spec)
+    if "case" in metadata:
+        case = Case.from_json(metadata["case"])
+        facts["case"] = f"{case.name} ({case.fingerprint()})"
+        facts["trained on"] = f"{len(metadata['parameters'])} samples of {metadata['dataset']['file']}"
+        facts["training"] = f"{len(metadata['history']['train'])} epochs in {metadata['seconds']:.0f} s"
+        if "compression" in metadata:
+            facts |= _of_compression(generator, metadata["compression"])
+        facts["error bound"] = _bound(metadata.get("trust"))
+    return facts
+
+
+def _of_compression(generator: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """How a generator was compressed, and what came after."""
+    from networks.execution.layers import AUTO, policy, words
+
+    report, tuning = said["report"], said["fine_tuning"]
+    tuned = "none"
+    if tuning is not None:
+        dataset = tuning["dataset"]
+        tuned = (
+            f"unfinished, on {dataset}"
+            if tuning.get("unfinished")
+            else (f"{len(tuning['history']['train'])} epochs in {tuning['seconds']:.0f} s on {dataset}")
+        )
+    num_layers = sum(layer["method"] != "dense" for layer in report["layers"])
+    how = "measured here for one source" if policy(generator) == AUTO else "as asked for"
+    return {
+        "compressed": f"{report['method']}, from {said['from']['file']}: {report['parameters_before']} -> "
+        f"{report['parameters_after']} trainable numbers, {report['model_ratio']:.2f} times fewer",
+        "compressed layers": f"{num_layers}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
+        "output error": f"{report['output_error']:.3g} before fine-tuning, relative to the original",
+        "fine-tuning": tuned,
+    }
+
+
+def of_model(spec: Any) -> dict[str, str]:
+    """What tells a generator of its family from others, by name.
+
+    Args:
+        spec: Specification of an operator generator or of a model of [A].
+    """
+    if spec.model != "operator":
+        facts = {"trunk": "shared" if spec.shared else "one for each field"}
+        return facts | ({"target": "the zone, boundary included"} if spec.target == "zone" else {})
+    low, high = spec.band
+    rays = {"none": "none", "direct": "the direct one", "walls": "the direct one and those from flat walls"}
+    others = max(0, len(spec.symmetries) - 1)
+    return {
+        "takes": "any signal that starts from rest, several sources",
+        "band": f"{low:.4g} to {high:.4g} rad per unit of time",
+        "frequencies": str(spec.num_frequencies),
+        "rays": rays.get(spec.rays, spec.rays),
+        "symmetries": f"{others} beside the identity" if others else "none",
+    }
+
+
+def _bound(said: dict[str, Any] | None) -> str:
+    """What was calibrated, in words."""
+    if not said:
+        return "none: run `submodel calibrate`"
+    from submodel.predict.error_bound import Trust
+
+    trust = Trust.from_json(said)
+    each = ", ".join(f"{name} on {model.num_runs} runs" for name, model in trust.models.items())
+    return f"{100 * trust.coverage:g} % coverage, split conformal: {each}"

@@ -1,0 +1,164 @@
+"""Numbers and facts of a validation in words, for the report and the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from submodel.case.case import Case
+from submodel.validate.result import FIELDS, STAGES, ValidationResult
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+ELEMENTS = {
+    "p1": "linear triangles (P1), lumped mass",
+    "gll": "quadrilaterals of degree {} (GLL), diagonal mass",
+}
+STEPPERS = {"explicit": "central differences", "newmark": "Newmark (β = 1/4, γ = 1/2)"}
+SIGNALS = {"sine": "sin ωt", "ricker": "Ricker pulse of peak frequency ω"}
+
+
+def amount(value: float) -> str:
+    """A number with three digits: ``0.0120``, ``3.1·10⁻¹⁴``."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-4 <= abs(value) < 1e6:
+        return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:.0f}"
+    leading, _, power = f"{value:.1e}".partition("e")
+    return f"{leading}·10{str(int(power)).translate(SUPERSCRIPT)}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as percent."""
+    return f"{amount(100 * fraction)} %"
+
+
+def count(number: int) -> str:
+    """A whole number with thin spaces between the thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def seconds(duration: float) -> str:
+    """A duration in the unit that suits it."""
+    if duration < 1e-3:
+        return f"{1e6 * duration:.0f} µs"
+    if duration < 1:
+        return f"{1e3 * duration:.3g} ms"
+    if duration < 60:
+        return f"{duration:.3g} s"
+    minutes = round(duration) // 60
+    rest = round(duration) % 60
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(num_bytes: int) -> str:
+    """The size of a file."""
+    return f"{num_bytes / 1e3:.0f} kB" if num_bytes < 1e6 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def verdict(result: ValidationResult) -> str:
+    """The result in one sentence with its numbers."""
+    scores = result.scores("after", "displacement")
+    setting, num_samples = result.setting, len(result.samples)
+    samples = f"{num_samples} {setting.split} sample{'' if num_samples == 1 else 's'}"
+    if setting.boundary == "recorded":
+        return (
+            f"Fed with the recorded trace, the zone run repeats full FE in Ω′ to a relative L2 error of "
+            f"{amount(scores.worst_relative_l2)} in displacement (largest of {samples})."
+        )
+    return (
+        f"Driven by the generator, the zoomed run is on average {percent(scores.mean_epsilon)} away from "
+        f"full FE in displacement (ε over {samples}; worst {percent(scores.worst_epsilon)}, "
+        f"sample {result.worst.index}); its relative L2 error is {percent(scores.mean_relative_l2)}."
+    )
+
+
+def facts(result: ValidationResult) -> list[tuple[str, str]]:
+    """What was run, as labels and values for a table."""
+    setting = result.setting
+    case = setting.case
+    length, time = case.units.length, case.units.time
+    step = float(result.times[1] - result.times[0])
+    num_loops = len(result.scene.zone_outline)
+    return [
+        ("case", case.name),
+        ("domain Ω", _domain(case)),
+        ("zone Ω′", f"{_zone(case)}, {count(len(result.scene.zone_points))} nodes"),
+        (
+            "interface Γ",
+            f"{count(len(result.scene.interface.points))} nodes on {num_loops} closed "
+            f"curve{'' if num_loops == 1 else 's'}",
+        ),
+        ("interface condition", setting.interface),
+        ("wave speed", _speed(case)),
+        ("element", ELEMENTS[case.discretization.element].format(case.discretization.degree)),
+        (
+            "time stepping",
+            f"{STEPPERS[case.discretization.stepper]}, {len(result.times)} levels up to "
+            f"{result.times[-1]:g} {time}, Δt = {amount(step)} {time}",
+        ),
+        ("source signal", SIGNALS[case.source.signal]),
+        (
+            "parameters",
+            f"ω in {_range(case.parameters.omega)} rad/{time}; source in "
+            f"{_box(case.parameters.source_lower, case.parameters.source_upper)} {length}{_excluded(case)}",
+        ),
+        ("dataset", f"{setting.dataset}, split {setting.split}, {len(result.samples)} samples"),
+        ("boundary data", "predicted by the generator" if setting.generator else "recorded in the full run"),
+    ]
+
+
+def _domain(case: Case) -> str:
+    if case.domain.kind == "gmsh":
+        return f"mesh {case.domain.file}"
+    across, up = case.domain.cells
+    cut = ", each cut into triangles" if case.discretization.element == "p1" else ""
+    return f"{_box(case.domain.lower, case.domain.upper)} {case.units.length}, {across} × {up} cells{cut}"
+
+
+def _zone(case: Case) -> str:
+    if case.domain.kind == "gmsh":
+        return f"physical group “{case.domain.zone}” of the mesh"
+    if case.zone is None:
+        return "not given"
+    return f"{_box(case.zone.lower, case.zone.upper)} {case.units.length}"
+
+
+def _speed(case: Case) -> str:
+    unit, speed = f"{case.units.length}/{case.units.time}", case.medium.speed
+    if isinstance(speed, dict):
+        return ", ".join(f"{name}: {value:g} {unit}" for name, value in speed.items())
+    return f"{speed:g} {unit}"
+
+
+def _excluded(case: Case) -> str:
+    lower, upper = case.parameters.exclude_lower, case.parameters.exclude_upper
+    return "" if lower is None or upper is None else f" outside {_box(lower, upper)} {case.units.length}"
+
+
+def _range(pair: Sequence[float]) -> str:
+    return f"[{pair[0]:.4g}, {pair[1]:.4g}]".replace("-", "−")
+
+
+def _box(lower: Sequence[float], upper: Sequence[float]) -> str:
+    return " × ".join(_range(pair) for pair in zip(lower, upper, strict=True))
+
+
+def error_table(result: ValidationResult) -> list[str]:
+    """The errors as lines for a terminal."""
+    lines = [f"{len(result.samples)} samples, interface {result.setting.interface}, errors relative to full FE"]
+    lines.append(f"{'':24}{'epsilon':>14}{'relative L2':>14}")
+    for stage, words in zip(STAGES, ("on the boundary", "in the zone"), strict=True):
+        for name in FIELDS:
+            scores = result.scores(stage, name)
+            errors = (percent(scores.mean_epsilon), percent(scores.mean_relative_l2))
+            lines.append(f"{name + ' ' + words:<24}" + "".join(f"{error:>14}" for error in errors))
+    worst = result.sample(result.worst.index)
+    lines.append(f"worst sample {worst.index}: epsilon {percent(worst.epsilon)}")
+    if result.bounds is not None and result.share_held is not None:
+        lines.append(
+            f"bound of epsilon, {100 * result.bounds.coverage:g} % coverage promised: held for "
+            f"{result.share_held * len(result.samples):.0f} of {len(result.samples)} samples, on average "
+            f"{percent(float(result.bounds.values.mean()))}"
+        )
+    lines.append(f"levels left out of epsilon, before the wave arrives: {result.num_left_out}")
+    return lines

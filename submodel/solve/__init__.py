@@ -1,0 +1,1 @@
+"""From a case to solvers, and jobs over MPI."""

@@ -1,0 +1,119 @@
+"""Solvers made from a case: where the case file's sections become meshes, operators and sources."""
+
+from __future__ import annotations
+
+import numpy as np
+from mpi4py import MPI
+
+from solvers.mesh.domain import Defect, Domain, box_domain, gmsh_domain, refined, refined_zone_box, zone_submesh
+from solvers.mesh.medium import grid, sampled_speed, spacing
+from solvers.problems.full import FullModel
+from solvers.problems.zone import ZoneModel
+from solvers.space.assembly import Discretization
+from solvers.time.grid import TimeGrid
+from solvers.time.signals import SIGNALS, PointSource
+from submodel.case.case import Case, CaseError
+from submodel.case.sections import BoxDomain
+from submodel.geometry.arrays import MediumMap
+
+
+def full_model(case: Case, comm: MPI.Comm) -> FullModel:
+    """The full model of a case. Collective on comm.
+
+    Raises:
+        ValueError: The solver cannot take the case: an unstable time step, groups missing from the mesh.
+    """
+    return FullModel(domain(case, comm), discretization(case), time_grid(case))
+
+
+def zone_model(
+    case: Case,
+    comm: MPI.Comm,
+    *,
+    interface: str | None = None,
+    refine: int = 1,
+    defect: Defect | None = None,
+) -> ZoneModel:
+    """The zone model of a case. Collective on comm.
+
+    Args:
+        case: The case.
+        comm: Communicator that shares the zone.
+        interface: Interface condition, the case's by default.
+        refine: How many cells each cell's edge is divided into.
+        defect: A disc with another wave speed.
+
+    Raises:
+        ValueError: The solver cannot take it: a defect outside the zone, a factor that is no power of two.
+    """
+    kind = case.interface.kind if interface is None else interface
+    alpha = case.interface.alpha if kind == "impedance" else None
+    return ZoneModel(
+        _zone(case, comm, refine), discretization(case), time_grid(case), interface=kind, alpha=alpha, defect=defect
+    )
+
+
+def domain(case: Case, comm: MPI.Comm) -> Domain:
+    """The mesh of Ω with its zone. Collective on comm."""
+    how = case.domain
+    if not isinstance(how, BoxDomain):
+        return gmsh_domain(comm, case.mesh_file(), speed=case.medium.speed, outer=how.outer, zone=how.zone)
+    if case.zone is None or isinstance(case.medium.speed, dict):
+        raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
+    return box_domain(
+        comm,
+        how.lower,
+        how.upper,
+        how.cells,
+        case.zone.lower,
+        case.zone.upper,
+        cell=discretization(case).cell,
+        speed=case.medium.speed,
+    )
+
+
+def medium_map(case: Case, domain: Domain) -> MediumMap:
+    """The wave speed on a grid. Collective on the domain's comm."""
+    how, speed = case.domain, case.medium.speed
+    if isinstance(how, BoxDomain) and isinstance(speed, float):  # known without a search
+        x, y = grid(how.lower, how.upper, spacing(domain))
+        return MediumMap(x, y, np.full((len(y), len(x)), speed, np.float32))
+    return MediumMap(*sampled_speed(domain))
+
+
+def discretization(case: Case) -> Discretization:
+    """Element and stepper of a case."""
+    how = case.discretization
+    return Discretization(how.element, how.degree, how.stepper)
+
+
+def time_grid(case: Case) -> TimeGrid:
+    """Time levels of a case."""
+    return TimeGrid(case.time.final, case.time.levels)
+
+
+def point_source(case: Case, omega: float, x: float, y: float) -> PointSource:
+    """The source of one parameter vector."""
+    return PointSource((x, y), SIGNALS[case.source.signal](omega))
+
+
+def _zone(case: Case, comm: MPI.Comm, refine: int) -> Domain:
+    """The zone's mesh; that of a box has the nodes of Ω's mesh when it is not refined."""
+    if refine < 1:
+        raise ValueError(f"--refine divides each cell's edge into that many: give 1 or more, got {refine}")
+    how = case.domain
+    if not isinstance(how, BoxDomain):
+        return refined(zone_submesh(domain(case, comm)), refine)
+    if case.zone is None or isinstance(case.medium.speed, dict):
+        raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
+    lower, upper = case.zone.lower, case.zone.upper
+    sizes = [(how.upper[axis] - how.lower[axis]) / how.cells[axis] for axis in (0, 1)]
+    cells = [round((upper[axis] - lower[axis]) / sizes[axis]) * refine for axis in (0, 1)]
+    return refined_zone_box(
+        comm,
+        lower,
+        upper,
+        (cells[0], cells[1]),
+        cell=discretization(case).cell,
+        speed=case.medium.speed,
+    )

@@ -1,0 +1,1 @@
+"""Zoomed runs beside full runs."""

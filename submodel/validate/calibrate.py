@@ -1,0 +1,152 @@
+"""Calibration: zone runs for samples that no training has seen, and what they say of a generator's error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from solvers.problems.zone import INTERFACE_CONDITIONS
+from submodel.case.case import Case
+from submodel.case.sampling import Split
+from submodel.data.dataset import Dataset, DatasetError
+from submodel.predict.error_bound import COVERAGE, Training, Trust, num_sorted, rank_of
+from submodel.predict.generator import Generated, Recorded
+from submodel.solve import from_case as build
+from submodel.validate.compare import Clock, compare, predict
+from submodel.validate.result import ValidationAccumulator
+
+SPLIT: Split = "calibration"
+MOST_SOURCES = 1000  # of the training that a file keeps; more say nothing new of the density
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A finished calibration.
+
+    Args:
+        trust: What was stored.
+        num_runs: Calibration samples.
+        epsilon: Mean ε of the displacement after the zoom over these, by interface condition.
+        bound: Mean bound over these.
+    """
+
+    trust: Trust
+    num_runs: int
+    epsilon: dict[str, float]
+    bound: dict[str, float]
+
+
+def calibrate(
+    case: Case,
+    dataset: Dataset,
+    path: Path,
+    comm: MPI.Comm,
+    *,
+    coverage: float = COVERAGE,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibrated | None:
+    """Run the zone for the calibration split under each interface condition, and store what comes of it in the file of
+    the generator. Collective on comm.
+
+    Args:
+        case: The case.
+        dataset: Holds the calibration split, with its fields in the zone.
+        path: File of the generator, which is rewritten.
+        comm: Communicator that shares the zone.
+        coverage: Of the bounds.
+        device: Where the network runs.
+        progress: Called on the root with the runs done and their number.
+
+    Returns:
+        The calibration on the root, ``None`` elsewhere.
+
+    Raises:
+        CaseError: Dataset or generator belong to another case.
+        CheckpointError: The file cannot be read.
+        DatasetError: There is no calibration split, or it holds no fields.
+        DivergenceError: A zone run diverged.
+        ValueError: The runs are too few for the coverage.
+    """
+    from networks import checkpoint
+
+    dataset.require_case(case)
+    parameters = dataset.parameters(SPLIT)
+    if not len(parameters):
+        raise DatasetError(
+            f"{dataset.path} has no calibration samples: generate it with --calibration 100, or put calibration = 100 "
+            "among the parameters of the case"
+        )
+    rank_of(coverage, num_sorted(len(parameters)))  # too few runs are told before the work
+    generated = Generated.load(path, case, device)
+    recorded = Recorded(dataset, SPLIT)
+    predictions = predict(generated, parameters, comm, Clock())
+    conditions = [name for name in INTERFACE_CONDITIONS if name == "dirichlet" or "load" in generated.fields]
+    epsilon: dict[str, Any] = {}
+    for number, name in enumerate(conditions):
+        errors = ValidationAccumulator()
+        compare(
+            build.zone_model(case, comm, interface=name),
+            recorded,
+            predictions,
+            errors,
+            clock=Clock(),
+            progress=_shifted(progress, number, len(conditions)),
+        )
+        epsilon[name] = errors.epsilon
+    calibrated, failure = None, None
+    if comm.rank == 0:
+        try:
+            calibrated = _calibrated(case, generated, parameters, epsilon, coverage)
+            checkpoint.update_metadata(path, {"trust": calibrated.trust.to_json()})
+        except (ValueError, OSError) as error:
+            failure = error
+    told = comm.bcast(None if failure is None else str(failure))
+    if told is not None:
+        raise failure or ValueError(told)
+    return calibrated
+
+
+def _calibrated(
+    case: Case,
+    generated: Generated,
+    parameters: NDArray[np.float64],
+    epsilon: dict[str, NDArray[np.float64]],
+    coverage: float,
+) -> Calibrated:
+    training = training_of(case, generated)
+    trust = Trust.calibrate(training, parameters, epsilon, coverage=coverage)
+    mean = {name: float(errors.mean()) for name, errors in epsilon.items()}
+    bound = {name: float(trust.bound(parameters, name).mean()) for name in epsilon}
+    return Calibrated(trust, len(parameters), mean, bound)
+
+
+def training_of(case: Case, generated: Generated) -> Training:
+    """Where a generator's training samples lie; where it folds by symmetries, each source stands for its images."""
+    sources = np.asarray(generated.metadata["parameters"], dtype=np.float64)[:, 1:]
+    images = [sources, *_images(sources, getattr(generated.generator.spec, "symmetries", ()))]
+    distinct: NDArray[np.float64] = np.unique(np.round(np.concatenate(images, dtype=np.float64), 9), axis=0)
+    training = Training(case.parameters.omega, distinct, generated.interface.points)
+    if len(distinct) <= MOST_SOURCES:
+        return training
+    kept = np.linspace(0, len(distinct) - 1, MOST_SOURCES).astype(int)
+    return replace(training, sources=np.random.default_rng(0).permutation(distinct)[kept])
+
+
+def _images(sources: NDArray[np.float64], symmetries: Sequence[Any]) -> list[NDArray[np.float64]]:
+    """Sources under each map ``x -> matrix x + shift``."""
+    return [sources @ np.asarray(each.matrix).T + np.asarray(each.shift) for each in symmetries]
+
+
+def _shifted(progress: Callable[[int, int], None] | None, number: int, parts: int) -> Callable[[int, int], None] | None:
+    """Progress of one of several parts of equal length, as that of all."""
+    if progress is None:
+        return None
+    tell = progress
+    return lambda done, total: tell(number * total + done, parts * total)

@@ -1,0 +1,142 @@
+"""One zoomed run: boundary data for an excitation, a zone run, its fields and pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from solvers.gamma.trace import Trace
+from solvers.mesh.domain import Defect
+from solvers.problems.zone import ZoneModel, ZoneRun
+from submodel.case.case import Case
+from submodel.data.outputs import require_folder
+from submodel.geometry.scene import Scene
+from submodel.predict.prediction import Prediction
+from submodel.report import pictures
+from submodel.solve import from_case as build
+from submodel.zoom import paraview
+from submodel.zoom.streaming import BLOCK, Overlap, StreamedBoundary
+
+
+@dataclass(frozen=True)
+class Zoomed:
+    """What a zoomed run left behind.
+
+    Args:
+        files: What was written, by what it is.
+        parts: Steps of the zone to one level of the boundary data.
+        peak: Largest |u| in the zone over the run.
+        seconds: Time of the zone run alone.
+        overlap: Where the time of predicting went, if the boundary data were streamed.
+    """
+
+    files: dict[str, Path]
+    parts: int
+    peak: float
+    seconds: float
+    overlap: Overlap | None = None
+
+
+def zoom(
+    case: Case,
+    data: Callable[[], Trace | Prediction],
+    said: Mapping[str, Any],
+    folder: Path,
+    *,
+    comm: MPI.Comm,
+    boundary: str,
+    interface: str | None = None,
+    refine: int = 1,
+    defect: Defect | None = None,
+    block: int | None = BLOCK,
+    progress: Callable[[int, int], None] | None = None,
+) -> Zoomed | None:
+    """Run the zone and write its fields, a picture of the final state and an animation. Collective on comm.
+
+    Args:
+        case: The case.
+        data: Gives the boundary data, recorded or predicted; called on the root.
+        said: What excites, and whatever else belongs into the record.
+        folder: Where the files go; made if need be.
+        comm: Communicator that shares the zone.
+        boundary: Words for where the boundary data came from, for the record.
+        interface: Interface condition, the case's by default.
+        refine: How many cells each cell's edge is divided into.
+        defect: A disc with another wave speed.
+        block: Levels of a block of predicted data, each predicted while the zone steps through the last; ``None``
+            predicts all of them first.
+        progress: Called on the root with the frames of the animation done and their number.
+
+    Returns:
+        On the root what was written, ``None`` elsewhere.
+
+    Raises:
+        CaseError: The folder cannot be written.
+        ValueError: The zone cannot be built, or the boundary data do not fit it.
+        DivergenceError: The run diverged.
+    """
+    require_folder(folder)
+    model = build.zone_model(case, comm, interface=interface, refine=refine, defect=defect)
+    run, seconds, overlap = _run(model, data() if comm.rank == 0 else None, block, comm)
+    fields = paraview.write_fields(model, run, folder)
+    displacement = model.gather(run.displacement)
+    if displacement is None:
+        return None
+    files = {"fields for ParaView": fields} | _draw(case, model, run, displacement, folder, defect, progress)
+    peak = float(np.abs(displacement).max())
+    record = {
+        "case": case.name,
+        **said,
+        "boundary": boundary,
+        "interface": model.condition,
+        "alpha": model.alpha if model.condition == "impedance" else None,
+        "refine": refine,
+        "defect": None if defect is None else {"center": defect.center, "radius": defect.radius, "speed": defect.speed},
+        "steps_per_level": model.parts,
+        "levels_per_block": block if overlap is not None else None,
+        "peak_displacement": peak,
+    }
+    files["record"] = folder / "zoom.json"
+    files["record"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return Zoomed(files, model.parts, peak, seconds, overlap)
+
+
+def _run(
+    model: ZoneModel, given: Trace | Prediction | None, block: int | None, comm: MPI.Comm
+) -> tuple[ZoneRun, float, Overlap | None]:
+    """Run the zone on what the root is given; the run, its seconds, and how streaming went. Collective on comm."""
+    if block is None or not comm.bcast(isinstance(given, Prediction)):
+        trace = given.trace() if isinstance(given, Prediction) else given
+        data = model.boundary_source(comm.bcast(trace))
+        start = time.perf_counter()
+        return model.run(data), time.perf_counter() - start, None
+    prediction = given if isinstance(given, Prediction) else None
+    with StreamedBoundary(model, prediction, block=block) as streamed:
+        start = time.perf_counter()
+        return model.run(streamed), time.perf_counter() - start, streamed.overlap
+
+
+def _draw(
+    case: Case,
+    model: ZoneModel,
+    run: ZoneRun,
+    displacement: NDArray[np.float64],
+    folder: Path,
+    defect: Defect | None,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, Path]:
+    disc = None if defect is None else (*defect.center, defect.radius)
+    scene = Scene.of_case(case, model.interface, model.points, defect=disc)
+    final = pictures.field_png(scene, displacement[-1], folder / "final.png", time=float(run.times[-1]))
+    animation = pictures.run_gif(
+        scene, run.times, {"displacement u": displacement}, folder / "run.gif", progress=progress
+    )
+    return {"final field": final, "animation": animation}

@@ -1,0 +1,104 @@
+"""What many zoomed runs came to: a table, a record, and a picture of the largest displacements."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from solvers.problems.zone import ZoneModel
+from submodel.case.case import Case
+from submodel.case.parameter_sets import ParameterTable
+from submodel.data.zoom_file import ZoomedFile
+from submodel.geometry.scene import Scene
+from submodel.predict.generator import Generated
+from submodel.report import drawing
+
+Array = NDArray[np.float64]
+
+
+def write_summary(
+    case: Case,
+    generated: Generated,
+    table: ParameterTable,
+    file: ZoomedFile,
+    model: ZoneModel,
+    said: Mapping[str, Any],
+    folder: Path,
+    *,
+    plain: bool,
+) -> dict[str, Path]:
+    """A table, a picture and a record of all sets. Root.
+
+    Args:
+        case: The case.
+        generated: Has predicted the boundary data.
+        table: The sets.
+        file: Their fields.
+        model: The zone.
+        said: What the record says beside.
+        folder: Where the files go.
+        plain: Whether the zone is that of the calibration, without a defect.
+
+    Returns:
+        What was written, by what it is.
+    """
+    peaks = np.array(file.array("peak"), dtype=np.float64)
+    bounds = _bounds(generated, table, model.condition) if plain else [None] * len(peaks)
+    endings = {"table": "csv", "picture": "png", "record": "json"}
+    files = {name: folder / f"zoomed.{ending}" for name, ending in endings.items()}
+    with files["table"].open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["set", "omega", "x", "y", "peak", "bound"])
+        for number, (each, peak, bound) in enumerate(zip(table.sets(), peaks, bounds, strict=True)):
+            promised = "" if bound is None else f"{bound:.4g}"
+            writer.writerow([number, *(f"{value:.10g}" for value in each), f"{peak:.7g}", promised])
+    scene = Scene.of_case(case, model.interface, model.points)
+    drawing.save(peaks_figure(scene, table.values, peaks), files["picture"])
+    record = {"case": case.name, "parameters": table.path.name, "sets": len(peaks), **said}
+    record["peak_displacement"] = {"smallest": peaks.min(), "largest": peaks.max()}
+    files["record"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return files
+
+
+def _bounds(generated: Generated, table: ParameterTable, interface: str) -> list[float | None]:
+    """A bound of epsilon for each set, where there is one."""
+    case, trust = generated.case, generated.trust
+    if trust is None or interface not in trust.models:
+        return [None] * len(table.values)
+    promised = trust.bound(table.values, interface)
+    outside = [case.extrapolates(*each) for each in table.sets()]
+    return [None if far else float(bound) for far, bound in zip(outside, promised, strict=True)]
+
+
+def peaks_figure(scene: Scene, parameters: Array, largest: Array) -> Figure:
+    """The largest |u| of each run at the place of its source, and over its frequency.
+
+    Args:
+        scene: Geometry.
+        parameters: omega, x_s, y_s, shape ``(set, 3)``.
+        largest: Shape ``(set,)``.
+    """
+    with mpl.rc_context(drawing.STYLE):
+        figure = drawing.new_figure(10.4, 4.4)
+        left, right = figure.subplots(1, 2)
+        drawing.draw_outlines(left, scene, domain=True)
+        size = float(np.clip(4000.0 / len(largest), 6.0, 60.0))
+        drawn = left.scatter(*parameters[:, 1:].T, c=largest, s=size, cmap="viridis", edgecolors="none")
+        drawing.frame_space(left, scene)
+        left.autoscale()
+        left.set_aspect("equal")
+        left.set_title(f"largest |u| in the zone, {len(largest)} sources")
+        figure.colorbar(drawn, ax=left, label="largest |u|", shrink=0.85)
+        right.scatter(parameters[:, 0], largest, s=size, color=drawing.INK, edgecolors="none")
+        right.set_xlabel(f"omega, rad/{scene.time_unit}")
+        right.set_ylabel("largest |u|")
+        right.set_ylim(bottom=0.0)
+    return figure
