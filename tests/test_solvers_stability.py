@@ -26,11 +26,11 @@ from solver_problems import (
     time_grid,
 )
 
-from solvers.mesh.domain import Defect, with_defect, zone_submesh
+from solvers.mesh.domain import Defect, node_spacing, with_defect, zone_submesh
 from solvers.problems.full import FullModel, make_stepper
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization, Operators
-from solvers.space.stability import ResolutionWarning, node_spacing, points_per_wavelength, stable_dt
+from solvers.space.stability import ResolutionWarning, points_per_wavelength, stable_dt
 from solvers.stepping.schemes import CentralDifference, DivergenceError, march
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Ricker, Sine

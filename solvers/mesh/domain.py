@@ -238,3 +238,10 @@ def _require_group(path: Path, kind: str, name: str, groups: Mapping[str, int]) 
         raise ValueError(
             f"{path.name} has no {kind} group named '{name}' (it has {sorted(groups)}): name it in the geometry"
         )
+
+
+def node_spacing(mesh: dmesh.Mesh) -> NDArray[np.float64]:
+    """Spacing of the vertices in each local cell: the side of the square of which it is all or half. Local."""
+    corners = mesh.geometry.x[compat.geometry_dofs(mesh)][:, :, :2]
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(np.sqrt(np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])))

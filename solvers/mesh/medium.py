@@ -7,8 +7,7 @@ from dolfinx import geometry
 from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 
-from solvers.mesh.domain import Domain
-from solvers.space.stability import node_spacing
+from solvers.mesh.domain import Domain, node_spacing
 
 MOST_INTERVALS = 256  # along the longer side
 

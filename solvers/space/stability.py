@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
 from scipy.linalg import eigvalsh_tridiagonal
 
-from solvers.mesh.compat import geometry_dofs
-from solvers.mesh.domain import Domain
+from solvers.mesh.domain import Domain, node_spacing
 from solvers.space.assembly import Operators, petsc_matrix
 
 POINTS_PER_WAVELENGTH = 10.0
@@ -84,10 +82,3 @@ def points_per_wavelength(domain: Domain, degree: int, omega: float) -> float:
     """Nodes per wavelength 2πc/omega in the worst cell. Collective on the mesh's comm."""
     worst = float((domain.speed / node_spacing(domain.mesh)).min(initial=np.inf))
     return 2.0 * np.pi / omega * degree * float(domain.mesh.comm.allreduce(worst, op=MPI.MIN))
-
-
-def node_spacing(mesh: dmesh.Mesh) -> NDArray[np.float64]:
-    """Spacing of the vertices in each local cell: the side of the square of which it is all or half. Local."""
-    corners = mesh.geometry.x[geometry_dofs(mesh)][:, :, :2]
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    return np.asarray(np.sqrt(np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])))
