@@ -18,7 +18,7 @@ from solvers.mesh.domain import Domain
 from solvers.problems.gather import Record, canonical_order, gather_rows, record_of
 from solvers.space.assembly import Discretization, assemble_mass, assemble_stiffness
 from solvers.space.locate_gamma import InterfaceDofs
-from solvers.time.grid import TimeGrid
+from solvers.time.grid import TimeGrid, centred_rate
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,3 @@ class ThreeLevels:
         values, found = (self._ffi.cast("double *", array.ctypes.data) for array in (u, out))
         self._apply(len(out), u.shape[1], values, self._shape[0], *entries, found)
         return out
-
-
-def centred_rate(values: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
-    """Centred rate of change; the first and last level are given for it and left out of it."""
-    rate = values[2:] - values[:-2]
-    rate *= 0.5 / dt
-    return rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,3 +40,20 @@ class TimeGrid:
     def divided(self, parts: int) -> TimeGrid:
         """The grid whose step is ``parts`` times smaller."""
         return TimeGrid(self.final, (self.num_levels - 1) * parts + 1)
+
+
+def centred_rate(
+    values: NDArray[Any], dt: float, *, at: NDArray[np.int64] | None = None, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Centred rate of change ``(u⁺ − u⁻) / (2 dt)`` in float64, shape ``(num_wanted, ...)``.
+
+    Args:
+        values: u, shape ``(num_levels, ...)``; neighbours must be ``dt`` apart in time.
+        dt: Time step.
+        at: Levels wanted; all but the first and the last by default.
+        out: Array that the result is written to.
+    """
+    after, before = (values[2:], values[:-2]) if at is None else (values[at + 1], values[at - 1])
+    rate = np.subtract(after, before, out=out, dtype=np.float64)
+    rate *= 0.5 / dt
+    return np.asarray(rate)

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.time.grid import centred_rate
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import SPLITS, Split
 from submodel.case.sections import Units
@@ -208,8 +209,7 @@ class Dataset:
         if not self.plan.fields:
             raise DatasetError(f"{self.path} holds no fields in the zone: generate another dataset without --no-fields")
         levels = self._sample(split, ZONE_FIELD, index)
-        rate = (levels[2:].astype(np.float64) - levels[:-2]) * (0.5 / self.case.time.dt)
-        return levels[1:-1], rate.astype(np.float32)
+        return levels[1:-1], centred_rate(levels, self.case.time.dt).astype(np.float32)
 
     def _require_shards(self) -> None:
         absent = [sample for sample in self.plan.samples if not (self.folder / f"{sample}.h5").exists()]
