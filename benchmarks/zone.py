@@ -26,8 +26,9 @@ from petsc4py import PETSc
 
 from solvers.batch.ensemble import Ensemble, Recorded
 from solvers.batch.native_build import FLAGS
-from solvers.gamma.datum import OneRun, Steps
+from solvers.gamma.datum import Steps
 from solvers.mesh.domain import refined_zone_box
+from solvers.problems.boundary_drives import OneRun
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization, petsc_matrix
 from solvers.stepping.direct_solver import factorised

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from solver_problems import GLL2, NEWMARK, P1
 
 from solvers.batch.ensemble import Ensemble, Recorded
-from solvers.gamma.datum import ManyRuns, Steps
+from solvers.gamma.datum import Steps
 from solvers.mesh.domain import refined_zone_box
+from solvers.problems.boundary_drives import ManyRuns
 from solvers.problems.zone import ZoneModel
 from solvers.problems.zone_batch import ZoneBatch
 from solvers.space.assembly import Discretization

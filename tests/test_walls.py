@@ -31,7 +31,13 @@ ROOF_BLOCKED = {
     "submodel.cli.app": {*FE, *NN, "h5py", "matplotlib"},
     "submodel.generate.samples": NN,
     "submodel.learn.train": FE,
+    "submodel.predict.error_bound": {*FE, "cffi"},
+    "submodel.predict.generator": {*FE, "cffi"},
+    "submodel.predict.prediction": {*FE, "cffi"},
 }
+# Folders whose modules need no other package than these, with all that they import.
+FLOOR = ("solvers/gamma", "solvers/time")
+FLOOR_NEEDS = {"numpy", "scipy"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -86,6 +92,15 @@ def test_wing_works_where_the_other_is_absent(wing: str) -> None:
 def test_roof_imports_heavy_packages_only_where_they_are_used(module: str) -> None:
     done = import_without([module], ROOF_BLOCKED[module])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("folder", FLOOR)
+def test_floor_needs_numpy_and_scipy_only(folder: str) -> None:
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources(folder)]
+    done = import_without(modules, {*FE, *NN, "cffi", "h5py", "matplotlib", "networks", "submodel"})
+    assert modules and done.returncode == 0, done.stderr
+    outside = set().union(*(imported_packages(ROOT / f"{name.replace('.', '/')}.py") for name in modules))
+    assert outside <= {"solvers", *FLOOR_NEEDS, *sys.stdlib_module_names}
 
 
 def test_blocking_a_package_is_noticed() -> None:

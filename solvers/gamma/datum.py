@@ -1,15 +1,14 @@
-"""Boundary data of zone runs: what a run asks for, and the forms in which steppers take it."""
+"""Boundary data of zone runs: their source, and their weights of a trace's fields. Needs NumPy only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.gamma.trace import Trace
-from solvers.stepping.schemes import Stepper
 
 
 class BoundarySource(Protocol):
@@ -89,61 +88,3 @@ class Steps:
 
     def magnitude(self) -> float:
         return self._magnitude
-
-
-class BoundaryDrive:
-    """Feeds a boundary source to the held dofs of a stepper, which are numbered last, step by step."""
-
-    def __init__(self, stepper: Stepper, source: BoundarySource, reach: float, *, prescribes: bool) -> None:
-        self.prescribes = prescribes
-        self._source, self._reach = source, reach
-        self._begin = len(stepper.order) - len(stepper.operators.held)
-        self._weight = stepper.load_weight[self._begin :]
-        self._start = 0
-        self._block: NDArray[np.float64] = np.empty((0, len(self._weight)))
-
-    def bound(self) -> float:
-        """A generous bound of the energy norm."""
-        return self._reach * self._source.magnitude()
-
-    def apply(self, out: NDArray[np.float64], n: int) -> None:
-        if not self._start <= n < self._start + len(self._block):
-            self._start, self._block = n, self._source.block(n)
-        datum = self._block[n - self._start]
-        if self.prescribes:
-            out[self._begin :] = datum
-        else:
-            out[self._begin :] += self._weight * datum
-
-
-class OneRun:
-    """A boundary source as an ensemble of one run takes it."""
-
-    def __init__(self, source: BoundarySource, reach: float) -> None:
-        self._source, self._reach = source, reach
-
-    def block(self, n: int) -> NDArray[Any]:
-        return self._source.block(n)[:, :, None]
-
-    def bounds(self) -> NDArray[np.float64]:
-        return np.array([self._reach * self._source.magnitude()])
-
-
-class ManyRuns:
-    """Boundary data of several runs as an ensemble takes them, without a copy.
-
-    Args:
-        data: Shape ``(num_runs, num_steps, num_owned)``.
-        reach: Largest energy norm that data of magnitude one can cause, generously.
-    """
-
-    def __init__(self, data: NDArray[Any], reach: float) -> None:
-        self._data = np.ascontiguousarray(data, dtype=np.float64)
-        largest, least = data.max(axis=(1, 2), initial=0.0), data.min(axis=(1, 2), initial=0.0)
-        self._bounds = reach * np.maximum(largest, -least)
-
-    def block(self, n: int) -> NDArray[Any]:
-        return self._data[:, n:].transpose(1, 2, 0)
-
-    def bounds(self) -> NDArray[np.float64]:
-        return self._bounds

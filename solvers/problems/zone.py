@@ -9,9 +9,10 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from solvers.batch.ensemble import Ensemble, Recorded
-from solvers.gamma.datum import BoundaryDrive, BoundarySource, DatumWeights, OneRun, Steps
+from solvers.gamma.datum import BoundarySource, DatumWeights, Steps
 from solvers.gamma.trace import Interface, Trace
 from solvers.mesh.domain import Defect, Domain, with_defect
+from solvers.problems.boundary_drives import BoundaryDrive, OneRun
 from solvers.problems.full import make_stepper
 from solvers.problems.gather import canonical_order, gather_rows, record_of
 from solvers.space.assembly import (
@@ -26,7 +27,7 @@ from solvers.space.locate_gamma import locate_interface
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, Stepper, march
-from solvers.time.grid import TimeGrid
+from solvers.time.grid import TimeGrid, centred_rate
 
 INTERFACE_CONDITIONS = ("dirichlet", "impedance")
 
@@ -164,10 +165,8 @@ class ZoneModel:
         history[0] = 0.0  # level -1: at rest
         if self.parts > 1:
             self._record(data, history)
-            before, at, after = self._slots.of(self.time.num_levels)
-            velocity = history[after] - history[before]
-            velocity *= 0.5 / self._fine.dt
-            return ZoneRun(self.time.times, history[at], velocity)
+            at = self._slots.levels
+            return ZoneRun(self.time.times, history[at], centred_rate(history, self._fine.dt, at=at))
         velocity = np.empty((self.time.num_levels, history.shape[1]))
         self._record(data, history, velocity)
         return ZoneRun(self.time.times, history[1:-1], velocity)
@@ -239,8 +238,7 @@ class ZoneModel:
             if self._slots.places[n + 1] >= 0:
                 np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
         if velocity is not None:
-            np.subtract(history[2:], history[:-2], out=velocity)
-            velocity *= 0.5 / self._fine.dt
+            centred_rate(history, self._fine.dt, out=velocity)
 
     def _operators(self, damping: NDArray[np.float64]) -> Operators:
         gamma = self._gamma
@@ -284,20 +282,16 @@ class _Slots:
     Attributes:
         num: How many there are.
         places: Where step n stands among them, at n + 1; -1 if it is left out.
+        levels: Where the levels of the boundary data stand, one of the neighbours in time on each side.
     """
 
     def __init__(self, num_levels: int, parts: int) -> None:
-        self._parts = parts
         wanted = np.arange(num_levels) * parts
         kept = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
         self.num = len(kept)
         self.places = np.full(kept[-1] + 2, -1)
         self.places[kept + 1] = np.arange(self.num)
-
-    def of(self, num_levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Places of what is one step before each level, at it, and one step after."""
-        wanted = np.arange(num_levels) * self._parts
-        return self.places[wanted], self.places[wanted + 1], self.places[wanted + 2]
+        self.levels: NDArray[np.int64] = self.places[wanted + 1]
 
 
 def _size(interface: Interface) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from solvers.batch.ensemble import Ensemble, Recorded
-from solvers.gamma.datum import ManyRuns, Steps
+from solvers.gamma.datum import Steps
+from solvers.problems.boundary_drives import ManyRuns
 from solvers.problems.zone import ZoneModel
 from solvers.stepping.schemes import CentralDifference, DivergenceError
 
