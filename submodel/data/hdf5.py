@@ -15,18 +15,13 @@ from numpy.typing import NDArray
 
 from submodel.data.checksum import SEAL_SIZE, dataset_name, seal
 from submodel.data.manifest import shards_folder
+from submodel.data.whole import whole_file
 from submodel.geometry.arrays import DatasetError
 
-UNFINISHED = ".part"
 METADATA_SIZE = 2**16  # bytes, generously, of what HDF5 writes beside the arrays of a shard
 VERSION = str(h5py.version.hdf5_version)
 
 File = h5py.File
-
-
-def unfinished_name(path: Path) -> Path:
-    """What a file is called until it is whole; no other process calls it so."""
-    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
 def open_file(path: Path) -> h5py.File:
@@ -37,13 +32,12 @@ def open_file(path: Path) -> h5py.File:
 @contextmanager
 def sealed_file(path: Path, kind: str) -> Iterator[h5py.File]:
     """An HDF5 file to fill, which is sealed and gets its name when it is whole. Local."""
-    unfinished = unfinished_name(path)
-    with h5py.File(unfinished, "w", userblock_size=SEAL_SIZE) as file:
-        yield file
-    content = np.fromfile(unfinished, np.uint8)
-    with open(unfinished, "r+b") as sealed:
-        seal(sealed, content, dataset_name(kind))
-    os.replace(unfinished, path)
+    with whole_file(path) as unfinished:
+        with h5py.File(unfinished, "w", userblock_size=SEAL_SIZE) as file:
+            yield file
+        content = np.fromfile(unfinished, np.uint8)
+        with open(unfinished, "r+b") as sealed:
+            seal(sealed, content, dataset_name(kind))
 
 
 def shard_places(
@@ -144,13 +138,11 @@ def lay_out(
     Raises:
         OSError: the file cannot be written, or there is no room for it.
     """
-    unfinished = unfinished_name(path)
-    unfinished.unlink(missing_ok=True)
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # a new file's bytes are zeros
     early.set_obj_track_times(False)
-    try:
+    with whole_file(path) as unfinished:
         with h5py.File(unfinished, "w") as file:
             file.attrs.update(attributes)
             for name, (given, axes, unit) in arrays.items():
@@ -163,9 +155,6 @@ def lay_out(
                 made.attrs.update({"axes": axes} | ({"unit": unit} if unit else {}))
         with open(unfinished, "r+b") as made_file:
             os.posix_fallocate(made_file.fileno(), 0, os.fstat(made_file.fileno()).st_size)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def laid_out(path: Path) -> LaidOut:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from submodel.data.dataset import Dataset, DatasetError
-from submodel.data.hdf5 import UNFINISHED, unfinished_name
 from submodel.data.manifest import PLAN_FILE, Plan, shards_folder
+from submodel.data.whole import UNFINISHED, unfinished_name
 
 
 class Claimed(Protocol):

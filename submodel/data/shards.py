@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submodel.data.checksum import SEAL_SIZE, seal_line, shard_name
-from submodel.data.hdf5 import VERSION, shard_places, unfinished_name
+from submodel.data.hdf5 import VERSION, shard_places
+from submodel.data.whole import whole_file
 from submodel.geometry.arrays import DatasetError, shard_marks
 
 Floats = NDArray[np.floating[Any]]
@@ -62,8 +62,11 @@ class ShardWriter:
             DatasetError: a value is not finite in float32, or what was read back differs.
             OSError: the file cannot be written.
         """
-        path = self._folder / f"{sample}.h5"
-        unfinished = unfinished_name(path)
+        with whole_file(self._folder / f"{sample}.h5", sync=False) as unfinished:
+            self._put(unfinished, self._content(unfinished, sample, arrays))
+
+    def _content(self, unfinished: Path, sample: object, arrays: Mapping[str, Floats]) -> NDArray[np.uint8]:
+        """All bytes of a shard; HDF5 needs a file, of that name, for the first."""
         marks = self._plan.marks(sample)
         words = repr({name: mark for name, mark in marks.items() if isinstance(mark, str)})
         if words not in self._layouts:
@@ -78,8 +81,7 @@ class ShardWriter:
             number[...] = marks[name]
         content = layout.content
         content[:SEAL_SIZE] = np.frombuffer(seal_line(content, shard_name(self._key, sample)), np.uint8)
-        self._put(unfinished, content)
-        os.replace(unfinished, path)
+        return content
 
     def _put(self, path: Path, content: NDArray[np.uint8]) -> None:
         """Write a file and see that it can be read."""

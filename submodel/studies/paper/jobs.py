@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from networks.paper.catalogue import variant
 from networks.paper.printed_tables import MODEL_TITLES, SCHEDULES, VARIANT_TITLES, ZONE_MODELS, Schedule
+from submodel.data.whole import whole_file
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def read_record(path: Path, key: str) -> Record | None:
 
 def write_record(path: Path, key: str, record: Record) -> None:
     """Write the record of a job, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    unfinished.write_text(json.dumps({"key": key, "record": record.to_json()}, indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    document = json.dumps({"key": key, "record": record.to_json()}, indent=2) + "\n"
+    with whole_file(path) as unfinished:
+        unfinished.write_text(document, encoding="utf-8")
 
 
 Name = Literal["model", "variant", "schedule"]
