@@ -34,7 +34,7 @@ from submodel.data.checksum import is_reciprocal
 from submodel.data.dataset import Dataset
 from submodel.geometry.metrics import FieldErrors, field_errors
 from submodel.learn.train import train_generator, with_training
-from submodel.predict.generator import Generated, Recorded, curve
+from submodel.predict.generator import Generator, RecordedTraces, curve
 from submodel.solve import from_case as build
 from submodel.validate.calibrate import calibrate
 from submodel.validate.compare import validate_excitations
@@ -54,7 +54,7 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
         if calibration is not None:
             with Dataset.open(calibration) as data:
                 calibrate(case, data, path, MPI.COMM_SELF)
-        generated = Generated.load(path, case)
+        generated = Generator.load(path, case)
         traces = generated.traces(fresh.parameters("test"))
         fields = np.array([[getattr(trace, name) for name in FIELDS] for trace in traces])
         few = fields[:NUM_REFINED]
@@ -71,7 +71,7 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
         }
 
 
-def covered(generated: Generated, fresh: Dataset, fields: Fields) -> dict[str, Any]:
+def covered(generated: Generator, fresh: Dataset, fields: Fields) -> dict[str, Any]:
     """For how many fresh samples the 90 % bound holds, by interface condition."""
     trust = generated.trust
     if trust is None:
@@ -96,7 +96,7 @@ def zone_errors(
     for index in range(len(fields)):
         run = zone.run(Trace(times, where, fields[index, 0], fields[index, 1], fields[index, 2]))
         if refine > 1:
-            replay = zone.run(Recorded(fresh, "test").trace(index))
+            replay = zone.run(RecordedTraces(fresh, "test").trace(index))
             true = [np.asarray(zone.gather(values)) for values in (replay.displacement, replay.velocity)]
             own = [zone.gather(values) for values in (run.displacement, run.velocity)]
         else:
@@ -107,7 +107,7 @@ def zone_errors(
     return found
 
 
-def unseen_signals(case: Case, generated: Generated, kind: str) -> dict[str, float]:
+def unseen_signals(case: Case, generated: Generator, kind: str) -> dict[str, float]:
     """Errors for signals of a kind that was never trained, against fresh full runs."""
     found = validate_excitations(case, generated, excitations(case, generated), comm=MPI.COMM_SELF, interface=kind)
     if found is None:
@@ -116,7 +116,7 @@ def unseen_signals(case: Case, generated: Generated, kind: str) -> dict[str, flo
     return {"epsilon": u["epsilon"], "relative_l2": u["relative_l2"], "relative_l2_velocity": v["relative_l2"]}
 
 
-def excitations(case: Case, generated: Generated) -> list[Excitation]:
+def excitations(case: Case, generated: Generator) -> list[Excitation]:
     """Chirps, tone bursts, chords and noise at places of their own, all in the band, all starting from rest."""
     rng = np.random.default_rng(11)
     low, high = generated.band

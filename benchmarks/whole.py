@@ -24,7 +24,7 @@ from whole_runs import LANES, Zoom, full_model, in_turn, of_size, parameters, un
 
 from solvers.problems.full import FullModel
 from submodel.case.case import Case
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 
 ROOT = Path(__file__).parents[1]
@@ -91,10 +91,10 @@ def words(how: str) -> str:
     return f"{LANES[how]} at once, {how}" if how else "alone, float64"
 
 
-def loaded(path: Path | None, case: Case, full: FullModel, report: Report) -> Generated:
+def loaded(path: Path | None, case: Case, full: FullModel, report: Report) -> Generator:
     """The generator, or one without training."""
     if path is not None:
-        return Generated.load(path, case, "cpu")
+        return Generator.load(path, case, "cpu")
     report.note(f"the generator of {case.name} was not trained here: it has the trained one's size, and so its speed")
     return untrained(case, full)
 

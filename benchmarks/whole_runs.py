@@ -21,7 +21,7 @@ from submodel.case.sections import BoxDomain
 from submodel.geometry.arrays import InterfaceArrays
 from submodel.geometry.symmetry import find
 from submodel.learn.operator import specification
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 
 LANES = {"float64": 8, "float32": 16}
@@ -40,7 +40,7 @@ class Zoom:
         stencils: As of `Ensemble`.
     """
 
-    def __init__(self, case: Case, generated: Generated, *, stencils: bool) -> None:
+    def __init__(self, case: Case, generated: Generator, *, stencils: bool) -> None:
         self.case, self.generated = case, generated
         zone = build.zone_model(case, MPI.COMM_SELF)
         weights = zone.datum_weights()
@@ -91,7 +91,7 @@ def parameters(num: int, half: float) -> NDArray[np.float64]:
     return np.column_stack([np.linspace(7.0, 18.0, num), np.full(num, away), np.linspace(-0.8 * away, 0.8 * away, num)])
 
 
-def untrained(case: Case, full: FullModel) -> Generated:
+def untrained(case: Case, full: FullModel) -> Generator:
     """A generator of the case's size."""
     curve = full.interface
     interface = InterfaceArrays(curve.points, curve.arc, curve.loop, curve.weights)
@@ -103,7 +103,7 @@ def untrained(case: Case, full: FullModel) -> Generated:
     spec = replace(specification(case, curve.points, curve.loop, medium)[0], symmetries=tuple(maps))
     about = {name: values.tolist() for name, values in asdict(interface).items()}
     metadata = {"case": case.to_json(), "interface": about}
-    return Generated(OperatorGenerator(spec).eval(), metadata, Path("untrained"), "cpu")
+    return Generator(OperatorGenerator(spec).eval(), metadata, Path("untrained"), "cpu")
 
 
 def in_turn(versions: dict[str, tuple[Callable[[], object], int]], repeats: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ from solvers.problems.zone_batch import ZoneBatch
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
 from submodel.data.zoom_file import ZoomedFile
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.zoom.batch import Zoomer
 from submodel.zoom.many import SETS
@@ -38,13 +38,13 @@ CASE = Path(__file__).parents[1] / "cases" / "paper2d.toml"
 NUM_SETS = 2 * SETS
 
 
-def problem() -> tuple[Case, ZoneModel, Generated]:
+def problem() -> tuple[Case, ZoneModel, Generator]:
     """The case, its zone, and a generator that is loaded."""
     case = Case.load(CASE)
     model = build.zone_model(case, MPI.COMM_SELF)
     interface = {name: values.tolist() for name, values in asdict(model.interface).items()}
     metadata = {"case": case.to_json(), "interface": interface}
-    return case, model, Generated(generator(model), metadata, Path("random"), "cpu")
+    return case, model, Generator(generator(model), metadata, Path("random"), "cpu")
 
 
 def parameter_sets(case: Case, num: int) -> NDArray[np.float64]:

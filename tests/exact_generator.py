@@ -14,7 +14,7 @@ from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from solvers.gamma.trace import Interface
 from submodel.case.case import Case
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 
 OMEGA = 2.5
@@ -70,7 +70,7 @@ class ExactGenerator(torch.nn.Module):
         return self._responses[distance.argmin(axis=1)]
 
 
-def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> Generated:
+def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> Generator:
     """A generator that knows these sources, (source, 2), each wrong by a factor of 1 + error. Local."""
     model, time = build.full_model(case, MPI.COMM_SELF), case.time
     runs = [model.run(build.point_source(case, OMEGA, *source), fields=False) for source in sources]
@@ -93,4 +93,4 @@ def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> 
         "seconds": 1.0,
     }
     known = ExactGenerator(sources, y, time.dt, case.parameters.omega, model.interface)
-    return Generated(known, metadata, Path(__file__), "cpu")
+    return Generator(known, metadata, Path(__file__), "cpu")

@@ -19,7 +19,7 @@ from solvers.time.signals import Chirp, Ricker, Signal, Sine, Tabulated
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
 from submodel.predict.error_bound import Training, Trust
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.validate.compare import validate_excitations
 
 HERE, THERE = (0.6, 0.7), (0.8, 0.5)
@@ -33,7 +33,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 @pytest.fixture(scope="module")
-def operator(case: Case) -> Generated:
+def operator(case: Case) -> Generator:
     return exact(case, SOURCES)
 
 
@@ -55,7 +55,7 @@ class History(torch.nn.Module):
         return self.factor * torch.stack([plane + number for number in range(len(spec.fields))], 1)
 
 
-def history(operator: Generated, *fields: str, zone: bool = False) -> Generated:
+def history(operator: Generator, *fields: str, zone: bool = False) -> Generator:
     """A generator of [A] for the toy case; of a zone target the nodes of Γ come last, in reverse."""
     num_arc = operator.interface.num_nodes
     metadata = dict(operator.metadata)
@@ -68,7 +68,7 @@ def history(operator: Generated, *fields: str, zone: bool = False) -> Generated:
 
 @pytest.mark.filterwarnings("ignore:at omega")
 @pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
-def test_any_signal_and_several_sources_agree_with_full_fe(case: Case, operator: Generated, interface: str) -> None:
+def test_any_signal_and_several_sources_agree_with_full_fe(case: Case, operator: Generator, interface: str) -> None:
     """The responses come from sine runs of one frequency; all else follows."""
     from mpi4py import MPI
 
@@ -84,7 +84,7 @@ def test_any_signal_and_several_sources_agree_with_full_fe(case: Case, operator:
 
 
 @pytest.mark.filterwarnings("ignore:at omega")
-def test_a_refined_zone_is_compared_at_the_nodes_of_the_domain(case: Case, operator: Generated) -> None:
+def test_a_refined_zone_is_compared_at_the_nodes_of_the_domain(case: Case, operator: Generator) -> None:
     from mpi4py import MPI
 
     excitation = Excitation((HERE,), (Sine(2.2),))
@@ -94,7 +94,7 @@ def test_a_refined_zone_is_compared_at_the_nodes_of_the_domain(case: Case, opera
     assert before.displacement.relative_l2 < EXACT < after.displacement.relative_l2 < 0.02  # another mesh
 
 
-def test_batches_and_playback_give_the_same_traces(case: Case, operator: Generated) -> None:
+def test_batches_and_playback_give_the_same_traces(case: Case, operator: Generator) -> None:
     parameters = np.array([[2.2, *HERE], [2.9, *THERE]])
     for vector, trace in zip(parameters, operator.traces(parameters), strict=True):
         played = operator.playback(Excitation.of_parameters(case, vector)).trace()
@@ -103,7 +103,7 @@ def test_batches_and_playback_give_the_same_traces(case: Case, operator: Generat
             np.testing.assert_allclose(batch, single, rtol=0.0, atol=1e-6 * np.abs(single).max())  # float32 in batches
 
 
-def test_a_history_is_cut_and_several_are_added(case: Case, operator: Generated) -> None:
+def test_a_history_is_cut_and_several_are_added(case: Case, operator: Generator) -> None:
     generated = history(operator, "displacement", "velocity", "load")
     vectors = np.array([[2.2, *HERE], [2.9, *THERE]])
     both = Excitation((HERE, THERE), (Sine(2.2), Sine(2.9)))
@@ -115,14 +115,14 @@ def test_a_history_is_cut_and_several_are_added(case: Case, operator: Generated)
     np.testing.assert_allclose(traces[1].displacement[10:13], 2.9 * np.arange(10, 13)[:, None] + 0.8 * np.arange(16))
 
 
-def test_a_velocity_that_is_not_predicted_is_the_rate_of_change(case: Case, operator: Generated) -> None:
+def test_a_velocity_that_is_not_predicted_is_the_rate_of_change(case: Case, operator: Generator) -> None:
     generated = history(operator, "displacement")
     trace = generated.playback(Excitation((HERE,), (Sine(2.2),))).trace()
     np.testing.assert_allclose(trace.velocity, 2.2 / case.time.dt, rtol=1e-4)  # of float32 values
     assert trace.load is None
 
 
-def test_a_model_of_the_zone_hands_its_values_on_the_interface(operator: Generated) -> None:
+def test_a_model_of_the_zone_hands_its_values_on_the_interface(operator: Generator) -> None:
     generated = history(operator, "displacement", "velocity", zone=True)
     trace = generated.traces(np.array([[2.2, *HERE]]))[0]
     np.testing.assert_allclose(trace.displacement[0], 0.6 * np.arange(17, 1, -1), rtol=1e-6)
@@ -133,7 +133,7 @@ def test_a_model_of_the_zone_hands_its_values_on_the_interface(operator: Generat
         generated.require("impedance")
 
 
-def test_a_model_of_a_fixed_signal_refuses_another(operator: Generated) -> None:
+def test_a_model_of_a_fixed_signal_refuses_another(operator: Generator) -> None:
     generated = history(operator, "displacement", "velocity", "load")
     assert not generated.takes_signals and operator.takes_signals
     excitation = Excitation((HERE,), (Ricker(2.5),))
@@ -145,7 +145,7 @@ def test_a_model_of_a_fixed_signal_refuses_another(operator: Generated) -> None:
         history(operator, "displacement").require("impedance")
 
 
-def test_what_lies_outside_the_training_needs_a_word(operator: Generated) -> None:
+def test_what_lies_outside_the_training_needs_a_word(operator: Generator) -> None:
     assert operator.require_excitation(Excitation((HERE,), (Sine(2.5),))) == []
     for excitation, words in (
         (Excitation((HERE,), (Sine(4.0),)), r"omega 4, source \(0.6, 0.7\) lie outside what"),
@@ -161,7 +161,7 @@ def test_what_lies_outside_the_training_needs_a_word(operator: Generated) -> Non
         operator.require_excitation(Excitation((HERE,), (Tabulated((0.0, 2.0), (1.0, 0.0), "linear"),)))
 
 
-def test_the_excluded_box_is_named(tmp_path: Path, operator: Generated) -> None:
+def test_the_excluded_box_is_named(tmp_path: Path, operator: Generator) -> None:
     wide = {
         "source_lower": "source_lower = [-0.9, -0.9]\nexclude_lower = [-0.3, -0.3]\nexclude_upper = [0.3, 0.3]",
         "source_upper": "source_upper = [0.9, 0.9]",
@@ -171,7 +171,7 @@ def test_the_excluded_box_is_named(tmp_path: Path, operator: Generated) -> None:
         replace(operator, metadata=metadata).require_excitation(Excitation(((0.28, 0.0),), (Sine(2.5),)))
 
 
-def calibrated(operator: Generated, errors: tuple[float, ...] = (0.01, 0.02)) -> Generated:
+def calibrated(operator: Generator, errors: tuple[float, ...] = (0.01, 0.02)) -> Generator:
     """With a trust from 40 runs whose errors alternate."""
     rng = np.random.default_rng(0)
     parameters = np.column_stack([rng.uniform(2.0, 3.0, 40), rng.uniform(0.45, 0.85, (40, 2))])
@@ -180,7 +180,7 @@ def calibrated(operator: Generated, errors: tuple[float, ...] = (0.01, 0.02)) ->
     return replace(operator, metadata=operator.metadata | {"trust": json.loads(json.dumps(trust.to_json()))})
 
 
-def test_a_bound_is_told_where_there_is_one(operator: Generated) -> None:
+def test_a_bound_is_told_where_there_is_one(operator: Generator) -> None:
     excitation = Excitation((HERE,), (Sine(2.5),))
     none = operator.bound(excitation, "impedance")
     assert none.words() == "no bound for epsilon: the generator was not calibrated, see `submodel calibrate`"
@@ -199,13 +199,13 @@ def test_a_bound_is_told_where_there_is_one(operator: Generated) -> None:
         assert words in generated.bound(other, interface).words()
 
 
-def test_a_source_where_training_is_sparse_is_warned_of(operator: Generated) -> None:
+def test_a_source_where_training_is_sparse_is_warned_of(operator: Generator) -> None:
     generated: Any = calibrated(operator)
     (warning,) = generated.require_excitation(Excitation(((-0.9, -0.9),), (Sine(2.5),)), extrapolate=True)[1:]
     assert "away from its nearest training sources" in warning
 
 
-def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Generated) -> None:
+def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Generator) -> None:
     """The stand-in claims to be symmetric under a half turn."""
     from submodel.validate.calibrate import MOST_SOURCES, training_of
 
@@ -216,7 +216,7 @@ def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Ge
 
 
 @pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
-def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operator: Generated, interface: str) -> None:
+def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operator: Generator, interface: str) -> None:
     from mpi4py import MPI
 
     from submodel.solve import from_case as build

@@ -19,7 +19,7 @@ from networks.paper import fit as fitting
 from networks.training.plan import TrainingPlan
 from submodel.case.case import Case
 from submodel.cli.app import app
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 
 COMMANDS = (
     "generate",
@@ -176,7 +176,7 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
     monkeypatch.undo()
     assert "best of 4 epochs" in done(*common, "-o", halves, "--resume")
-    first, second = (Generated.load(path, Case.load(workshop.case), "cpu") for path in (whole, halves))
+    first, second = (Generator.load(path, Case.load(workshop.case), "cpu") for path in (whole, halves))
     parameters = np.array([[2.5, 0.6, 0.7]])
     for field in ("displacement", "velocity", "load"):
         assert np.array_equal(*(getattr(one.traces(parameters)[0], field) for one in (first, second)))

@@ -21,7 +21,7 @@ from submodel.case.excitation import Excitation
 from submodel.learn import fine_tuning
 from submodel.learn.compress import Aim, compress_generator
 from submodel.learn.fine_tuning import FineTuning
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 
 OPERATOR = {"model": 'model = "operator"', "fields": "", "variant": "", "batch_size": "", "validation": ""}
@@ -71,13 +71,13 @@ def test_a_compressed_generator_zooms_as_before_it_was_saved(shop: Shop, tmp_pat
     target = tmp_path / "small.safetensors"
     made = compress_generator(shop.generator(family), target, shop.aim(family), device="cpu")
     case = Case.load(shop.case(family))
-    found = Generated.load(target, case, "cpu")
+    found = Generator.load(target, case, "cpu")
     assert num_shared(found.generator) == num_shared(made.generator)
     assert found.generator.num_parameters < checkpoint.load(shop.generator(family))[0].num_parameters
     excitation = Excitation.of_parameters(case, np.array([2.5, 0.6, 0.7]))
     model = build.zone_model(case, MPI.COMM_SELF)
     runs = []
-    for generated in (Generated(made.generator, found.metadata, target, "cpu"), found):
+    for generated in (Generator(made.generator, found.metadata, target, "cpu"), found):
         runs.append(model.run(model.boundary_source(generated.playback(excitation).trace())).displacement)
     assert np.array_equal(runs[0], runs[1]) and np.abs(runs[0]).max() > 0
     text = done(
@@ -94,7 +94,7 @@ def test_both_executions_give_the_same_numbers(shop: Shop, tmp_path: Path) -> No
     for execution in ("factorised", "dense", "auto"):
         target = tmp_path / f"{execution}.safetensors"
         compress_generator(shop.generator("paper"), target, shop.aim("paper", execution), device="cpu")
-        found = Generated.load(target, case, "cpu")
+        found = Generator.load(target, case, "cpu")
         said = set(executions(found.generator).values())
         assert said == {execution} if execution != "auto" else said <= {"factorised", "dense"}
         traces.append(found.traces(p)[0])

@@ -21,7 +21,7 @@ from submodel.case.case import Case, CaseError
 from submodel.cli.commands import reproduce as command
 from submodel.data.dataset import Dataset, DatasetError
 from submodel.generate.samples import generate
-from submodel.predict.generator import Recorded
+from submodel.predict.generator import RecordedTraces
 from submodel.solve import from_case as build
 from submodel.studies.paper import bench as reproduce_job
 from submodel.studies.paper.chart import error_against_parameters
@@ -113,10 +113,10 @@ def test_predicting_nothing_stands_beside_the_figures(
 
 
 def test_a_generator_can_be_used_for_a_zoom(whole: tuple[Reproduced, Path], toy_data: tuple[Case, Path]) -> None:
-    from submodel.predict.generator import Generated
+    from submodel.predict.generator import Generator
 
     case, dataset = toy_data
-    generated = Generated.load(whole[1] / MODELS_FOLDER / "conv1.5d-boundary.bn.short.safetensors", case, "cpu")
+    generated = Generator.load(whole[1] / MODELS_FOLDER / "conv1.5d-boundary.bn.short.safetensors", case, "cpu")
     with Dataset.open(dataset) as data:
         trace = generated.traces(data.parameters("test")[:1])[0]
     assert trace.displacement.shape == (41, 16)
@@ -130,7 +130,7 @@ def test_recorded_traces_replay_to_an_error_of_rounding(toy_data: tuple[Case, Pa
         bench = reproduce_job.Bench(case, dataset, tmp_path, OPTIONS, zone)
         exact = np.stack(dataset.zone_fields("test", 1)).astype(np.float64)
         errors = dict(bench._errors(Job("conv2d", "bn", "short"), "test", 1, exact))
-        trace = Recorded(dataset, "test").trace(1)
+        trace = RecordedTraces(dataset, "test").trace(1)
         on_curve = np.stack([trace.displacement, trace.velocity])
         errors |= dict(bench._errors(Job("conv1.5d-boundary", "bn", "short"), "test", 1, on_curve))
     assert errors["test.full.displacement"].mean_epsilon == 0
@@ -315,7 +315,7 @@ def test_a_zone_on_several_ranks_is_refused(toy_data: tuple[Case, Path], tmp_pat
     case, path = toy_data
     with Dataset.open(path) as dataset:
         bench = reproduce_job.Bench(case, dataset, tmp_path, OPTIONS, Zone())  # type: ignore[arg-type]
-        trace = Recorded(dataset, "test").trace(0)
+        trace = RecordedTraces(dataset, "test").trace(0)
         with pytest.raises(RuntimeError, match="COMM_SELF"):
             list(bench._errors(JOBS[2], "test", 0, np.stack([trace.displacement, trace.velocity])))
 

@@ -20,7 +20,7 @@ from submodel.learn import paper as train_paper
 from submodel.learn.budget import Length
 from submodel.learn.operator import band, prepare, rays_of
 from submodel.learn.train import with_training
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 
 OPERATOR = {"model": 'model = "operator"', "fields": "", "variant": "", "batch_size": "", "validation": ""}
 
@@ -113,7 +113,7 @@ def test_an_interrupted_training_of_the_operator_resumes_to_the_bit(
     done(*common, "-o", halves, "--resume")
     case = Case.load(shop.case)
     excitation = Excitation.of_parameters(case, np.array([2.5, 0.6, 0.7]))
-    first, second = (Generated.load(path, case, "cpu").playback(excitation).trace() for path in (whole, halves))
+    first, second = (Generator.load(path, case, "cpu").playback(excitation).trace() for path in (whole, halves))
     for name in ("displacement", "velocity", "load"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
 

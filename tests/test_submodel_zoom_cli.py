@@ -21,7 +21,7 @@ from submodel.case.excitation import Excitation
 from submodel.case.sampling import SPLITS
 from submodel.cli.commands.calibrate import calibrate
 from submodel.data.dataset import Dataset
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.report import pictures
 
 NUM_RUNS = 16  # 5 for the fit and 11 for a coverage of 90 %, of which 10 are needed
@@ -35,7 +35,7 @@ class Workshop:
     case: Path
     dataset: Path
     generator: Path
-    known: Generated
+    known: Generator
 
     @property
     def source(self) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from submodel.case.parameter_sets import ParameterTable
 from submodel.data.hdf5 import laid_out
 from submodel.data.zoom_file import ZoomedFile
 from submodel.geometry.arrays import DatasetError
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.zoom.batch import Zoomer, require_table
 from submodel.zoom.many import zoom_many
@@ -38,7 +38,7 @@ SINGLE = 5e-5
 
 
 @cache
-def known() -> tuple[Case, Generated]:
+def known() -> tuple[Case, Generator]:
     """The toy case, and a generator that knows the sources of the sets."""
     import tomllib
 
@@ -55,7 +55,7 @@ def table_in(folder: Path, sets: object = SETS, name: str = "sets.csv", header: 
     return path
 
 
-def single(case: Case, generated: Generated, vector: tuple[float, float, float], **how: Any) -> NDArray[np.float64]:
+def single(case: Case, generated: Generator, vector: tuple[float, float, float], **how: Any) -> NDArray[np.float64]:
     """A zoomed run by itself."""
     model = build.zone_model(case, MPI.COMM_SELF, **how)
     trace = generated.playback(Excitation.of_parameters(case, np.array(vector))).trace()
@@ -189,7 +189,7 @@ def test_a_generator_that_gives_fields_serves_too(tmp_path: Path) -> None:
     data, file = tmp_path / "data.h5", tmp_path / "g.safetensors"
     done("generate", toy(tmp_path), "-o", data)
     done("train", toy(tmp_path), "--dataset", data, "-o", file, "--device", "cpu")
-    generated: Generated = Generated.load(file, case, "cpu")
+    generated: Generator = Generator.load(file, case, "cpu")
     assert not generated.takes_signals
     for refine in (1, 2):
         model = build.zone_model(case, MPI.COMM_SELF, refine=refine)
@@ -287,7 +287,7 @@ def test_sparse_sources_are_warned_of(tmp_path: Path) -> None:
 
     case, generated = known()
 
-    class Trusted(Generated):
+    class Trusted(Generator):
         trust = Away()  # type: ignore[assignment]
 
     trusted = Trusted(generated.generator, generated.metadata, generated.path, "cpu")

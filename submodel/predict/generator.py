@@ -26,7 +26,7 @@ OPERATOR = "operator"  # the model of [A]'s successor, which learns responses in
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedTraces:
     """The traces that full runs left in a dataset."""
 
     dataset: Dataset
@@ -64,7 +64,7 @@ class ErrorBound:
 
 
 @dataclass(frozen=True)
-class Generated:
+class Generator:
     """The traces that a generator predicts.
 
     Args:
@@ -80,7 +80,7 @@ class Generated:
     device: str
 
     @classmethod
-    def load(cls, path: Path, case: Case, device: str = "auto", *, patient: bool = False) -> Generated:
+    def load(cls, path: Path, case: Case, device: str = "auto", *, patient: bool = False) -> Generator:
         """Read a generator and see that it belongs to the case; layers of a compressed one run as is fastest here.
 
         Args:

@@ -16,7 +16,7 @@ from submodel.case.case import Case
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset, DatasetError
 from submodel.predict.error_bound import COVERAGE, Training, Trust, num_sorted, rank_of
-from submodel.predict.generator import Generated, Recorded
+from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
 from submodel.validate.compare import Clock, compare, predict
 from submodel.validate.result import ValidationAccumulator
@@ -84,8 +84,8 @@ def calibrate(
             "among the parameters of the case"
         )
     rank_of(coverage, num_sorted(len(parameters)))  # too few runs are told before the work
-    generated = Generated.load(path, case, device)
-    recorded = Recorded(dataset, SPLIT)
+    generated = Generator.load(path, case, device)
+    recorded = RecordedTraces(dataset, SPLIT)
     predictions = predict(generated, parameters, comm, Clock())
     conditions = [name for name in INTERFACE_CONDITIONS if name == "dirichlet" or "load" in generated.fields]
     epsilon: dict[str, Any] = {}
@@ -115,7 +115,7 @@ def calibrate(
 
 def _calibrated(
     case: Case,
-    generated: Generated,
+    generated: Generator,
     parameters: NDArray[np.float64],
     epsilon: dict[str, NDArray[np.float64]],
     coverage: float,
@@ -127,7 +127,7 @@ def _calibrated(
     return Calibrated(trust, len(parameters), mean, bound)
 
 
-def training_of(case: Case, generated: Generated) -> Training:
+def training_of(case: Case, generated: Generator) -> Training:
     """Where a generator's training samples lie; where it folds by symmetries, each source stands for its images."""
     sources = np.asarray(generated.metadata["parameters"], dtype=np.float64)[:, 1:]
     images = [sources, *_images(sources, getattr(generated.generator.spec, "symmetries", ()))]

@@ -16,7 +16,7 @@ from solvers.problems.zone import ZoneModel
 from solvers.time.signals import PointSource
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
-from submodel.predict.generator import Generated, Recorded
+from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
 from submodel.validate.result import Motion, MotionErrors, ValidationAccumulator
 
@@ -35,7 +35,7 @@ class Clock:
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
 
 
-def predict(generated: Generated | None, parameters: NDArray[np.float64], comm: MPI.Comm, clock: Clock) -> list[Trace]:
+def predict(generated: Generator | None, parameters: NDArray[np.float64], comm: MPI.Comm, clock: Clock) -> list[Trace]:
     """On the root the traces that a generator predicts, from one pass of the network; elsewhere none. Local."""
     if generated is None or comm.rank > 0 or not len(parameters):
         return []
@@ -45,7 +45,7 @@ def predict(generated: Generated | None, parameters: NDArray[np.float64], comm: 
 
 def compare(
     model: ZoneModel,
-    recorded: Recorded,
+    recorded: RecordedTraces,
     predictions: list[Trace] | None,
     errors: ValidationAccumulator,
     *,
@@ -92,7 +92,7 @@ def compare(
 
 def validate_excitations(
     case: Case,
-    generated: Generated,
+    generated: Generator,
     excitations: Sequence[Excitation],
     *,
     comm: MPI.Comm,

@@ -18,7 +18,7 @@ from submodel.case.case import Case
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.geometry.scene import Scene, outlines
-from submodel.predict.generator import Generated, Recorded, curve
+from submodel.predict.generator import Generator, RecordedTraces, curve
 from submodel.report.facts import of_model
 from submodel.solve import from_case as build
 from submodel.validate.compare import Clock, compare, predict
@@ -42,7 +42,7 @@ REFERENCE_GRID_NOTE = (
 def validate(
     case: Case,
     dataset: Dataset,
-    generated: Generated | None,
+    generated: Generator | None,
     *,
     comm: MPI.Comm,
     interface: str | None = None,
@@ -74,7 +74,7 @@ def validate(
     kind = case.interface.kind if interface is None else interface
     if generated is not None:
         generated.require(kind)
-    recorded = Recorded(dataset, split)
+    recorded = RecordedTraces(dataset, split)
     parameters = dataset.parameters(split)
     clock = Clock()
     with clock.measure("set-up of the zone"):
@@ -113,7 +113,7 @@ def validate(
     return replace(result, overview=overview, scene=scene)
 
 
-def bounds(generated: Generated, parameters: NDArray[np.float64], interface: str) -> Bounds | None:
+def bounds(generated: Generator, parameters: NDArray[np.float64], interface: str) -> Bounds | None:
     """What a generator promised for some samples, if it was calibrated for the interface condition."""
     trust = generated.trust
     if trust is None or interface not in trust.models:
@@ -130,7 +130,7 @@ def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Ov
     return None if snapshot is None else Overview(level, snapshot.points, snapshot.values, snapshot.triangles)
 
 
-def generator_info(generated: Generated) -> GeneratorInfo:
+def generator_info(generated: Generator) -> GeneratorInfo:
     """What the report says of a generator."""
     history = generated.metadata.get("history")
     return GeneratorInfo(
@@ -146,7 +146,7 @@ def generator_info(generated: Generated) -> GeneratorInfo:
     )
 
 
-def _training_parameters(dataset: Dataset, generated: Generated | None) -> Any:
+def _training_parameters(dataset: Dataset, generated: Generator | None) -> Any:
     if generated is None:
         return dataset.parameters("train") if dataset.num_samples("train") else None
     return np.asarray(generated.metadata["parameters"])

@@ -13,7 +13,7 @@ from solvers.problems.zone_batch import ZoneBatch
 from submodel.case.case import CaseError
 from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Zoomer:
         spent: Where the time is added up.
     """
 
-    generated: Generated
+    generated: Generator
     model: ZoneModel
     spent: Spent = field(default_factory=Spent)
 
@@ -84,7 +84,7 @@ class Zoomer:
         return np.stack([model.datum(trace.on(model.interface)) for trace in traces])
 
 
-def require_table(generated: Generated, table: ParameterTable, *, extrapolate: bool = False) -> list[str]:
+def require_table(generated: Generator, table: ParameterTable, *, extrapolate: bool = False) -> list[str]:
     """See that a generator was trained for all sets of a table.
 
     Args:

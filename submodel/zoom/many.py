@@ -24,7 +24,7 @@ from submodel.case.case import Case, CaseError
 from submodel.case.parameter_sets import ParameterTable
 from submodel.data.outputs import require_folder
 from submodel.data.zoom_file import ZoomedFile
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.solve.task_farm import agree
 from submodel.zoom.batch import Spent, Zoomer
@@ -55,7 +55,7 @@ class ZoomedMany:
 
 def zoom_many(
     case: Case,
-    generated: Generated,
+    generated: Generator,
     table: ParameterTable,
     folder: Path,
     *,
@@ -125,7 +125,7 @@ def zoom_many(
 
 
 def _prepared(
-    path: Path, case: Case, generated: Generated, table: ParameterTable, model: ZoneModel, said: Mapping[str, Any]
+    path: Path, case: Case, generated: Generator, table: ParameterTable, model: ZoneModel, said: Mapping[str, Any]
 ) -> None:
     """Make the file, or see that it is of the same job. Root."""
     network = hashlib.sha256(generated.path.read_bytes()).hexdigest()

@@ -18,7 +18,7 @@ from submodel.case.case import Case
 from submodel.case.parameter_sets import ParameterTable
 from submodel.data.zoom_file import ZoomedFile
 from submodel.geometry.scene import Scene
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.report import drawing
 
 Array = NDArray[np.float64]
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 def write_summary(
     case: Case,
-    generated: Generated,
+    generated: Generator,
     table: ParameterTable,
     file: ZoomedFile,
     model: ZoneModel,
@@ -68,7 +68,7 @@ def write_summary(
     return files
 
 
-def _bounds(generated: Generated, table: ParameterTable, interface: str) -> list[float | None]:
+def _bounds(generated: Generator, table: ParameterTable, interface: str) -> list[float | None]:
     """A bound of epsilon for each set, where there is one."""
     case, trust = generated.case, generated.trust
     if trust is None or interface not in trust.models:

@@ -42,7 +42,7 @@ def validate(
     from submodel.cli.terminal.progress import count_progress
     from submodel.data.dataset import Dataset
     from submodel.data.outputs import require_file, require_folder
-    from submodel.predict.generator import Generated
+    from submodel.predict.generator import Generator
     from submodel.report.page import write_report
     from submodel.report.wording import error_table
     from submodel.validate.validate import validate as validate_samples
@@ -57,7 +57,7 @@ def validate(
             require_file(json_file, "errors.json")
         if report is not None:
             require_folder(report)
-        generated = None if generator is None else Generated.load(generator, read, device)
+        generated = None if generator is None else Generator.load(generator, read, device)
         with Dataset.open(dataset) as data, count_progress("validate", "samples", shown=comm.rank == 0) as progress:
             commands = _commands(case, dataset, generator, boundary, interface, split)
             result = validate_samples(

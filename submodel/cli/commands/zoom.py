@@ -24,7 +24,7 @@ from submodel.cli.terminal.options import (
 
 if TYPE_CHECKING:
     from submodel.case.excitation import Excitation
-    from submodel.predict.generator import Generated
+    from submodel.predict.generator import Generator
 
 EPILOG = (
     "Example: submodel zoom cases/paper2d.toml --generator paper2d.safetensors --omega 12 --source 0.6 0.7 -o zoomed"
@@ -163,11 +163,11 @@ def _generated(
     extrapolate: bool,
     *,
     warn: bool,
-) -> Generated:
+) -> Generator:
     """The generator, once it is seen that it serves; what it was not trained for is warned of."""
-    from submodel.predict.generator import Generated
+    from submodel.predict.generator import Generator
 
-    generated: Generated = Generated.load(path, case, device)
+    generated: Generator = Generator.load(path, case, device)
     generated.require(interface)
     for warning in generated.require_excitation(excitation, extrapolate=extrapolate):
         if warn:
@@ -176,7 +176,7 @@ def _generated(
 
 
 def _told(
-    case: Case, generated: Generated, excitation: Excitation, interface: str, *, refined: bool, changed: bool
+    case: Case, generated: Generator, excitation: Excitation, interface: str, *, refined: bool, changed: bool
 ) -> tuple[dict[str, Any], str]:
     """What the record says of an excitation, and what the terminal says of the error's bound."""
     said: dict[str, Any] = {"sources": excitation.words()}
@@ -196,13 +196,13 @@ def _recorded(
 ) -> tuple[dict[str, Any], Callable[[], Any]]:
     """What the record says of a recorded sample, and a call that gives its trace; everything is checked first."""
     from submodel.data.dataset import Dataset
-    from submodel.predict.generator import Recorded
+    from submodel.predict.generator import RecordedTraces
 
     if dataset is None or sample is None:
         raise CaseError("a recorded trace needs --dataset D and --sample I")
     with Dataset.open(dataset) as data:
         data.require_case(case)
-        trace = Recorded(data, split).trace(sample)
+        trace = RecordedTraces(data, split).trace(sample)
         parameters = map(float, data.parameters(split)[sample])
         return {"parameters": dict(zip(("omega", "x", "y"), parameters, strict=True))}, lambda: trace
 

@@ -35,12 +35,12 @@ def many_sets(
     """What `submodel zoom --parameters` does, with its options. Collective on comm."""
     from submodel.case.parameter_sets import ParameterTable
     from submodel.cli.terminal.progress import count_progress
-    from submodel.predict.generator import Generated
+    from submodel.predict.generator import Generator
     from submodel.zoom.batch import require_table
     from submodel.zoom.many import zoom_many
 
     table = ParameterTable.read(parameters, case)
-    generated: Generated = Generated.load(generator, case, device, patient=len(table.values) >= MANY)
+    generated: Generator = Generator.load(generator, case, device, patient=len(table.values) >= MANY)
     generated.require(case.interface.kind if interface is None else interface)
     for warning in require_table(generated, table, extrapolate=extrapolate):
         if comm.rank == 0:

@@ -18,7 +18,7 @@ from solvers.problems.zone_batch import ZoneBatch
 from solvers.stepping.schemes import CentralDifference
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
-from submodel.predict.generator import Generated
+from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.studies.profile.timing import Job, Part, least, steps_limit
 
@@ -43,7 +43,7 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     import torch
 
     setup["torch"], start = time.perf_counter() - start, time.perf_counter()
-    generated = Generated.load(path, case, DEVICE)
+    generated = Generator.load(path, case, DEVICE)
     setup["generator"] = time.perf_counter() - start
     generated.require(case.interface.kind)
     start = time.perf_counter()
@@ -74,7 +74,7 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     return Job(f"zoomed runs of {case.name} with {path.name}", counts, tuple(parts), notes)
 
 
-def _data(case: Case, generated: Generated, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _data(case: Case, generated: Generator, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """What drives the zone, shape ``(num_runs, num_steps, num_nodes)``, by the shortest way that there is."""
     weights = zone.datum_weights() if generated.interface.matches(zone.interface) else None
     excitations = [Excitation.of_parameters(case, vector) for vector in vectors]
@@ -110,7 +110,7 @@ def _multiply_adds(predict: Callable[[], Any]) -> float:
     return 0.5 * float(counter.get_total_flops())
 
 
-def _product_seconds(torch: Any, generated: Generated, num: int) -> float:
+def _product_seconds(torch: Any, generated: Generator, num: int) -> float:
     """Seconds of a multiply-add in a product of matrices like the generator's largest, at all nodes of some runs."""
     rows = num * generated.interface.num_nodes
     inner, outer = _largest(generated.generator)
