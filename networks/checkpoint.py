@@ -23,6 +23,7 @@ from torch import Tensor
 
 from networks.compression.structure import apply_recipe, is_compressed, recipe_of
 from networks.core.sharing import load_unique, unique_tensors
+from networks.errors import NetworkError
 from networks.paper.generator import GeneratorSpec, build
 
 FORMAT_VERSION = 2
@@ -38,7 +39,7 @@ Spec = Any
 """`GeneratorSpec` or `OperatorSpec`."""
 
 
-class CheckpointError(Exception):
+class CheckpointError(NetworkError):
     """A checkpoint cannot be read; the message says which, why, and what to do."""
 
 

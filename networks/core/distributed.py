@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from networks.core.sharing import unique_tensors
+from networks.errors import NetworkError
 
 
-class DistributedError(RuntimeError):
+class DistributedError(NetworkError, RuntimeError):
     """The processes of one training cannot talk to each other; the message says why and what to do."""
 
 

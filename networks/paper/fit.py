@@ -10,6 +10,7 @@ from torch import Tensor
 from networks.core.distributed import Group
 from networks.core.norm import share_statistics
 from networks.core.sharing import unique_tensors
+from networks.errors import NetworkError
 from networks.execution.layers import settle_training
 from networks.execution.training_graphs import recorded_training
 from networks.paper.generator import BoundaryGenerator, build
@@ -23,7 +24,7 @@ VALIDATION_LEVELS = 32
 """Levels of each validation sample, evenly spaced, that a model whose time is sampled is judged by."""
 
 
-class TrainingError(Exception):
+class TrainingError(NetworkError):
     """Training cannot go on; the message says where and what to do."""
 
 

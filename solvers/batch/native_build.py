@@ -22,6 +22,8 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 
+from solvers.errors import SolverError
+
 SOURCES = Path(__file__).parent / "native"
 FLAGS = ["-O3", "-march=native", "-ffp-contract=off"]
 NAME = "_submodel_steps"
@@ -43,7 +45,7 @@ void three_levels(int64_t num_levels, int64_t num_columns, const double *u, int6
 """
 
 
-class CompileError(RuntimeError):
+class CompileError(SolverError, RuntimeError):
     """The compiled steps cannot be built."""
 
 

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
+from solvers.errors import SolverError
 from solvers.space.assembly import Operators, petsc_matrix
 from solvers.stepping.direct_solver import factorised
 from solvers.stepping.fused_step import determined, fuse
@@ -26,7 +27,7 @@ from solvers.stepping.fused_step import determined, fuse
 LEVELS_BETWEEN_CHECKS = 32
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(SolverError, RuntimeError):
     """A run left the range that its input allows.
 
     Args:

@@ -11,7 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 
-class CaseError(ValueError):
+class SubmodelError(Exception):
+    """The base of every error of this package whose message names a remedy."""
+
+
+class CaseError(SubmodelError, ValueError):
     """A case, or a parameter for one, that cannot be used; the message names the remedy."""
 
 

@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from submodel.cli.commands import calibrate, compress, generate, info, models, profile, reproduce, train, validate, zoom
+from submodel.cli.terminal.command import Command
 
 # read when NumPy and torch are imported: threads that spin while they wait, and two pools of them, slow a training
 # tenfold as soon as a core is shared
@@ -21,14 +22,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-# what to install where a package is absent, by package
-EXTRAS = {
-    "conda (environment.yml)": {"basix", "dolfinx", "mpi4py", "petsc4py", "ufl"},
-    "pip install 'submodel[fe]'": {"gmsh", "h5py"},
-    "pip install 'submodel[nn]'": {"safetensors", "torch"},
-    "pip install 'submodel[report]'": {"PIL", "jinja2", "matplotlib"},
-}
-
 
 @app.callback()
 def _prepare() -> None:
@@ -36,28 +29,23 @@ def _prepare() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
-app.command(epilog=generate.EPILOG_GENERATE)(generate.generate)
-app.command(epilog=generate.EPILOG_CHECK)(generate.check)
-app.command(epilog=train.EPILOG)(train.train)
-app.command(epilog=compress.EPILOG)(compress.compress)
-app.command(epilog=calibrate.EPILOG)(calibrate.calibrate)
-app.command(epilog=zoom.EPILOG)(zoom.zoom)
-app.command(epilog=validate.EPILOG)(validate.validate)
-app.command(epilog=models.EPILOG)(models.models)
-app.command(epilog=reproduce.EPILOG)(reproduce.reproduce)
-app.command(epilog=profile.EPILOG)(profile.profile)
-app.command(epilog=info.EPILOG_INFO)(info.info)
-app.command(epilog=info.EPILOG_DEMO)(info.demo)
+for run, example in (
+    (generate.generate, generate.EPILOG_GENERATE),
+    (generate.check, generate.EPILOG_CHECK),
+    (train.train, train.EPILOG),
+    (compress.compress, compress.EPILOG),
+    (calibrate.calibrate, calibrate.EPILOG),
+    (zoom.zoom, zoom.EPILOG),
+    (validate.validate, validate.EPILOG),
+    (models.models, models.EPILOG),
+    (reproduce.reproduce, reproduce.EPILOG),
+    (profile.profile, profile.EPILOG),
+    (info.info, info.EPILOG_INFO),
+    (info.demo, info.EPILOG_DEMO),
+):
+    app.command(cls=Command, epilog=example)(run)
 
 
 def main() -> None:
-    """Entry point: run a command; where a package is absent that it needs, say which."""
-    try:
-        app()
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
-        if extra is None:
-            raise
-        typer.echo(f"error: this command needs {package}, which is not installed here: use ./run, or {extra}", err=True)
-        raise SystemExit(2) from error
+    """Entry point of the console script."""
+    app()

@@ -20,6 +20,7 @@ from solvers.problems.recording import FullRun
 from solvers.space.stability import ResolutionWarning
 from solvers.stepping.schemes import DivergenceError
 from submodel.case.case import Case
+from submodel.case.errors import SubmodelError
 from submodel.case.sampling import SPLITS
 from submodel.case.sections import GmshDomain
 from submodel.data.checksum import Keyed, shard_fault
@@ -45,11 +46,11 @@ class Samples(Keyed, Protocol[Named]):
     def samples(self) -> tuple[Named, ...]: ...
 
 
-class GenerationError(RuntimeError):
+class GenerationError(SubmodelError, RuntimeError):
     """A sample could not be made; what was made before is kept."""
 
 
-class SampleError(Exception):
+class SampleError(SubmodelError):
     """A sample could not be made; the message names it."""
 
 

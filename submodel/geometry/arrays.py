@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submodel.case.case import Case
+from submodel.case.errors import SubmodelError
 from submodel.data.manifest import Plan
 
 FORMAT_VERSION = 4
@@ -22,7 +23,7 @@ def names(fields: bool) -> tuple[str, ...]:
     return FIELDS + ((ZONE_FIELD,) if fields else ())
 
 
-class DatasetError(ValueError):
+class DatasetError(SubmodelError, ValueError):
     """A dataset that cannot be read, or not be written as asked; the message names the remedy."""
 
 

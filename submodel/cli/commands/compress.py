@@ -10,7 +10,6 @@ import typer
 from click import Choice
 
 from submodel.cli.commands.calibrate import calibrate_where_possible
-from submodel.cli.terminal.errors import refusals
 from submodel.cli.terminal.options import DeviceOption
 
 if TYPE_CHECKING:
@@ -70,24 +69,23 @@ def compress(
     from submodel.learn.compress import Aim, compress_generator
     from submodel.learn.fine_tuning import FineTuning
 
-    with refusals():
-        aim = Aim(method, ratio, _rank(rank), error, weighting, execution, seed)
-        tuning = _tuning(FineTuning, fine_tune, dataset, threads, resume)
-        leads = current_group().leads
-        shown = show_progress("fine-tune", 100.0, "%") if leads and tuning else nullcontext(lambda done, note: None)
-        with shown as advance:
-            done = compress_generator(
-                generator,
-                output,
-                aim,
-                tuning=tuning,
-                device=device,
-                resume=resume,
-                told=_tell if leads else None,
-                progress=lambda now: advance(
-                    100.0 * now.fraction, f"validation {now.last.validation:.3g} (best {now.best:.3g})"
-                ),
-            )
+    aim = Aim(method, ratio, _rank(rank), error, weighting, execution, seed)
+    tuning = _tuning(FineTuning, fine_tune, dataset, threads, resume)
+    leads = current_group().leads
+    shown = show_progress("fine-tune", 100.0, "%") if leads and tuning else nullcontext(lambda done, note: None)
+    with shown as advance:
+        done = compress_generator(
+            generator,
+            output,
+            aim,
+            tuning=tuning,
+            device=device,
+            resume=resume,
+            told=_tell if leads else None,
+            progress=lambda now: advance(
+                100.0 * now.fraction, f"validation {now.last.validation:.3g} (best {now.best:.3g})"
+            ),
+        )
     if not leads:
         return
     size = f"{generator.stat().st_size / 1024:.0f} -> {output.stat().st_size / 1024:.0f} KiB"

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from submodel.case.case import CaseError
+from submodel.case.errors import CaseError, SubmodelError
 from submodel.data.outputs import require_folder
 
 NUM_RANKS = 2
 
 
-class DemoError(RuntimeError):
+class DemoError(SubmodelError, RuntimeError):
     """A step of the demonstration failed; its own message stands above."""
 
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from submodel.cli.terminal.errors import refusals
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -23,8 +21,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
     from submodel.studies.paper.sizes import listing
 
-    with refusals():
-        known = listing()
+    known = listing()
     console = Console()
     if as_json:
         typer.echo(json.dumps(known.to_json(), indent=2))

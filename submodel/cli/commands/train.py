@@ -12,7 +12,6 @@ from click import Choice
 from submodel.case.case import Case
 from submodel.case.sections import Model, Rays, Variant
 from submodel.cli.commands.calibrate import calibrate_where_possible
-from submodel.cli.terminal.errors import refusals
 from submodel.cli.terminal.options import CaseArgument, DeviceOption
 
 EPILOG = "Example: submodel train cases/paper2d.toml --dataset paper2d.h5 -o paper2d.safetensors --seconds 120"
@@ -55,27 +54,26 @@ def train(
     from submodel.cli.terminal.progress import show_progress
     from submodel.learn.train import train_generator, with_training
 
-    with refusals():
-        read = with_training(Case.load(case), model=model, variant=variant, compressible=compressible, rays=rays)
-        leads = current_group().leads
-        shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)
-        with shown as advance:
-            trained = train_generator(
-                read,
-                dataset,
-                output,
-                epochs=epochs,
-                seconds=seconds,
-                device=device,
-                threads=threads,
-                seed=seed,
-                resume=resume,
-                progress=lambda now: advance(
-                    100.0 * now.fraction,
-                    f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
-                    f" (best {now.best:.3g})",
-                ),
-            )
+    read = with_training(Case.load(case), model=model, variant=variant, compressible=compressible, rays=rays)
+    leads = current_group().leads
+    shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)
+    with shown as advance:
+        trained = train_generator(
+            read,
+            dataset,
+            output,
+            epochs=epochs,
+            seconds=seconds,
+            device=device,
+            threads=threads,
+            seed=seed,
+            resume=resume,
+            progress=lambda now: advance(
+                100.0 * now.fraction,
+                f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
+                f" (best {now.best:.3g})",
+            ),
+        )
     if not leads:
         return
     best, last = trained.best, trained.history[-1]

@@ -11,8 +11,28 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from networks.errors import NetworkError
+from solvers.errors import SolverError
+from submodel.case.errors import SubmodelError
+
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+# what to install where a package is absent, by package
+EXTRAS = {
+    "conda (environment.yml)": {"basix", "dolfinx", "ffcx", "mpi4py", "petsc4py", "ufl"},
+    "pip install 'submodel[fe]'": {"cffi", "gmsh", "h5py", "scifem"},
+    "pip install 'submodel[nn]'": {"safetensors", "torch"},
+    "pip install 'submodel[compression]'": {"tensorly"},
+    "pip install 'submodel[report]'": {"PIL", "jinja2", "matplotlib"},
+}
+# the rank of this process as its launcher tells it: Open MPI, MPICH and Slurm, torchrun
+RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "RANK")
+
+
+def leads() -> bool:
+    """True on the process that speaks to the user: the root of a job, or the only one. Local, needs no MPI."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
 
 
 @contextmanager
@@ -21,9 +41,11 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_expected(error):
+        words = _remedy(error)
+        if words is None:
             raise
-        typer.echo(f"error: {error}", err=True)
+        if leads():
+            typer.echo(f"error: {words}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -37,12 +59,13 @@ def parallel() -> Iterator[MPI.Comm]:
         yield comm
     except Exception as error:
         agreed = _all_failed(comm)
-        if not _is_expected(error):
+        words = _remedy(error)
+        if words is None:
             if agreed:
                 raise
             sys.excepthook(type(error), error, error.__traceback__)
         elif comm.rank == 0 or not agreed:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {words}", err=True)
         if not agreed:
             sys.stderr.flush()
             comm.Abort(2)
@@ -50,7 +73,7 @@ def parallel() -> Iterator[MPI.Comm]:
 
 
 def _all_failed(comm: MPI.Comm, patience: float = 5.0) -> bool:
-    """Whether every rank comes here within a while. Collective only where all ranks fail."""
+    """Wait a while until every rank comes here; False if one does not. Collective only where all ranks fail."""
     if comm.size == 1:
         return True
     request = comm.Ibarrier()
@@ -62,9 +85,20 @@ def _all_failed(comm: MPI.Comm, patience: float = 5.0) -> bool:
     return True
 
 
-def _is_expected(error: Exception) -> bool:
-    """Errors whose message tells a user what to do; anything else keeps its traceback."""
-    if os.environ.get("SUBMODEL_TRACEBACK"):
-        return False
-    names = {"CheckpointError", "DatasetError", "DemoError", "DivergenceError", "GenerationError", "TrainingError"}
-    return isinstance(error, ValueError) or bool(names & {kind.__name__ for kind in type(error).__mro__})
+def _remedy(error: Exception) -> str | None:
+    """The sentence of an error that a user can mend; None for all others, which keep their traceback."""
+    if os.environ.get("SUBMODEL_TRACEBACK") or isinstance(error, BrokenPipeError):
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
+        return extra and f"this command needs {package}, which is not installed here: use ./run, or {extra}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    cffi = sys.modules.get("cffi")  # which compiles DOLFINx's forms
+    if cffi is not None and isinstance(error, cffi.VerificationError):
+        return (
+            f"forms cannot be compiled ({error}): install a C compiler and Python's headers (Debian: gcc, python3-dev)"
+        )
+    expected = (SubmodelError, SolverError, NetworkError, ValueError, OSError)
+    return str(error) if isinstance(error, expected) else None

@@ -14,6 +14,7 @@ from networks.paper.predict import select_device
 from networks.paper.printed_tables import PaperSplit
 from solvers.problems.zone import ZoneModel
 from submodel.case.case import Case
+from submodel.case.errors import SubmodelError
 from submodel.data.dataset import Dataset, DatasetError
 from submodel.data.outputs import require_folder
 from submodel.geometry.metrics import field_errors
@@ -30,7 +31,7 @@ MODELS_FOLDER = "models"
 SPLITS: tuple[PaperSplit, ...] = ("train", "test")
 
 
-class ReproductionError(ValueError):
+class ReproductionError(SubmodelError, ValueError):
     """A model could not be trained or validated; what was finished before is kept."""
 
 
