@@ -45,7 +45,7 @@ def bare_seconds(case: Case, plan: Plan, comm: MPI.Comm, runs_at_once: int | Non
     nothing = Recorded(np.empty(0, np.int64), np.full(case.time.levels + 1, -1))
     batches = []
     for batch in batches_of(list(plan.samples), size, comm.size)[comm.rank :: comm.size]:
-        sources = [build.point_source(case, *plan.parameters[each.split][each.index]) for each in batch]
+        sources = [build.point_source(case, plan.parameters[each.split][each.index]) for each in batch]
         batches.append(loads_of_runs(stepper, [model._loads(source) for source in sources]))
     comm.barrier()
     start = time.perf_counter()

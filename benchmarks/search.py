@@ -214,7 +214,7 @@ def errors(run: OperatorFit, case: Case, fresh: Dataset) -> dict[str, float]:
     """Mean relative L2 errors on Γ."""
     parameters, traces = fresh.parameters("test"), fresh.traces("test")
     signals = np.array([Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters])
-    found = predict_operator(run.model.eval(), parameters[:, 1:], signals)
+    found = predict_operator(run.model.eval(), case.parameters.sources(parameters), signals)
     return {
         short: float(np.mean([relative_l2(a, b) for a, b in zip(found[:, number], traces[name], strict=True)]))
         for number, (short, name) in enumerate((("u", "displacement"), ("v", "velocity"), ("r", "load")))

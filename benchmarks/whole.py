@@ -55,7 +55,7 @@ def measure(zoom: Zoom, full: FullModel, half: float, hows: Sequence[str], repea
     versions: dict[str, tuple[Callable[[], object], int]] = {}
     for how in hows:
         many = parameters(LANES.get(how, 1), half)
-        sources = [build.point_source(zoom.case, *each) for each in many]
+        sources = [build.point_source(zoom.case, each) for each in many]
 
         def run_full(sources: list = sources, dtype: str = how or "float64") -> object:  # type: ignore[type-arg]
             return full.run_many(sources, fields=False, dtype=dtype)

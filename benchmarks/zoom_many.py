@@ -52,8 +52,8 @@ def parameter_sets(case: Case, num: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
     said = case.parameters
     low, high = (said.omega[0], *said.source_lower), (said.omega[1], *said.source_upper)
-    drawn = (tuple(map(float, rng.uniform(low, high))) for _ in range(20 * num))
-    kept = [each for each in drawn if not case.extrapolates(*each)]  # type: ignore[arg-type]
+    drawn = (rng.uniform(low, high) for _ in range(20 * num))
+    kept = [each for each in drawn if case.parameters.contains(each)]
     return np.array(kept[:num])
 
 
@@ -100,7 +100,7 @@ def main() -> None:
             Path(folder) / "zoomed.h5",
             "key",
             {},
-            case.units,
+            case,
             parameters=sets[:SETS],
             times=model.time.times,
             points=model.points,

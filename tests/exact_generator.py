@@ -73,7 +73,7 @@ class ExactGenerator(torch.nn.Module):
 def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> Generator:
     """A generator that knows these sources, (source, 2), each wrong by a factor of 1 + error. Local."""
     model, time = build.full_model(case, MPI.COMM_SELF), case.time
-    runs = [model.run(build.point_source(case, OMEGA, *source), fields=False) for source in sources]
+    runs = [model.run(build.point_source(case, (OMEGA, *source)), fields=False) for source in sources]
     traces = [run.trace for run in runs if run is not None]
     fields = [np.array([getattr(trace, name) for trace in traces]) for name in ("displacement", "velocity", "load")]
     omegas = np.full(len(sources), OMEGA)

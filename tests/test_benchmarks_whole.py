@@ -63,4 +63,4 @@ def test_both_sides_run_the_same_case() -> None:
     np.testing.assert_array_equal(zoom.step(data[:1], "")[0], found[0])
     np.testing.assert_array_equal(Zoom(case, generated, stencils=True).step(data, "float64"), found)
     full.require_sources(many[:, 1:])
-    assert all(not build.point_source(case, *each).position[0] < 0.25 for each in many)
+    assert all(not build.point_source(case, each).position[0] < 0.25 for each in many)

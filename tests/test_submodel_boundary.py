@@ -175,7 +175,7 @@ def calibrated(operator: Generator, errors: tuple[float, ...] = (0.01, 0.02)) ->
     """With a trust from 40 runs whose errors alternate."""
     rng = np.random.default_rng(0)
     parameters = np.column_stack([rng.uniform(2.0, 3.0, 40), rng.uniform(0.45, 0.85, (40, 2))])
-    training = Training((2.0, 3.0), rng.uniform(0.45, 0.85, (10, 2)), operator.interface.points)
+    training = Training(operator.case.parameters, rng.uniform(0.45, 0.85, (10, 2)), operator.interface.points)
     trust = Trust.calibrate(training, parameters, {"impedance": np.resize(errors, 40)})
     return replace(operator, metadata=operator.metadata | {"trust": json.loads(json.dumps(trust.to_json()))})
 

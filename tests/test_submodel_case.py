@@ -209,16 +209,16 @@ def test_the_fingerprint_tells_physics_from_the_rest() -> None:
 )
 def test_parameters_that_cannot_be_run_are_refused(omega: float, x: float, y: float, message: str) -> None:
     with pytest.raises(CaseError, match=message):
-        Case.from_dict(reference()).check_parameters(omega, x, y)
+        Case.from_dict(reference()).require((omega, x, y))
 
 
 def test_parameters_beyond_the_samples_are_told() -> None:
     case = Case.from_dict(reference())
-    case.check_parameters(50.0, 0.3, 0.0)
-    assert not case.extrapolates(7.0, 0.5, 0.5)
-    assert case.extrapolates(50.0, 0.5, 0.5)
-    assert case.extrapolates(7.0, 0.95, 0.5)
-    assert case.extrapolates(7.0, 0.3, 0.0)
+    case.require((50.0, 0.3, 0.0))
+    assert case.parameters.contains((7.0, 0.5, 0.5))
+    assert not case.parameters.contains((50.0, 0.5, 0.5))
+    assert not case.parameters.contains((7.0, 0.95, 0.5))
+    assert not case.parameters.contains((7.0, 0.3, 0.0))
 
 
 def test_a_mesh_is_known_by_its_content(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_samples_are_runs_of_the_full_model(whole: Path) -> None:
         assert np.array_equal(dataset.interface.points, model.interface.points)
         assert np.array_equal(dataset.zone_points, model.zone_points)
         omega, x, y = dataset.parameters("test")[1]
-        full = model.run(build.point_source(case, omega, x, y))
+        full = model.run(build.point_source(case, (omega, x, y)))
         assert full is not None
         trace = dataset.trace("test", 1)
         assert np.array_equal(trace["load"], np.float32(full.trace.load))
@@ -434,7 +434,7 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
     assert told == ([0, 3] if comm.rank == 0 else [])  # one group, one batch
     model = build.full_model(case, ALONE)
     with Dataset.open(path) as dataset:
-        full = model.run(build.point_source(case, *dataset.parameters("train")[1]))
+        full = model.run(build.point_source(case, dataset.parameters("train")[1]))
         assert full is not None
         read, scale = dataset.trace("train", 1)["displacement"], abs(full.trace.displacement).max()
         assert abs(read - full.trace.displacement).max() < 1e-6 * scale  # float32

@@ -47,7 +47,7 @@ def test_the_mesh_resolves_the_waves(case: Path) -> None:
         warnings.simplefilter("error")
         model = build.full_model(said, MPI.COMM_SELF)
         assert model._points_at_unit_omega / said.parameters.omega[1] >= 12
-        assert model.run(build.point_source(said, said.parameters.omega[1], 0.8, -0.8)) is not None
+        assert model.run(build.point_source(said, (said.parameters.omega[1], 0.8, -0.8))) is not None
 
 
 def test_it_has_no_symmetry_and_waves_bend_around_its_corner(dataset: Path) -> None:

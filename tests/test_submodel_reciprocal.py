@@ -78,7 +78,7 @@ def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any)
         for index, (x, y) in enumerate(dataset.plan.sources):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                direct = model.run(build.point_source(case, 5.0, x, y), fields=False)
+                direct = model.run(build.point_source(case, (5.0, x, y)), fields=False)
             assert direct is not None
             samples = np.sin(5.0 * dt * np.arange(num))
             for g, truth in zip(responses, (direct.trace.displacement, direct.trace.load), strict=True):

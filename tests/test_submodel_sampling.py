@@ -8,8 +8,8 @@ from scipy import stats
 from test_submodel_case import ABSENT, changed, reference
 
 from submodel.case.case import Case
+from submodel.case.parameters import Parameters
 from submodel.case.sampling import from_unit_cube, sample
-from submodel.case.sections import Parameters
 
 NUM = 400
 

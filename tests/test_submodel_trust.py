@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from submodel.case.parameters import Parameters
 from submodel.predict.error_bound import ErrorModel, Training, Trust
 
 ANGLE = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
@@ -26,8 +27,13 @@ def errors(rng: np.random.Generator, parameters: np.ndarray) -> np.ndarray:
     return 0.003 * (omega / 12.0) ** 2 / np.hypot(x, y) * np.exp(0.4 * rng.standard_t(4, len(omega)))
 
 
+def axes(low: float, high: float) -> Parameters:
+    """Sources in a square, frequencies in a range."""
+    return Parameters(omega=(low, high), source_lower=(-1.0, -1.0), source_upper=(1.0, 1.0), train=0, test=0, seed=0)
+
+
 def training(rng: np.random.Generator, num: int = 100) -> Training:
-    return Training((6.0, 18.0), draw(rng, num)[:, 1:], GAMMA)
+    return Training(axes(6.0, 18.0), draw(rng, num)[:, 1:], GAMMA)
 
 
 def trust(seed: int, num: int = 100, coverage: float = 0.9) -> Trust:
@@ -73,23 +79,21 @@ def test_a_larger_coverage_has_a_larger_bound() -> None:
 
 def test_it_travels_as_json() -> None:
     found, fresh = trust(3), draw(np.random.default_rng(4), 10)
-    again = Trust.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
+    again = Trust.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)), axes(6.0, 18.0))
     np.testing.assert_array_equal(again.bound(fresh, "impedance"), found.bound(fresh, "impedance"))
     assert again.coverage == found.coverage and again.models == found.models
     with pytest.raises(ValueError, match="error model of this generator cannot be read"):
-        Trust.from_json({"omega": [1.0, 2.0]})
+        Trust.from_json({"omega": [1.0, 2.0]}, axes(1.0, 2.0))
 
 
-def test_box_and_density_of_the_training() -> None:
+def test_density_of_the_training() -> None:
     grid = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0)), axis=-1).reshape(-1, 2)
-    where = Training((1.0, 3.0), grid, np.array([[9.0, 9.0]]))
-    low, high = where.box()
-    assert low.tolist() == [1.0, 0.0, 0.0] and high.tolist() == [3.0, 4.0, 3.0]
+    where = Training(axes(1.0, 3.0), grid, np.array([[9.0, 9.0]]))
     middle = np.mean([np.sqrt(0.5), np.sqrt(0.5), np.sqrt(0.5)])
     assert where.distance([[1.5, 1.5]])[0] == pytest.approx(middle)
     assert where.spacing()[0] == pytest.approx(1.0)
     assert where.spacing()[1] == pytest.approx((2.0 + np.sqrt(2.0)) / 3.0)  # at a corner
-    assert Training((1.0, 3.0), grid[:1], grid).spacing().tolist() == [np.inf, np.inf]
+    assert Training(axes(1.0, 3.0), grid[:1], grid).spacing().tolist() == [np.inf, np.inf]
     features = where.features([[2.0, 1.0, 1.0]])[0]
     assert features[:3] == pytest.approx([1.0, 1.0, np.log(np.hypot(8.0, 8.0))])
     assert features[3] == features[4] == pytest.approx(2.0 / 3.0)  # itself, and two neighbours

@@ -214,7 +214,7 @@ def test_sets_that_were_not_trained_are_refused_or_warned_of(shop: Shop) -> None
         ("omega,x,z\n2.5,0.6,0.7\n", ("the first line is 'omega,x,z'",)),
         ("omega,x,y\n\n", ("holds no parameter sets",)),
         ("omega,x,y\n2.5,0.6\n", ("line 2 has 2 values, expected 3",)),
-        ("omega,x,y\n2.5,0.6,0.7\n\n2.5,here,0.7\n", ("line 4: '2.5,here,0.7' are no three numbers", "'here'")),
+        ("omega,x,y\n2.5,0.6,0.7\n\n2.5,here,0.7\n", ("line 4: '2.5,here,0.7' are not numbers", "'here'")),
         ("omega,x,y\n2.5,0.1,0.1\n", ("line 2: the source (0.1, 0.1) lies in the zone",)),
         ("omega,x,y\n2.5,0.6,1.7\n", ("line 2: the source (0.6, 1.7) lies outside the domain",)),
         ("omega,x,y\n-1,0.6,0.7\n", ("line 2: omega is -1 rad/s: give a positive one",)),
@@ -230,7 +230,7 @@ def test_a_bad_table_is_refused_with_its_line(text: str, words: tuple[str, ...],
 def test_columns_stand_in_any_order(tmp_path: Path) -> None:
     case, _ = known()
     path = table_in(tmp_path, [(0.7, 2.5, 0.6)], header="\ufeffy, omega ,x")
-    assert ParameterTable.read(path, case).sets() == [(2.5, 0.6, 0.7)]
+    assert ParameterTable.read(path, case).values.tolist() == [[2.5, 0.6, 0.7]]
     with pytest.raises(CaseError, match="cannot read the parameters .*none.csv"):
         ParameterTable.read(tmp_path / "none.csv", case)
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")

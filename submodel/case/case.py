@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from solvers.time.signals import Signal
 from submodel.case.errors import CaseError, explain
+from submodel.case.parameters import Parameters
 from submodel.case.sections import (
     BoxDomain,
     DeclaredSymmetry,
@@ -20,7 +23,6 @@ from submodel.case.sections import (
     GmshDomain,
     InterfaceCondition,
     Medium,
-    Parameters,
     Section,
     Source,
     Time,
@@ -83,12 +85,14 @@ class Case(Section):
             CaseError: as `load`.
         """
         try:
+            if isinstance(table := data.get("parameters"), dict):  # a misspelt key before the missing one it causes
+                Parameters.require_known(table)
             case = cls.model_validate_json(json.dumps(data, default=str))
             case._directory = directory
             return case._with_mesh_checksum()
         except ValidationError as error:
             raise CaseError(f"{label}: {explain(error, cls)}") from error
-        except CaseError as error:
+        except ValueError as error:
             raise CaseError(f"{label}: {error}") from error
 
     @classmethod
@@ -153,19 +157,29 @@ class Case(Section):
             )
         return path
 
-    def check_parameters(self, omega: float, x: float, y: float) -> None:
+    def require(self, vector: ArrayLike) -> None:
         """Refuse a parameter vector that this case cannot run.
 
         Of a gmsh domain, what needs the mesh is left to the solver.
 
         Raises:
-            CaseError: omega is not positive; the source lies outside the domain, in the zone or on its
-                boundary.
+            CaseError: A value is not finite; omega is not positive; or as `require_source`.
         """
-        if not np.isfinite([omega, x, y]).all():
-            raise CaseError(f"omega {omega:g} and source ({x:g}, {y:g}): give finite numbers")
+        if not np.isfinite(vector).all():
+            raise CaseError(f"{self.parameters.words(vector)}: give finite numbers")
+        omega = float(self.parameters.omegas(vector))
         if omega <= 0:
             raise CaseError(f"omega is {omega:g} rad/{self.units.time}: give a positive one")
+        self.require_source(*self.parameters.source(vector))
+
+    def require_source(self, x: float, y: float) -> None:
+        """Refuse a place from where this case cannot excite.
+
+        Raises:
+            CaseError: It lies outside the domain, in the zone or on its boundary.
+        """
+        if not np.isfinite([x, y]).all():
+            raise CaseError(f"source ({x:g}, {y:g}): give finite numbers")
         if isinstance(self.domain, BoxDomain) and not self.domain.contains(x, y):
             raise CaseError(
                 f"the source ({x:g}, {y:g}) lies outside the domain: give a place between "
@@ -177,14 +191,9 @@ class Case(Section):
                 f"{list(self.zone.upper)}: give a place outside the zone, from where the wave enters it"
             )
 
-    def extrapolates(self, omega: float, x: float, y: float) -> bool:
-        """Whether a parameter vector lies outside what the case samples and a generator has seen."""
-        said = self.parameters
-        low, high = (said.omega[0], *said.source_lower), (said.omega[1], *said.source_upper)
-        inside = all(a <= value <= b for a, value, b in zip(low, (omega, x, y), high, strict=True))
-        if said.exclude_lower is not None and said.exclude_upper is not None:
-            inside &= not all(a < v < b for a, v, b in zip(said.exclude_lower, (x, y), said.exclude_upper, strict=True))
-        return not inside
+    def signal(self, vector: ArrayLike) -> Signal:
+        """Signal of the source of a parameter vector."""
+        return self.parameters.signal(self.source.signal, vector)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

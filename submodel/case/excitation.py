@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from solvers.time.signals import SIGNALS, Chirp, Ricker, Signal, Sine, Tabulated
 from submodel.case.errors import CaseError
+from submodel.case.parameters import OMEGA, Vector, X, Y
 
 if TYPE_CHECKING:
     from submodel.case.case import Case
@@ -31,6 +32,8 @@ class Excitation:
     Args:
         sources: Position of each source.
         signals: Signal of each source.
+        vectors: Parameter vector of each source where it has one; without them, those of signals of the case's kind
+            are known from the signals.
 
     Raises:
         CaseError: No source, or another number of signals.
@@ -38,6 +41,7 @@ class Excitation:
 
     sources: tuple[tuple[float, float], ...]
     signals: tuple[Signal, ...]
+    vectors: tuple[Vector, ...] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.sources or len(self.signals) != len(self.sources):
@@ -47,9 +51,9 @@ class Excitation:
 
     @classmethod
     def of_parameters(cls, case: Case, parameters: Array) -> Self:
-        """The excitation of one parameter vector (omega, x_s, y_s), with the case's signal."""
-        omega, x, y = map(float, parameters)
-        return cls(((x, y),), (SIGNALS[case.source.signal](omega),))
+        """The excitation of one parameter vector."""
+        vector = tuple(map(float, parameters))
+        return cls((case.parameters.source(vector),), (case.signal(vector),), (vector,))
 
     @property
     def points(self) -> Array:
@@ -71,12 +75,14 @@ class Excitation:
         return values
 
     def parameters(self, case: Case) -> Array | None:
-        """(omega, x_s, y_s) of each source where all signals are of the case's kind, otherwise ``None``."""
+        """Parameter vector of each source, (source, axis), where all signals are of the case's kind, or ``None``."""
+        if self.vectors is not None:
+            return case.parameters.matrix(self.vectors)
         kind = SIGNALS[case.source.signal]
         omegas = [signal.omega for signal in self.signals if isinstance(signal, Sine | Ricker) and type(signal) is kind]
-        if len(omegas) != len(self.signals):
+        if len(omegas) != len(self.signals) or case.parameters.extra:
             return None
-        return np.column_stack([omegas, self.points])
+        return case.parameters.vectors({OMEGA: omegas, X: self.points[:, 0], Y: self.points[:, 1]})
 
     def words(self) -> str:
         """One line for the record."""
@@ -94,7 +100,7 @@ def describe(signal: Signal) -> str:
         return f"chirp, omega {signal.omega_start:g} to {signal.omega_end:g}"
     if isinstance(signal, Tabulated):
         return f"table of {len(signal.times)} samples up to t = {signal.end:g}"
-    return type(signal).__name__
+    return str(signal)
 
 
 def outside_band(samples: Array, dt: float, band: tuple[float, float]) -> float:
@@ -164,6 +170,7 @@ def read_excitation(
     signals: Sequence[str] = (),
     omegas: Sequence[float] = (),
     omega_ends: Sequence[float] = (),
+    axes: Mapping[str, float] | None = None,
 ) -> Excitation:
     """The excitation that the options of a command spell.
 
@@ -173,6 +180,7 @@ def read_excitation(
         signals: ``sine``, ``ricker``, ``chirp`` or a CSV file; one for all sources or one each.
         omegas: For the signals that take one, in their order; or one for all of them.
         omega_ends: For the chirps, likewise.
+        axes: Value of each registered axis of the case's parameters, where all signals are of the case's kind.
 
     Raises:
         CaseError: Too few, too many, or unknown; or a table cannot be used.
@@ -185,17 +193,47 @@ def read_excitation(
     own = iter(_spread(list(omegas), num_omegas, "--omega", "sine, Ricker pulse or chirp"))
     num_chirps = names.count("chirp")
     ends = iter(_spread(list(omega_ends), num_chirps, "--omega-end", "chirp"))
+    extra = _require_axes(case, axes or {}, names)
     built: list[Signal] = []
-    for name in names:
+    vectors: list[Vector] = []
+    for name, (x, y) in zip(names, sources, strict=True):
+        case.require_source(x, y)
         if _is_table(name):
             built.append(read_table(Path(name), case))
         elif name == "chirp":
             built.append(Chirp(next(own), next(ends), case.time.final))
+        elif name == case.source.signal and extra is not None:
+            vector = {OMEGA: next(own), X: float(x), Y: float(y), **extra}
+            vectors.append(tuple(vector[axis] for axis in case.parameters.names))
+            built.append(case.signal(vectors[-1]))
         else:
             built.append(SIGNALS[name](next(own)))
-    for position in sources:
-        case.check_parameters(case.parameters.omega[0], *position)
-    return Excitation(tuple((float(x), float(y)) for x, y in sources), tuple(built))
+    places = tuple((float(x), float(y)) for x, y in sources)
+    return Excitation(places, tuple(built), tuple(vectors) if len(vectors) == len(places) else None)
+
+
+def _require_axes(case: Case, values: Mapping[str, float], names: list[str]) -> dict[str, float] | None:
+    """Values of the registered axes of a case; ``None`` where the signals are of other kinds and have none.
+
+    Raises:
+        CaseError: A value is missing, unknown, not finite, or given for signals of other kinds.
+    """
+    known = case.parameters.extra
+    if unknown := sorted(values.keys() - known.keys()):
+        raise CaseError(
+            f"--axis {unknown[0]}: the case has {', '.join(known) or 'no such axis'} beside omega and the place of the "
+            "source: leave it out"
+        )
+    if not values and any(name != case.source.signal for name in names):
+        return None
+    if absent := [name for name in known if name not in values]:
+        low, high = known[absent[0]]
+        raise CaseError(f"the case has the axis {absent[0]}, {low:g} to {high:g}: give --axis {absent[0]} VALUE")
+    if other := [name for name in names if values and name != case.source.signal]:
+        raise CaseError(f"--axis is for signals of the case's kind, {case.source.signal}, not for {other[0]}")
+    if not np.isfinite(list(values.values())).all():
+        raise CaseError("--axis takes finite numbers")
+    return {name: float(values[name]) for name in known}
 
 
 def read_table(path: Path, case: Case) -> Tabulated:

@@ -162,47 +162,6 @@ class Source(Section):
     signal: Literal["sine", "ricker"] = Field(description="sin(omega t), or a Ricker pulse", examples=["sine"])
 
 
-class Parameters(Section):
-    """What is sampled, and how often: omega and the source's place, a box less an excluded box."""
-
-    omega: tuple[PositiveFloat, PositiveFloat] = Field(
-        description="lowest and highest angular frequency, rad per unit of time", examples=[[6.2832, 18.8496]]
-    )
-    source_lower: Point = Field(description="lower left corner of the sources", examples=[[-0.9, -0.9]])
-    source_upper: Point = Field(description="upper right corner of the sources", examples=[[0.9, 0.9]])
-    exclude_lower: Point | None = Field(
-        default=None, description="no source from this corner on", examples=[[-0.35, -0.35]]
-    )
-    exclude_upper: Point | None = Field(
-        default=None, description="no source up to this corner", examples=[[0.35, 0.35]]
-    )
-    train: int = Field(ge=0, description="number of training samples", examples=[100])
-    test: int = Field(ge=0, description="number of test samples", examples=[25])
-    calibration: int = Field(
-        default=0, ge=0, description="number of samples that calibrate the error bound", examples=[100]
-    )
-    seed: int = Field(ge=0, lt=2**63, description="of the Latin hypercubes", examples=[42])
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.omega[0] > self.omega[1]:
-            raise ValueError(f"parameters.omega = {list(self.omega)} runs backwards: write [lowest, highest]")
-        check_box("parameters", self.source_lower, self.source_upper, "source_")
-        if (self.exclude_lower is None) != (self.exclude_upper is None):
-            absent = "exclude_lower" if self.exclude_lower is None else "exclude_upper"
-            raise ValueError(
-                f"parameters.{absent} is missing: give exclude_lower and exclude_upper together, or neither"
-            )
-        if self.exclude_lower is not None and self.exclude_upper is not None:
-            check_box("parameters", self.exclude_lower, self.exclude_upper, "exclude_")
-            if covers((self.exclude_lower, self.exclude_upper), (self.source_lower, self.source_upper)):
-                raise ValueError(
-                    "parameters.exclude_lower and exclude_upper leave no place for a source: they cover "
-                    f"{list(self.source_lower)} to {list(self.source_upper)}; make it smaller"
-                )
-        return self
-
-
 class DeclaredSymmetry(Section):
     """Which maps of the plane leave the problem as it is; source and zone's boundary are folded by them."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from submodel.case.case import Case, CaseError
+from submodel.case.case import CaseError
 from submodel.case.sampling import SPLITS
 from submodel.data.checksum import MISSING, is_reciprocal, shard_fault
 from submodel.data.dataset import Dataset, DatasetError
@@ -93,7 +93,8 @@ def check(path: str | Path) -> CheckReport:
             findings = list(_check_file(dataset))
     except DatasetError as error:
         return _unreadable(path, error)
-    findings += _check_parameters([(str(sample), _vector(plan, sample)) for sample in plan.samples], case)
+    vectors = [(str(sample), _vector(plan, sample)) for sample in plan.samples]
+    findings += _check_parameters(vectors, case.require)
     return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, _sorted(findings))
 
 
@@ -107,8 +108,8 @@ def _check_reciprocal(path: Path) -> CheckReport:
                 findings.append(Finding("missing" if fault == MISSING else "damaged", str(run), fault))
     except DatasetError as error:
         return _unreadable(path, error)
-    low = case.parameters.omega[0]
-    findings += _check_parameters([(f"source {i}", (low, *place)) for i, place in enumerate(plan.sources)], case)
+    places = [(f"source {i}", tuple(place)) for i, place in enumerate(plan.sources)]
+    findings += _check_parameters(places, lambda place: case.require_source(*place))
     return CheckReport(str(path), _num_runs(plan), _sorted(findings), "runs")
 
 
@@ -158,7 +159,9 @@ def _geometry_faults(dataset: Dataset | ReciprocalDataset) -> Iterator[str]:
         yield "medium has wave speeds that are not positive"
 
 
-def _check_parameters(named: Iterable[tuple[str, tuple[float, ...]]], case: Case) -> Iterator[Finding]:
+def _check_parameters(
+    named: Iterable[tuple[str, tuple[float, ...]]], require: Callable[[tuple[float, ...]], None]
+) -> Iterator[Finding]:
     """Samples that repeat another, also of another split, and those that the case cannot run."""
     seen: dict[tuple[float, ...], str] = {}
     for name, vector in named:
@@ -166,7 +169,7 @@ def _check_parameters(named: Iterable[tuple[str, tuple[float, ...]]], case: Case
         if first != name:
             yield Finding("duplicate", name, f"has the same parameters as {first}")
         try:
-            case.check_parameters(*vector)
+            require(vector)
         except CaseError as error:
             yield Finding("parameters", name, str(error))
 

@@ -58,9 +58,10 @@ def write_master(path: Path, plan: Plan, geometry: Geometry) -> None:
     """
     with sealed_file(path, DATASET) as file:
         file.attrs.update(master_attributes(plan))
-        put_geometry(file, path, geometry, Case.from_json(plan.case).units)
+        case = Case.from_json(plan.case)
+        put_geometry(file, path, geometry, case.units)
         for split in SPLITS:
-            put(file, f"{split}/parameters", plan.vectors(split), "sample", "omega: rad/time; x, y: length")
+            put(file, f"{split}/parameters", plan.vectors(split), "sample", case.parameters.unit_words(case.units))
             samples = [sample for sample in plan.samples if sample.split == split]
             for name, shape in geometry.shapes(plan.fields).items():
                 axes = "sample,level,node" if name == ZONE_FIELD else "sample,time,arc"
@@ -181,7 +182,7 @@ class Dataset:
         return self.plan.num(split)
 
     def parameters(self, split: Split) -> NDArray[np.float64]:
-        """(sample, 3): omega, x_s, y_s."""
+        """(sample, axis)."""
         return self._stored(f"{split}/parameters")
 
     def traces(self, split: Split) -> dict[str, NDArray[np.float32]]:

@@ -54,7 +54,7 @@ class Plan:
         ranks_per_sample: the order of sums, and with it the last bit, depends on it.
         precision: of the explicit steps, double or single.
         code_version: of submodel.
-        parameters: (omega, x_s, y_s) of each sample, by split.
+        parameters: vector of each sample, by split.
     """
 
     case: str
@@ -103,7 +103,7 @@ class Plan:
             raise ValueError(f"--seed is {seed}: give a whole number, 0 or more")
         drawn = {split: sample(case, num[split], seed, split) for split in SPLITS}
         for vector in np.concatenate([drawn[split] for split in SPLITS]):
-            case.check_parameters(*vector)
+            case.require(vector)
         return cls(
             case=case.to_json(),
             seed=seed,
@@ -159,8 +159,8 @@ class Plan:
         return {"split": sample.split, "sample": sample.index, "parameters": parameters}
 
     def vectors(self, split: Split) -> NDArray[np.float64]:
-        """Parameters of a split, (sample, 3)."""
-        return np.array(self.parameters[split], dtype=np.float64).reshape(-1, 3)
+        """Parameters of a split, (sample, axis)."""
+        return Case.from_json(self.case).parameters.matrix(self.parameters[split])
 
     def difference(self, asked: Plan) -> str | None:
         """What was begun and what is asked for now, in words, or None when both make the same dataset."""

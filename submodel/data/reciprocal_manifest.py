@@ -73,13 +73,13 @@ class ReciprocalPlan:
             raise ValueError(f"--seed is {seed}: give a whole number, 0 or more")
         vectors = sample(case, num, seed, "train")
         for vector in vectors:
-            case.check_parameters(*vector)
+            case.require_source(*case.parameters.source(vector))
         return cls(
             case=case.to_json(),
             seed=seed,
             ranks_per_sample=ranks_per_sample,
             code_version=__version__,
-            sources=rows(vectors[:, 1:]),
+            sources=rows(case.parameters.sources(vectors)),
             symmetries=[symmetry.name for symmetry in symmetries.maps],
             orbits=[[list(member) for member in orbit] for orbit in symmetries.orbits()],
         )

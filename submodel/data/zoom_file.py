@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel.case.sections import Units
+from submodel.case.case import Case
 from submodel.data.hdf5 import laid_out, lay_out
 from submodel.geometry.arrays import DatasetError
 
@@ -40,7 +40,7 @@ class ZoomedFile:
         path: Path,
         key: str,
         attributes: Mapping[str, Any],
-        units: Units,
+        case: Case,
         *,
         parameters: NDArray[np.float64],
         times: NDArray[np.float64],
@@ -52,8 +52,8 @@ class ZoomedFile:
             path: The file.
             key: Of all that decides what the file will hold.
             attributes: What the file says of it.
-            units: Of the case.
-            parameters: Shape ``(set, 3)``.
+            case: Gives the units.
+            parameters: Shape ``(set, axis)``.
             times: Shape ``(time,)``.
             points: The zone's nodes, shape ``(node, 2)``.
 
@@ -69,9 +69,9 @@ class ZoomedFile:
                 path,
                 said,
                 {
-                    "parameters": (parameters, "set", f"omega: rad/{units.time}; x, y: {units.length}"),
-                    "time": (times, "time", units.time),
-                    "points": (points, "node", units.length),
+                    "parameters": (parameters, "set", case.parameters.unit_words(case.units)),
+                    "time": (times, "time", case.units.time),
+                    "points": (points, "node", case.units.length),
                     "displacement": ((shape, "<f4"), "set,time,node", ""),
                     "peak": (((num,), "<f4"), "set", ""),
                     "finished": (((num,), "|u1"), "set", ""),

@@ -145,7 +145,7 @@ def generate(
         group = comm.Split(comm.rank // ranks_per_sample, comm.rank)
         model = build_in_turn(case, comm, group)
         if isinstance(case.domain, GmshDomain):  # of a box the case itself knows what lies inside
-            model.require_sources(np.concatenate([plan.vectors(split) for split in SPLITS])[:, 1:])
+            model.require_sources(case.parameters.sources(np.concatenate([plan.vectors(split) for split in SPLITS])))
         geometry = shared_geometry(case, model)
         sizes = geometry.shapes(plan.fields).values()
         on_root(comm, lambda: check_space(path, len(todo), len(todo) * sum(4 * math.prod(size) for size in sizes)))
@@ -188,7 +188,7 @@ class _Job:
     def _make(self, batch: list[SampleId]) -> None:
         plan = self.plan
         parameters = [plan.parameters[sample.split][sample.index] for sample in batch]
-        sources = [build.point_source(self.case, *vector) for vector in parameters]
+        sources = [build.point_source(self.case, vector) for vector in parameters]
         runs = self.model.run_many(sources, fields=plan.fields, dtype=plan.dtype)
         if runs is None:  # not the root of the group
             return
@@ -207,8 +207,8 @@ class _Job:
         self.writer.write(sample, arrays)
 
     def _words(self, sample: SampleId, error: Exception) -> str:
-        omega, x, y = self.plan.parameters[sample.split][sample.index]
-        return f"{sample} (omega {omega:.6g}, source ({x:.6g}, {y:.6g})) could not be made: {error}"
+        vector = self.plan.parameters[sample.split][sample.index]
+        return f"{sample} ({self.case.parameters.words(vector)}) could not be made: {error}"
 
 
 def make_together(

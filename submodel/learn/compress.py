@@ -186,9 +186,10 @@ def sample_of(generator: Any, metadata: dict[str, Any]) -> tuple[Tensor, ...]:
     """Inputs that the generator was trained with, evenly taken from its file."""
     every = np.asarray(metadata["parameters"], np.float64)
     chosen = every[np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).round().astype(int)]
-    values = torch.as_tensor(chosen, dtype=torch.float32)
     if generator.spec.model == "operator":
-        return (values[:, 1:],)
+        chosen = Case.from_json(metadata["case"]).parameters.sources(chosen)
+        return (torch.as_tensor(chosen, dtype=torch.float32),)
+    values = torch.as_tensor(chosen, dtype=torch.float32)
     if generator.spec.time != "sampled":
         return (values,)
     last = generator.spec.num_levels - 1

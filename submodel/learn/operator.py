@@ -37,6 +37,8 @@ MOST_FREQUENCIES = 200
 """Of the amplitudes: with more the fit of the rays of a long run takes longer than the training."""
 RECIPROCAL_WIDTH = 160
 """Channels of a network whose data never end."""
+SINE = 1e-9
+"""Largest part of a signal that is no sine where the formula for sines serves."""
 PART = 64  # sources that are filtered at once
 
 
@@ -88,7 +90,7 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
         sources = dataset.sources
         displacement, load = _reciprocal(dataset, low_pass)
     else:
-        sources = dataset.parameters("train")[:, 1:]
+        sources = case.parameters.sources(dataset.parameters("train"))
         displacement, load = responses(case, dataset, low_pass)
     return Job(spec, plan, ResponseData(sources, displacement, load, travel))
 
@@ -154,10 +156,13 @@ def responses(case: Case, dataset: Dataset, low_pass: LowPass) -> tuple[NDArray[
     from submodel.case.excitation import Excitation
 
     traces, parameters = dataset.traces("train"), dataset.parameters("train")
-    sines = case.source.signal == "sine"
+    sines = case.source.signal == "sine" and not case.parameters.extra
     signals = None
     if not sines:
         signals = np.array([Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters])
+        if case.source.signal == "sine" and (factors := _sine_factors(case, parameters, signals)) is not None:
+            sines = True  # of the exact formula for a sine, whose load and motion are those of the run by the factor
+            traces = {name: (values / factors[:, None, None]).astype(np.float32) for name, values in traces.items()}
     return impulse_responses(
         traces["displacement"],
         traces["velocity"],
@@ -165,8 +170,16 @@ def responses(case: Case, dataset: Dataset, low_pass: LowPass) -> tuple[NDArray[
         signals,
         low_pass.dt,
         low_pass,
-        omegas=parameters[:, 0] if sines else None,
+        omegas=case.parameters.omegas(parameters) if sines else None,
     )
+
+
+def _sine_factors(case: Case, vectors: NDArray[np.float64], signals: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Factor of each signal (sample, time + 1) before the sine of its frequency; ``None`` where one is no such sine."""
+    sines = np.sin(case.parameters.omegas(vectors)[:, None] * np.arange(signals.shape[1]) * case.time.dt)
+    factors = np.asarray((signals * sines).sum(1) / (sines * sines).sum(1))
+    rest = np.abs(signals - factors[:, None] * sines).max(1)
+    return factors if (rest <= SINE * np.abs(signals).max(1)).all() else None
 
 
 def _reciprocal(dataset: ReciprocalDataset, low_pass: LowPass) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -29,7 +29,7 @@ class Job:
     Args:
         spec: What to build.
         plan: How to train it.
-        parameters: (sample, 3).
+        parameters: (sample, axis).
         targets: (sample, field, time, node).
     """
 
@@ -76,7 +76,7 @@ def prepare(case: Case, dataset: Dataset, length: Length) -> Job:
         dt=case.time.dt if euler else None,
         **(COMPRESSIBLE if said.compressible else {}),
     )
-    spec = specification(said.model, said.variant, Sizes.of(dataset.geometry), fields)
+    spec = specification(said.model, said.variant, Sizes.of(dataset.geometry), fields, case.parameters.dimension)
     return Job(spec, plan, dataset.parameters("train"), targets(dataset, fields, zone=zone))
 
 

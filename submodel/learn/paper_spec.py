@@ -20,13 +20,16 @@ CHECKPOINT_EVERY = 60.0
 """Seconds between two savings of an unfinished training; that of the largest model takes 370 MB."""
 
 
-def specification(model: str, variant: str, sizes: Sizes, fields: Sequence[str] = FIELDS) -> GeneratorSpec:
+def specification(
+    model: str, variant: str, sizes: Sizes, fields: Sequence[str] = FIELDS, num_parameters: int = 3
+) -> GeneratorSpec:
     """What to build for a model of [A] in one of its variants.
 
     Args:
         model, variant: names, as in `paper_tables.MODEL_TITLES` and `VARIANT_TITLES`.
         sizes: of the data.
-        fields: what it predicts; by default what [A] does.
+        fields: predicted fields; by default those of [A].
+        num_parameters: length of a parameter vector; by default that of [A].
 
     Raises:
         ValueError: an unknown name, or sizes that the model cannot take: a zone whose nodes form no grid.
@@ -39,6 +42,7 @@ def specification(model: str, variant: str, sizes: Sizes, fields: Sequence[str] 
         num_arc=sizes.num_zone if zone else sizes.num_arc,
         grid=sizes.grid if zone else None,
         fields=tuple(fields),
+        num_parameters=num_parameters,
     )
 
 

@@ -17,6 +17,7 @@ from networks.training.plan import Epoch, Progress
 from submodel import __version__
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
+from submodel.case.parameters import X, Y
 from submodel.case.sections import Training
 from submodel.data.checksum import is_reciprocal
 from submodel.data.dataset import Dataset, DatasetError
@@ -160,10 +161,10 @@ def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, A
 
 
 def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
-    """(omega, x_s, y_s) of what was learnt from, (sample, 3); an impulse response has no omega, NaN stands there."""
+    """Parameters of the training data, (sample, axis); of an impulse response NaN but for the place."""
     if isinstance(dataset, Dataset):
         return dataset.parameters("train")
-    return np.column_stack([np.full(dataset.num_sources, np.nan), dataset.sources])
+    return dataset.case.parameters.vectors({X: dataset.sources[:, 0], Y: dataset.sources[:, 1]})
 
 
 def progress_record(plan: Any, history: tuple[Epoch, ...]) -> dict[str, Any]:

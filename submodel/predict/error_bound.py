@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from submodel.case.parameters import Parameters
+
 Array = NDArray[np.float64]
 
 COVERAGE = 0.9
@@ -40,19 +42,14 @@ class Training:
     """Where the training samples lie, and Γ, from which distances are counted.
 
     Args:
-        omega: Lowest and highest angular frequency of the training.
+        parameters: Axes of the training with their ranges.
         sources: Sources of the training, shape (sample, 2); where a symmetry is used, their images too.
         interface: Nodes of Γ, shape (arc, 2).
     """
 
-    omega: tuple[float, float]
+    parameters: Parameters
     sources: Array
     interface: Array
-
-    def box(self) -> tuple[Array, Array]:
-        """Lowest and highest (omega, x_s, y_s) of the training."""
-        low, high = self.sources.min(axis=0), self.sources.max(axis=0)
-        return np.array([self.omega[0], *low]), np.array([self.omega[1], *high])
 
     def distance(self, sources: ArrayLike, *, excluded: bool = False) -> Array:
         """Mean distance to the nearest training sources, shape (sample,): large where these are sparse.
@@ -72,18 +69,18 @@ class Training:
         distances = self.distance(self.sources, excluded=True)
         return np.array([np.median(distances), distances.max()])
 
-    def features(self, parameters: ArrayLike) -> Array:
-        """What the error may depend on, shape (sample, feature).
+    def features(self, vectors: ArrayLike) -> Array:
+        """Quantities that the error may depend on, shape (sample, feature).
 
         Frequency, its square, distance of the source to Γ (logarithm) and to the nearest training sources, and that
-        distance times the frequency: in wavelengths.
+        distance times the frequency: in wavelengths; then the registered axes.
         """
-        omega, x, y = np.asarray(parameters, dtype=np.float64).T
-        sources = np.column_stack([x, y])
+        omega, sources = self.parameters.omegas(vectors), self.parameters.sources(vectors)
         to_zone, _ = cKDTree(self.interface).query(sources)
-        scale = 0.5 * sum(self.omega)
+        scale = 0.5 * sum(self.parameters.omega)
         gap = self.distance(sources)
-        return np.column_stack([omega / scale, (omega / scale) ** 2, np.log(to_zone), gap, omega / scale * gap])
+        waves = [omega / scale, (omega / scale) ** 2, np.log(to_zone), gap, omega / scale * gap]
+        return np.column_stack([*waves, self.parameters.others(vectors)])
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ class Trust:
 
         Args:
             training: Where the training samples lie.
-            parameters: Of the calibration runs, shape (sample, 3).
+            parameters: Of the calibration runs, shape (sample, axis).
             epsilon: ε after the zoom by interface condition, each of shape (sample,).
             coverage: Of the bounds.
 
@@ -182,7 +179,7 @@ class Trust:
         return cls(training, models, coverage)
 
     def bound(self, parameters: ArrayLike, interface: str, coverage: float | None = None) -> Array:
-        """A bound of ε after the zoom for each parameter vector, (sample, 3) to (sample,).
+        """A bound of ε after the zoom for each parameter vector, (sample, axis) to (sample,).
 
         Raises:
             ValueError: The interface condition was not calibrated, or as `ErrorModel.factor`.
@@ -198,7 +195,7 @@ class Trust:
         """Plain values for the metadata of a generator."""
         return {
             "coverage": self.coverage,
-            "omega": list(self.training.omega),
+            "omega": list(self.training.parameters.omega),
             "sources": self.training.sources.tolist(),
             "interface": self.training.interface.tolist(),
             "spacing": self.training.spacing().tolist(),
@@ -206,15 +203,14 @@ class Trust:
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> Self:
-        """Inverse of `to_json`.
+    def from_json(cls, said: dict[str, Any], parameters: Parameters) -> Self:
+        """Inverse of `to_json`, for the axes of the generator's case.
 
         Raises:
             ValueError: The values are not those of `to_json`.
         """
         try:
-            low, high = said["omega"]
-            training = Training((low, high), np.array(said["sources"]), np.array(said["interface"]))
+            training = Training(parameters, np.array(said["sources"]), np.array(said["interface"]))
             models = {
                 name: ErrorModel(**{key: tuple(values) for key, values in model.items()})
                 for name, model in said["models"].items()

@@ -158,7 +158,7 @@ class Generator:
             ValueError: It cannot be read.
         """
         said = self.metadata.get("trust")
-        return Trust.from_json(said) if said else None
+        return Trust.from_json(said, self.case.parameters) if said else None
 
     @cached_property
     def interface(self) -> Interface:
@@ -205,13 +205,15 @@ class Generator:
             )
         excitation.samples(case)
         for number, (x, y) in enumerate(excitation.sources):
-            omega = case.parameters.omega[0] if parameters is None else float(parameters[number, 0])
-            if not case.extrapolates(omega, x, y):
-                continue
-            said = (
-                f"source ({x:g}, {y:g}) lies" if parameters is None else f"omega {omega:g}, source ({x:g}, {y:g}) lie"
-            )
-            said += f" outside what {self.path} was trained for, {_box(case)}"
+            if parameters is None:
+                if case.parameters.contains_source(x, y):
+                    continue
+                said = f"source ({x:g}, {y:g}) lies"
+            else:
+                if case.parameters.contains(parameters[number]):
+                    continue
+                said = f"{case.parameters.words(parameters[number])} lie"
+            said += f" outside what {self.path} was trained for, {case.parameters.box_words()}"
             if not extrapolate:
                 raise CaseError(f"{said}: choose parameters inside, or give --extrapolate")
             warnings.append(f"{said}: nothing is known of the error")
@@ -228,7 +230,7 @@ class Generator:
             return ErrorBound(None, f"the generator was calibrated for {' and '.join(trust.models)} only")
         if parameters is None or len(parameters) > 1:
             return ErrorBound(None, f"it is calibrated for one source whose signal is {self.case.source.signal}")
-        if self.case.extrapolates(*map(float, parameters[0])):
+        if not self.case.parameters.contains(parameters[0]):
             return ErrorBound(None, "the parameters lie outside what the generator was trained for")
         bound = float(trust.bound(parameters, interface)[0])
         return ErrorBound(bound, f"split conformal on {trust.models[interface].num_runs} runs", trust.coverage)
@@ -293,14 +295,16 @@ class Generator:
         return out
 
     def traces(self, parameters: NDArray[np.float64]) -> list[Trace]:
-        """A trace for each parameter vector ``(sample, 3)``, from one pass of the network."""
+        """A trace for each parameter vector ``(sample, axis)``, from one pass of the network."""
         from networks import playback
         from networks.paper.predict import predict
 
         case = self.case
         if self.takes_signals:
             signals = [Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters]
-            predicted = playback.predict_operator(self.ready, parameters[:, 1:], np.array(signals), self.device)
+            predicted = playback.predict_operator(
+                self.ready, case.parameters.sources(parameters), np.array(signals), self.device
+            )
         else:
             predicted = predict(self.generator, parameters, self.device)
         nodes, interface, times = self._nodes(), self.interface, case.time.times
@@ -343,15 +347,3 @@ class Generator:
 def curve(arrays: InterfaceArrays) -> Interface:
     """The solvers' Γ from a dataset's arrays."""
     return Interface(arrays.points, arrays.arc, arrays.loop, arrays.weights)
-
-
-def _box(case: Case) -> str:
-    """The parameters that a case samples, in words."""
-    said = case.parameters
-    words = (
-        f"omega {said.omega[0]:.4g} to {said.omega[1]:.4g}, sources in {list(said.source_lower)} to "
-        f"{list(said.source_upper)}"
-    )
-    if said.exclude_lower is None or said.exclude_upper is None:
-        return words
-    return f"{words} but not in {list(said.exclude_lower)} to {list(said.exclude_upper)}"

@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from submodel.case.parameters import Parameters
 from submodel.geometry.metrics import mean_over_samples
 from submodel.report import drawing
 from submodel.validate.result import FIELDS, STAGES, SampleTrace, TrainingHistory, ValidationResult
@@ -70,7 +71,7 @@ def training_curve(history: TrainingHistory) -> Figure:
 def sample_map(result: ValidationResult) -> Figure:
     """Where the sources lie in Ω and which frequency they have, coloured by ε after the zoom."""
     scene, split = result.scene, result.setting.split
-    parameters = np.array([sample.parameters for sample in result.samples])
+    axes_of, vectors = result.setting.case.parameters, np.array([sample.parameters for sample in result.samples])
     epsilon = np.array([sample.epsilon for sample in result.samples])
     scale = _positive_scale(epsilon)
     dots: dict[str, Any] = {
@@ -84,9 +85,9 @@ def sample_map(result: ValidationResult) -> Figure:
         figure = drawing.new_figure(10.5, 4.7)
         place, frequency = figure.subplots(1, 2, width_ratios=(1.0, 1.1))
         drawing.draw_outlines(place, scene, domain=True)
-        place.scatter(parameters[:, 1], parameters[:, 2], s=64, label=split, zorder=3, **dots)
-        frequency.scatter(parameters[:, 0], epsilon, s=64, zorder=3, **dots)
-        _draw_training(place, frequency, result.setting.training_parameters)
+        place.scatter(*axes_of.sources(vectors).T, s=64, label=split, zorder=3, **dots)
+        frequency.scatter(axes_of.omegas(vectors), epsilon, s=64, zorder=3, **dots)
+        _draw_training(place, frequency, axes_of, result.setting.training_parameters)
         drawing.frame_space(place, scene)
         place.set_title("place of the source in Ω (inner outline: Γ)")
         unit = scene.time_unit
@@ -95,22 +96,23 @@ def sample_map(result: ValidationResult) -> Figure:
         frequency.yaxis.set_major_formatter(FuncFormatter(percent))
         frequency.grid(True)
         for index, word in _named(result).items():
-            omega, x, y = result.sample(index).parameters
-            _mark(place, (x, y), word, below=index == result.worst.index)
-            _mark(frequency, (omega, result.sample(index).epsilon), word)
+            vector = result.sample(index).parameters
+            _mark(place, axes_of.source(vector), word, below=index == result.worst.index)
+            _mark(frequency, (float(axes_of.omegas(vector)), result.sample(index).epsilon), word)
         figure.legend(*place.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
-def _draw_training(place: Axes, frequency: Axes, parameters: Array | None) -> None:
+def _draw_training(place: Axes, frequency: Axes, parameters: Parameters, vectors: Array | None) -> None:
     """Sources of the training split as rings, their frequencies as ticks at the foot."""
-    if parameters is None or not len(parameters):
+    if vectors is None or not len(vectors):
         return
     color = drawing.QUIET
     style: dict[str, Any] = {"s": 14, "facecolors": "none", "edgecolors": color, "linewidths": 0.7}
-    place.scatter(parameters[:, 1], parameters[:, 2], label="training", **style)
-    foot = np.full(len(parameters), 0.015)
-    frequency.plot(parameters[:, 0], foot, "|", color=color, markersize=9, transform=frequency.get_xaxis_transform())
+    place.scatter(*parameters.sources(vectors).T, label="training", **style)
+    foot = np.full(len(vectors), 0.015)
+    ticks: dict[str, Any] = {"color": color, "markersize": 9, "transform": frequency.get_xaxis_transform()}
+    frequency.plot(parameters.omegas(vectors), foot, "|", **ticks)
 
 
 def bounds(result: ValidationResult) -> Figure:
@@ -153,7 +155,7 @@ def bounds(result: ValidationResult) -> Figure:
 def traces(result: ValidationResult, fields: SampleTrace) -> Figure:
     """Predicted against true displacement at three nodes of Γ, and where these are."""
     scene = result.scene
-    source = result.sample(fields.index).parameters[1:]
+    source = result.setting.case.parameters.source(result.sample(fields.index).parameters)
     with mpl.rc_context(drawing.STYLE):
         figure = drawing.new_figure(10.5, 5.2)
         grid = figure.add_gridspec(3, 2, width_ratios=(2.6, 1.0))
@@ -161,7 +163,7 @@ def traces(result: ValidationResult, fields: SampleTrace) -> Figure:
         drawing.draw_outlines(place, scene, domain=True)
         drawing.draw_source(place, source)
         panels: list[Axes] = []
-        for row, (node, title) in enumerate(_telling_nodes(scene.interface.points, source, fields).items()):
+        for row, (node, title) in enumerate(_telling_nodes(scene.interface.points, np.array(source), fields).items()):
             axes = figure.add_subplot(
                 grid[row, 0], sharex=panels[0] if row else None, sharey=panels[0] if row else None
             )

@@ -54,7 +54,7 @@ def of_case(case: Case) -> dict[str, Any]:
         "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
         "interface": case.interface.kind,
         "source": f"{case.source.signal}, omega in [{said.omega[0]:.4g}, {said.omega[1]:.4g}] rad/{second}, "
-        f"position in {list(said.source_lower)} to {list(said.source_upper)} {length}",
+        f"position in {list(said.source_lower)} to {list(said.source_upper)} {length}" + said.other_words(case.units),
         "samples": f"{_counts(said.train, said.test, said.calibration)}, seed {said.seed}",
         "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
     }
@@ -129,7 +129,7 @@ def _of_generator(path: Path) -> dict[str, Any]:
         facts["training"] = f"{len(metadata['history']['train'])} epochs in {metadata['seconds']:.0f} s"
         if "compression" in metadata:
             facts |= _of_compression(generator, metadata["compression"])
-        facts["error bound"] = _bound(metadata.get("trust"))
+        facts["error bound"] = _bound(metadata)
     return facts
 
 
@@ -178,12 +178,12 @@ def of_model(spec: Any) -> dict[str, str]:
     }
 
 
-def _bound(said: dict[str, Any] | None) -> str:
-    """What was calibrated, in words."""
-    if not said:
+def _bound(metadata: dict[str, Any]) -> str:
+    """The calibration in words."""
+    if not metadata.get("trust"):
         return "none: run `submodel calibrate`"
     from submodel.predict.error_bound import Trust
 
-    trust = Trust.from_json(said)
+    trust = Trust.from_json(metadata["trust"], Case.from_json(metadata["case"]).parameters)
     each = ", ".join(f"{name} on {model.num_runs} runs" for name, model in trust.models.items())
     return f"{100 * trust.coverage:g} % coverage, split conformal: {each}"

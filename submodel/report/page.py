@@ -60,7 +60,7 @@ def draw_pictures(result: ValidationResult, *, progress: Progress | None = None)
         del drawings["best-snapshots"]
     overview = result.overview
     if overview is not None:
-        _, x, y = result.sample(worst.index).parameters
+        source = result.setting.case.parameters.source(result.sample(worst.index).parameters)
         drawings["overview"] = lambda: pictures.hero(
             result.scene,
             overview.points,
@@ -68,7 +68,7 @@ def draw_pictures(result: ValidationResult, *, progress: Progress | None = None)
             worst.full[overview.level],
             worst.zoomed[overview.level],
             time=result.times[overview.level],
-            source=(x, y),
+            source=source,
             triangles=overview.triangles,
         )
     if generator is not None and generator.history is not None:

@@ -100,7 +100,8 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
         (
             "parameters",
             f"ω in {_range(case.parameters.omega)} rad/{time}; source in "
-            f"{_box(case.parameters.source_lower, case.parameters.source_upper)} {length}{_excluded(case)}",
+            f"{_box(case.parameters.source_lower, case.parameters.source_upper)} {length}{_excluded(case)}"
+            + case.parameters.other_words(case.units),
         ),
         ("dataset", f"{setting.dataset}, split {setting.split}, {len(result.samples)} samples"),
         ("boundary data", "predicted by the generator" if setting.generator else "recorded in the full run"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from mpi4py import MPI
+from numpy.typing import ArrayLike
 
 from solvers.mesh.domain import Defect, Domain, box_domain, gmsh_domain, refined, refined_zone_box, zone_submesh
 from solvers.mesh.medium import grid, sampled_speed, spacing
@@ -11,7 +12,7 @@ from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
 from solvers.time.grid import TimeGrid
-from solvers.time.signals import SIGNALS, PointSource
+from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
 from submodel.geometry.arrays import MediumMap
@@ -92,9 +93,9 @@ def time_grid(case: Case) -> TimeGrid:
     return TimeGrid(case.time.final, case.time.levels)
 
 
-def point_source(case: Case, omega: float, x: float, y: float) -> PointSource:
+def point_source(case: Case, vector: ArrayLike) -> PointSource:
     """The source of one parameter vector."""
-    return PointSource((x, y), SIGNALS[case.source.signal](omega))
+    return PointSource(case.parameters.source(vector), case.signal(vector))
 
 
 def _zone(case: Case, comm: MPI.Comm, refine: int) -> Domain:

@@ -129,10 +129,10 @@ def _calibrated(
 
 def training_of(case: Case, generated: Generator) -> Training:
     """Where a generator's training samples lie; where it folds by symmetries, each source stands for its images."""
-    sources = np.asarray(generated.metadata["parameters"], dtype=np.float64)[:, 1:]
+    sources = case.parameters.sources(generated.metadata["parameters"])
     images = [sources, *_images(sources, getattr(generated.generator.spec, "symmetries", ()))]
     distinct: NDArray[np.float64] = np.unique(np.round(np.concatenate(images, dtype=np.float64), 9), axis=0)
-    training = Training(case.parameters.omega, distinct, generated.interface.points)
+    training = Training(case.parameters, distinct, generated.interface.points)
     if len(distinct) <= MOST_SOURCES:
         return training
     kept = np.linspace(0, len(distinct) - 1, MOST_SOURCES).astype(int)

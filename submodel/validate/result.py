@@ -54,7 +54,7 @@ class MotionErrors:
 
 @dataclass(frozen=True)
 class SampleErrors:
-    """Errors of one sample: its number in the split, its parameters (ω, x_s, y_s), on Γ and in Ω'."""
+    """Errors of one sample: its number in the split, its parameters, on Γ and in Ω'."""
 
     index: int
     parameters: Array
@@ -193,7 +193,7 @@ class Setting:
         boundary: Where the zone's boundary data came from.
         interface: Interface condition of the zone runs.
         generator: The generator, for ``boundary == "generator"``.
-        training_parameters: Parameters of the training split, shape (n, 3), for the map of samples.
+        training_parameters: Parameters of the training split, shape (n, axis), for the map of samples.
         grid_note: A sentence on the error of the FE grid itself, where it is known.
         commands: Command lines that reproduce the result, in order.
         versions: Name and version of the software that was used.
@@ -331,7 +331,7 @@ class ValidationAccumulator:
 
         Args:
             index: Number of the sample in its split.
-            parameters: (ω, x_s, y_s).
+            parameters: Shape (axis,).
             predicted: On Γ, what drove the zone run, shape (L, N).
             recorded: On Γ, from the full run, shape (L, N).
             zoomed: In Ω', from the zone run, shape (L, N_z).

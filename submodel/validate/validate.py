@@ -123,10 +123,9 @@ def bounds(generated: Generator, parameters: NDArray[np.float64], interface: str
 
 def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Overview | None:
     """The full run of one sample at the last level, for the picture of the whole. Collective on comm."""
-    omega, x, y = map(float, parameters)
     level = case.time.levels - 1
     model = build.full_model(case, comm)
-    snapshot = model.snapshot(build.point_source(case, omega, x, y), level)
+    snapshot = model.snapshot(build.point_source(case, parameters), level)
     return None if snapshot is None else Overview(level, snapshot.points, snapshot.values, snapshot.triangles)
 
 

@@ -59,7 +59,7 @@ class Zoomer:
         """u at the zone's ``points``, shape ``(set, time, node)``. The next call overwrites it.
 
         Args:
-            parameters: omega, x_s, y_s, shape ``(set, 3)``.
+            parameters: Shape ``(set, axis)``.
 
         Raises:
             DivergenceError: If a run diverges.
@@ -99,7 +99,7 @@ def require_table(generated: Generator, table: ParameterTable, *, extrapolate: b
         CaseError: A set lies outside, and that is not allowed.
     """
     case = generated.case
-    outside = [number for number, each in enumerate(table.sets()) if case.extrapolates(*each)]
+    outside = [number for number, each in enumerate(table.values) if not case.parameters.contains(each)]
     for number in [] if extrapolate else outside[:1]:
         try:
             generated.require_excitation(Excitation.of_parameters(case, table.values[number]))
@@ -112,7 +112,7 @@ def require_table(generated: Generator, table: ParameterTable, *, extrapolate: b
             f"{table.where(outside[0])}: nothing is known of their error"
         )
     if generated.trust is not None:
-        away = generated.trust.training.distance(table.values[:, 1:])
+        away = generated.trust.training.distance(case.parameters.sources(table.values))
         sparse = np.flatnonzero(away > float(generated.trust.training.spacing()[1]))
         if len(sparse):
             warnings.append(

@@ -118,9 +118,7 @@ def zoom_many(
     seconds = time.perf_counter() - start
     if comm.rank > 0:
         return None
-    files = {"fields": path} | write_summary(
-        case, generated, table, file, model, said, folder, plain=defect is None
-    )
+    files = {"fields": path} | write_summary(case, generated, table, file, model, said, folder, plain=defect is None)
     return ZoomedMany(files, len(table.values), len(table.values) - len(pending), seconds, zoomer.spent)
 
 
@@ -139,7 +137,7 @@ def _prepared(
     key = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode() + table.values.tobytes()).hexdigest()[:16]
     try:
         ZoomedFile.prepared(
-            path, key, attributes, case.units, parameters=table.values, times=model.time.times, points=model.points
+            path, key, attributes, case, parameters=table.values, times=model.time.times, points=model.points
         )
     except OSError as error:
         raise CaseError(f"cannot write {path} ({error.strerror or error}): choose a place with more room") from error

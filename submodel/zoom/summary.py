@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from solvers.problems.zone import ZoneModel
 from submodel.case.case import Case
 from submodel.case.parameter_sets import ParameterTable
+from submodel.case.parameters import Parameters
 from submodel.data.zoom_file import ZoomedFile
 from submodel.geometry.scene import Scene
 from submodel.predict.generator import Generator
@@ -56,12 +57,12 @@ def write_summary(
     files = {name: folder / f"zoomed.{ending}" for name, ending in endings.items()}
     with files["table"].open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["set", "omega", "x", "y", "peak", "bound"])
-        for number, (each, peak, bound) in enumerate(zip(table.sets(), peaks, bounds, strict=True)):
+        writer.writerow(["set", *case.parameters.names, "peak", "bound"])
+        for number, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
             promised = "" if bound is None else f"{bound:.4g}"
-            writer.writerow([number, *(f"{value:.10g}" for value in each), f"{peak:.7g}", promised])
+            writer.writerow([number, *(f"{value:.10g}" for value in table.values[number]), f"{peak:.7g}", promised])
     scene = Scene.of_case(case, model.interface, model.points)
-    drawing.save(peaks_figure(scene, table.values, peaks), files["picture"])
+    drawing.save(peaks_figure(scene, case.parameters, table.values, peaks), files["picture"])
     record = {"case": case.name, "parameters": table.path.name, "sets": len(peaks), **said}
     record["peak_displacement"] = {"smallest": peaks.min(), "largest": peaks.max()}
     files["record"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -74,16 +75,17 @@ def _bounds(generated: Generator, table: ParameterTable, interface: str) -> list
     if trust is None or interface not in trust.models:
         return [None] * len(table.values)
     promised = trust.bound(table.values, interface)
-    outside = [case.extrapolates(*each) for each in table.sets()]
+    outside = [not case.parameters.contains(each) for each in table.values]
     return [None if far else float(bound) for far, bound in zip(outside, promised, strict=True)]
 
 
-def peaks_figure(scene: Scene, parameters: Array, largest: Array) -> Figure:
+def peaks_figure(scene: Scene, parameters: Parameters, vectors: Array, largest: Array) -> Figure:
     """The largest |u| of each run at the place of its source, and over its frequency.
 
     Args:
         scene: Geometry.
-        parameters: omega, x_s, y_s, shape ``(set, 3)``.
+        parameters: Axes of the case.
+        vectors: Shape ``(set, axis)``.
         largest: Shape ``(set,)``.
     """
     with mpl.rc_context(drawing.STYLE):
@@ -91,13 +93,13 @@ def peaks_figure(scene: Scene, parameters: Array, largest: Array) -> Figure:
         left, right = figure.subplots(1, 2)
         drawing.draw_outlines(left, scene, domain=True)
         size = float(np.clip(4000.0 / len(largest), 6.0, 60.0))
-        drawn = left.scatter(*parameters[:, 1:].T, c=largest, s=size, cmap="viridis", edgecolors="none")
+        drawn = left.scatter(*parameters.sources(vectors).T, c=largest, s=size, cmap="viridis", edgecolors="none")
         drawing.frame_space(left, scene)
         left.autoscale()
         left.set_aspect("equal")
         left.set_title(f"largest |u| in the zone, {len(largest)} sources")
         figure.colorbar(drawn, ax=left, label="largest |u|", shrink=0.85)
-        right.scatter(parameters[:, 0], largest, s=size, color=drawing.INK, edgecolors="none")
+        right.scatter(parameters.omegas(vectors), largest, s=size, color=drawing.INK, edgecolors="none")
         right.set_xlabel(f"omega, rad/{scene.time_unit}")
         right.set_ylabel("largest |u|")
         right.set_ylim(bottom=0.0)

@@ -182,7 +182,7 @@ def _told(
     said: dict[str, Any] = {"sources": excitation.words()}
     parameters = excitation.parameters(case)
     if parameters is not None and len(parameters) == 1:
-        said["parameters"] = dict(zip(("omega", "x", "y"), map(float, parameters[0]), strict=True))
+        said["parameters"] = case.parameters.named(parameters[0])
     if changed:
         return said | {"bound": None}, "no bound for epsilon: it is calibrated without a defect"
     bound = generated.bound(excitation, interface)
@@ -203,8 +203,7 @@ def _recorded(
     with Dataset.open(dataset) as data:
         data.require_case(case)
         trace = RecordedTraces(data, split).trace(sample)
-        parameters = map(float, data.parameters(split)[sample])
-        return {"parameters": dict(zip(("omega", "x", "y"), parameters, strict=True))}, lambda: trace
+        return {"parameters": case.parameters.named(data.parameters(split)[sample])}, lambda: trace
 
 
 def _require_absent(because: str, **options: object) -> None:

@@ -111,7 +111,7 @@ class _Runs:
 
     def __init__(self, case: Case, model: FullModel, vectors: NDArray[np.float64], dtype: DTypeLike) -> None:
         self._model, self._num = model, len(vectors)
-        self._sources = [build.point_source(case, *map(float, vector)) for vector in vectors]
+        self._sources = [build.point_source(case, vector) for vector in vectors]
         self._dtype = np.dtype(dtype)
         self._batches: list[Ensemble] = []
         if isinstance(model.stepper, CentralDifference):

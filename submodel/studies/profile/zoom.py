@@ -32,7 +32,7 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     Args:
         case: The case.
         path: Of the generator.
-        vectors: Parameters (omega, x_s, y_s) of the runs, shape ``(num_runs, 3)``.
+        vectors: Parameters of the runs, shape ``(num_runs, axis)``.
 
     Raises:
         CaseError: The generator is of another case, or lacks what the interface condition needs.
