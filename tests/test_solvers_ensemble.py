@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from solver_problems import METHODS, P1, box, generate_plate, plate, relative_l2
 from solvers.batch import native_build as compiled
 from solvers.batch.ensemble import Ensemble, Loads, Recorded
 from solvers.batch.native_build import CompileError, aligned, compiled_steps, lanes_of
-from solvers.batch.stencils import LEAST, like_rows
+from solvers.batch.stencils import DAMPED, DIFFERENT, LEAST, like_rows
 from solvers.batch.tiles import reach, skewed_tiles
 from solvers.mesh.domain import Domain
 from solvers.problems.full import FullModel
 from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
 from solvers.space.assembly import Discretization
-from solvers.stepping.schemes import DivergenceError, march
+from solvers.stepping.schemes import CentralDifference, DivergenceError, march
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Ricker, Sine
 
@@ -85,6 +86,32 @@ def test_runs_together_are_the_plain_runs(method: str, num_runs: int, dtype: typ
         truth = plain_final(model, each, model.time.num_levels)
         tolerance = ROUND_OFF if dtype is np.float64 else SINGLE * model.time.num_levels
         assert norms(comm, run - truth, truth) < tolerance
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("num_runs", [1, 3])
+@pytest.mark.parametrize("where", ["everywhere", "in a part", "row by row"])
+def test_rows_that_are_damped(where: str, num_runs: int, dtype: type, comm: MPI.Comm) -> None:
+    """C = 2 M, C = 2 M for x > 0, and another share of M in each row: u is the plain run's, and not the undamped."""
+    model = FullModel(box(comm, P1, 32), P1, TimeGrid(0.8, 81))
+    whole = model.stepper.operators
+    x = model.V.tabulate_dof_coordinates()[: len(whole.mass_diagonal), 0]
+    share = {"everywhere": 1.0 + 0.0 * x, "in a part": 1.0 * (x > 0.0), "row by row": np.sin(40.0 * x) ** 2}[where]
+    loads = nodal_loads(model, SOURCES[:num_runs])
+    undamped = plain_final(model, loads[0], model.time.num_levels)
+    model.stepper = stepper = CentralDifference(
+        replace(whole, damping=2.0 * share * whole.mass_diagonal), model.time.dt
+    )
+    found = ensemble_final(Ensemble(stepper, num_runs, dtype), model, loads)
+    np.testing.assert_array_equal(
+        found, ensemble_final(Ensemble(stepper, num_runs, dtype, stencils=False), model, loads)
+    )
+    np.testing.assert_array_equal(found, ensemble_final(Ensemble(stepper, num_runs, dtype, depth=1), model, loads))
+    for run, each in zip(found, loads, strict=True):
+        truth = plain_final(model, each, model.time.num_levels)
+        assert norms(comm, run - truth, truth) < (ROUND_OFF if dtype is np.float64 else SINGLE * model.time.num_levels)
+    assert norms(comm, found[0] - undamped, undamped) > 0.1
 
 
 @pytest.mark.mpi
@@ -156,15 +183,15 @@ def test_rows_that_are_alike_change_no_bit(num_runs: int, dtype: type, comm: MPI
     loads = nodal_loads(model, SOURCES[:num_runs])
     with_them = Ensemble(model.stepper, num_runs, dtype)  # type: ignore[arg-type]
     without = Ensemble(model.stepper, num_runs, dtype, stencils=False)  # type: ignore[arg-type]
-    assert comm.allreduce(int(with_them._kept["stretch_counts"].any())) > 0
-    assert not without._kept["stretch_counts"].any()
+    assert comm.allreduce(int((with_them._kept["stretch_counts"] > 0).any())) > 0
+    assert not (without._kept["stretch_counts"] > 0).any()
     found = ensemble_final(with_them, model, loads)
     np.testing.assert_array_equal(found, ensemble_final(without, model, loads))
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 14)), max_size=12), st.integers(0, 40))
-def test_stretches_hold_rows_that_are_alike(kinds: list[tuple[int, int]], left_out: int) -> None:
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 14)), max_size=12), st.integers(0, 2))
+def test_stretches_hold_rows_that_are_alike(kinds: list[tuple[int, int]], damped: int) -> None:
     """Rows of four kinds, some of them repeated: every stretch that is called alike is, and the long ones are found."""
     patterns = ([-1, 0, 1, 2], [-1, 0, 1, 3], [-1, 0, 1, 2], [0])
     kind_of_row = np.repeat([kind for kind, _ in kinds], [num for _, num in kinds]).astype(int)
@@ -172,24 +199,29 @@ def test_stretches_hold_rows_that_are_alike(kinds: list[tuple[int, int]], left_o
     entries = [(i, i + offset, 1.0 + kind + offset) for i, kind in enumerate(kind_of_row) for offset in patterns[kind]]
     rows, columns, values = np.array(entries, dtype=float).reshape(-1, 3).T
     matrix = sp.csr_matrix((values, (rows, columns + 1)), shape=(num, num + 5))
-    num_rows = max(0, num - left_out)
-    ends, counts = like_rows(matrix, num_rows)
-    if num_rows == 0:
+    block = 10 * damped  # rows in turn with and without damping, none at all for 0
+    ratio = np.where((np.arange(num) // block) % 2 == 1, 0.9, 1.0) if block else np.ones(num)
+    ends, counts = like_rows(matrix, ratio)
+    if num == 0:
         assert len(ends) == len(counts) == 0
         return
-    assert ends[-1] == num_rows
+    assert ends[-1] == num
     assert (np.diff(ends) > 0).all()
-    alike = np.zeros(num_rows, dtype=bool)
+    alike = np.zeros(num, dtype=bool)
     for begin, end, count in zip([0, *ends[:-1]], ends, counts, strict=True):
-        if count:
+        assert count != DIFFERENT or (ratio[begin:end] == 1.0).all()
+        if count > 0:
             assert len(set(kind_of_row[begin:end])) == 1 and count == len(patterns[kind_of_row[begin]])
+            assert len(set(ratio[begin:end])) == 1
             assert end - begin >= LEAST
             alike[begin:end] = True
-    begin = 0
-    for begin in range(num_rows - LEAST + 1):
-        stretch = kind_of_row[begin : begin + LEAST]
-        if len(set(stretch)) == 1 and stretch[0] != 3:
-            assert alike[begin : begin + LEAST].all()
+    for begin in range(num - LEAST + 1):
+        stretch = slice(begin, begin + LEAST)
+        if len(set(kind_of_row[stretch])) == len(set(ratio[stretch])) == 1 and kind_of_row[begin] != 3:
+            assert alike[stretch].all()
+    ends, counts = like_rows(matrix, ratio, stencils=False)
+    kind_of_stretch = np.repeat(counts, np.diff(ends, prepend=0))
+    np.testing.assert_array_equal(kind_of_stretch, np.where(ratio == 1.0, DIFFERENT, DAMPED))
 
 
 def ensemble_matrix(ensemble: Ensemble) -> sp.csr_matrix:

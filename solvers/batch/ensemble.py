@@ -208,19 +208,16 @@ class Ensemble:
     def _fill(self, matrix: sp.csr_matrix, stepper: CentralDifference) -> None:
         fused, struct = stepper.fused, self._struct
         driven = self.order[len(self.order) - self._num_driven :]
-        ratio = np.ones(len(self.order)) if fused.ratio is None else fused.ratio
+        ratio = np.ones(len(self.order)) if fused.ratio is None else fused.ratio[self.order]
         struct.num_rows, struct.num_free = len(self.order), len(self.order) - self._num_driven
-        if self._stencils:
-            ends, counts = like_rows(matrix, struct.num_free)
-        else:
-            ends, counts = np.array([struct.num_free], np.int32), np.zeros(1, np.int32)
+        ends, counts = like_rows(matrix, ratio, stencils=self._stencils)
         struct.num_stretches = len(ends)
         self._point("stretch_ends", ends, "int32_t *")
         self._point("stretch_counts", counts, "int32_t *")
         self._point("starts", matrix.indptr.astype(np.int32), "int32_t *")
         self._point("columns", matrix.indices.astype(np.int32), "int32_t *")
         self._point("values", matrix.data.astype(self.dtype))
-        self._point("keep", (-ratio[driven]).astype(self.dtype))
+        self._point("keep", (-ratio).astype(self.dtype))
         weight = fused.load_weight[driven]
         if np.any(weight):  # where values are prescribed the equation's rows are empty, and their weight is zero
             self._point("drive_weight", weight.astype(self.dtype))

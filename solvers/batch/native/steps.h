@@ -6,10 +6,10 @@ struct steps {
     const int32_t *columns; /* (entry) */
     const void *values;     /* (entry) */
     int64_t num_stretches;
-    const int32_t *stretch_ends; /* (num_stretches) ascending; the last is num_free */
-    const int32_t *stretch_counts; /* (num_stretches) entries of each row where all are alike, 0 where they are not */
+    const int32_t *stretch_ends; /* (num_stretches) ascending; the last is num_rows */
+    const int32_t *stretch_counts; /* (num_stretches) entries of each row where all are alike; else 0, or -1: damped */
+    const void *keep;    /* (num_rows) factor of the level before, -d: -1 on rows without damping */
     int64_t num_free;    /* rows before those that boundary data drive */
-    const void *keep;    /* (num_rows - num_free) what multiplies the level before; -1 for all rows before them */
     const void *drive_weight; /* (num_rows - num_free) of data that are added; NULL where data replace values */
     void *levels[2];     /* (row, lane) level n lies in levels[n % 2], 64-byte aligned */
     int64_t num_loads;

@@ -9,7 +9,7 @@ typedef INTEGER NAME(places) __attribute__((vector_size(WIDTH * sizeof(REAL))));
 #endif
 #define LINE NAME(line)
 
-/* u+ = A u - d u- for some rows. The products of a row are added in one order for every width: a run's numbers do not
+/* u+ = A u - d u- for some rows, d = 1. The products of a row are added in one order for every width: a run's numbers do not
    depend on the runs beside it. */
 IN_ORDER static void NAME(different)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
                                      LINE *restrict next) {
@@ -22,29 +22,35 @@ IN_ORDER static void NAME(different)(const struct steps *s, int64_t first, int64
     }
 }
 
-IN_ORDER static void NAME(driven)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
+/* The same with a d of each row. */
+IN_ORDER static void NAME(damped)(const struct steps *s, int64_t first, int64_t last, const LINE *restrict now,
                                   LINE *restrict next) {
     const int32_t *restrict starts = s->starts, *restrict columns = s->columns;
     const REAL *restrict values = s->values, *restrict keep = s->keep;
     for (int64_t i = first; i < last; i++) {
-        LINE sum = keep[i - s->num_free] * next[i];
+        LINE sum = keep[i] * next[i];
         for (int32_t k = starts[i]; k < starts[i + 1]; k++) sum += values[k] * now[columns[k]];
         next[i] = sum;
     }
 }
 
-/* Rows that are alike: the same values at the same distances. They stay in registers, and a single run's rows go
+/* Rows that are alike: the same values at the same distances, and the same d. They stay in registers, and a single run's rows go
    through vectors. The sums are those of other rows, in the same order. */
-#define ALIKE(COUNT)                                                                                                  \
+#define SUMS(COUNT, BEFORE)                                                                                            \
+    for (int64_t i = first; i < last; i++) {                                                                           \
+        LINE sum = BEFORE;                                                                                             \
+        for (int k = 0; k < COUNT; k++) sum += value[k] * from[k][i];                                                  \
+        next[i] = sum;                                                                                                 \
+    }
+#define ALIKE(COUNT)                                                                                                   \
     case COUNT: {                                                                                                      \
         REAL value[COUNT];                                                                                             \
         const LINE *from[COUNT];                                                                                       \
         for (int k = 0; k < COUNT; k++) value[k] = values[k], from[k] = now + columns[k] - first;                      \
-        for (int64_t i = first; i < last; i++) {                                                                       \
-            LINE sum = -next[i];                                                                                       \
-            for (int k = 0; k < COUNT; k++) sum += value[k] * from[k][i];                                              \
-            next[i] = sum;                                                                                             \
-        }                                                                                                              \
+        if (keep == -1)                                                                                                \
+            SUMS(COUNT, -next[i])                                                                                      \
+        else                                                                                                           \
+            SUMS(COUNT, keep * next[i])                                                                                \
         return;                                                                                                        \
     }
 
@@ -52,6 +58,7 @@ static void NAME(alike)(const struct steps *s, int64_t count, int64_t first, int
                         LINE *restrict next) {
     const int32_t *columns = s->columns + s->starts[first];
     const REAL *values = (const REAL *)s->values + s->starts[first];
+    const REAL keep = ((const REAL *)s->keep)[first];
     switch (count) {
         ALIKE(4)
         ALIKE(5)
@@ -62,19 +69,21 @@ static void NAME(alike)(const struct steps *s, int64_t count, int64_t first, int
     }
 }
 #undef ALIKE
+#undef SUMS
 
 static void NAME(sweep)(const struct steps *s, int64_t first, int64_t last, const LINE *now, LINE *next) {
     int64_t stretch = lower_bound(s->stretch_ends, s->num_stretches, first + 1);
-    int64_t free = last < s->num_free ? last : s->num_free;
-    for (int64_t i = first; i < free; stretch++) {
-        int64_t end = s->stretch_ends[stretch] < free ? s->stretch_ends[stretch] : free;
-        if (s->stretch_counts[stretch])
-            NAME(alike)(s, s->stretch_counts[stretch], i, end, now, next);
+    for (int64_t i = first; i < last; stretch++) {
+        int64_t end = s->stretch_ends[stretch] < last ? s->stretch_ends[stretch] : last;
+        int64_t count = s->stretch_counts[stretch];
+        if (count > 0)
+            NAME(alike)(s, count, i, end, now, next);
+        else if (count < 0)
+            NAME(damped)(s, i, end, now, next);
         else
             NAME(different)(s, i, end, now, next);
         i = end;
     }
-    if (last > free) NAME(driven)(s, first > free ? first : free, last, now, next);
 }
 
 /* Rates of change at the slot before the one that has just been written, for places from begin to end. */
