@@ -206,7 +206,7 @@ def test_bad_input_is_told_before_the_work(shop: Shop, tmp_path: Path, monkeypat
         ((*tune, 1, "--dataset", data), "generated for another case"),
         ((*tune, 1, "--dataset", shop.dataset, "--resume"), "whose fine-tuning could be resumed: leave out --resume"),
         (("--ratio", 2, "-o", tmp_path / "folder"), "is a folder"),
-        (("--ratio", 2, "-o", shop.generator("operator")), "is the generator itself"),
+        (("--ratio", 2, "-o", shop.generator("operator")), "is read, and would be overwritten"),
     ):
         refused(submodel(*base, *options), words)
     refused(submodel("compress", tmp_path / "none.safetensors", "-o", out, "--ratio", 2), "does not exist")

@@ -23,6 +23,7 @@ def make(kind: str, folder: Path) -> Path:
         "JSON": ("a.json", b'{"a": 1}'),
         "page": ("a.html", b"<!DOCTYPE html><html></html>"),
         "picture": ("a.png", b"\x89PNG\r\n\x1a\n"),
+        "fields": ("a.xdmf", b'<?xml version="1.0"?>\n<Xdmf></Xdmf>'),
         "table": ("a.csv", b"set,omega\n"),
         "text": ("a.md", b"# Title\n"),
         "case": ("a.toml", b'name = "a"\n'),

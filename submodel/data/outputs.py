@@ -14,7 +14,7 @@ from submodel.data.checksum import DATASET, RECIPROCAL
 from submodel.data.manifest import shards_folder
 from submodel.data.whole import unfinished_name
 
-Kind = Literal["dataset", "zoomed runs", "generator", "JSON", "page", "picture", "table", "text"]
+Kind = Literal["dataset", "zoomed runs", "generator", "JSON", "page", "picture", "fields", "table", "text"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ SORTS: dict[Kind, _Sort] = {
     "generator": _Sort("generator.safetensors", lambda head, path: head[8:9] == b"{" and head[7:8] == b"\0"),
     "JSON": _Sort("errors.json", _is_json),
     "page": _Sort("report.html", lambda head, path: head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))),
-    "picture": _Sort("picture.png", lambda head, path: head.startswith(b"\x89PNG")),
+    "picture": _Sort("picture.png", lambda head, path: head.startswith((b"\x89PNG", b"GIF8"))),
+    "fields": _Sort("fields.xdmf", lambda head, path: head.startswith(b"<?xml") and b"<Xdmf" in head),
     "table": _Sort("table.csv", lambda head, path: path.suffix == ".csv" and b"\0" not in head),
     "text": _Sort("tables.md", lambda head, path: path.suffix in (".md", ".txt") and b"\0" not in head),
 }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from submodel.case.errors import SubmodelError
 
 UNFINISHED = ".part"
 
 
-class WriteError(OSError):
+class WriteError(SubmodelError, OSError):
     """A file that cannot be written: no room, no permission, a name that is too long; the message is one sentence."""
 
     def __str__(self) -> str:
@@ -53,3 +57,18 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # its name is too long, or the disk fails: the error before it says so
             unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text is UTF-8. Local.
+
+    Raises:
+        WriteError: as of `whole_file`.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as indented JSON, as `write_whole`."""
+    write_whole(path, json.dumps(document, indent=2) + "\n")

@@ -23,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import Triangulation
 from scipy.spatial import Delaunay
 
+from submodel.data.whole import write_whole
 from submodel.geometry.scene import Scene
 
 Array = npt.NDArray[np.floating]
@@ -84,7 +85,7 @@ def save(figure: Figure, path: Path | str, dpi: int = 150) -> Path:
     """Write the figure as PNG; folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(figure, dpi))
+    write_whole(path, png(figure, dpi))
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from submodel.data.whole import write_whole
 from submodel.report import charts, drawing, pictures
 from submodel.report.wording import amount, count, facts, percent, seconds, size, verdict
 from submodel.validate.result import FIELDS, STAGES, ValidationResult
@@ -34,9 +35,9 @@ def write_report(result: ValidationResult, directory: Path | str, *, progress: P
     drawn = draw_pictures(result, progress=progress)
     (directory / PICTURES).mkdir(parents=True, exist_ok=True)
     for name, content in drawn.items():
-        (directory / PICTURES / f"{name}.png").write_bytes(content)
+        write_whole(directory / PICTURES / f"{name}.png", content)
     page = directory / PAGE
-    page.write_text(render(result, drawn), encoding="utf-8")
+    write_whole(page, render(result, drawn))
     return page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from matplotlib.patches import ConnectionPatch
 from matplotlib.tri import Triangulation
 from PIL import Image
 
+from submodel.data.whole import write_whole
 from submodel.geometry.metrics import QUIET_FRACTION
 from submodel.geometry.scene import Integers, Scene
 from submodel.report import drawing
@@ -135,16 +137,19 @@ def run_gif(
                 progress(len(frames), len(levels))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
     still = [frame.quantize(palette=_palette(), dither=Image.Dither.NONE) for frame in frames]
     pause = round(1000 / frames_per_second)
     still[0].save(
-        path,
+        content,
+        format="GIF",
         save_all=True,
         append_images=still[1:],
         duration=[pause] * (len(still) - 1) + [1000],
         loop=0,
         optimize=False,
     )
+    write_whole(path, content.getvalue())
     return path
 
 

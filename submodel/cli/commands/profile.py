@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +39,7 @@ def profile(
 ) -> None:
     """Time the parts of a run, and a batch of runs: seconds, share of the whole, and how near to the limit they are."""
     from submodel.data.outputs import require_file
+    from submodel.data.whole import write_json
 
     with parallel() as comm:
         start = time.perf_counter()
@@ -63,7 +63,7 @@ def profile(
         typer.echo("network and zone: give --generator G to see where the time of zoomed runs goes")
     if json_file is not None:
         said = {"case": read.name, "precision": precision, "jobs": [job.to_json() for job in jobs]}
-        json_file.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        write_json(json_file, said)
 
 
 def _show(job: Job) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +41,7 @@ def validate(
     from submodel.cli.terminal.progress import count_progress
     from submodel.data.dataset import Dataset
     from submodel.data.outputs import require_file, require_folder
+    from submodel.data.whole import write_json
     from submodel.predict.generator import Generator
     from submodel.report.page import write_report
     from submodel.report.wording import error_table
@@ -74,7 +74,7 @@ def validate(
         return
     typer.echo("\n".join(error_table(result)))
     if json_file is not None:
-        json_file.write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(json_file, result.to_json())
         typer.echo(f"errors: {json_file}")
     if report is not None:
         with count_progress("report", "pictures") as progress:

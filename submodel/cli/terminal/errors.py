@@ -89,16 +89,18 @@ def _remedy(error: Exception) -> str | None:
     """The sentence of an error that a user can mend; None for all others, which keep their traceback."""
     if os.environ.get("SUBMODEL_TRACEBACK") or isinstance(error, BrokenPipeError):
         return None
+    if isinstance(error, SubmodelError | SolverError | NetworkError | ValueError):
+        return str(error)
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
         return extra and f"this command needs {package}, which is not installed here: use ./run, or {extra}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, OSError):
+        named = error.filename is not None and error.strerror
+        return f"{error.filename}: {error.strerror}" if named else error.strerror or str(error)
     cffi = sys.modules.get("cffi")  # which compiles DOLFINx's forms
     if cffi is not None and isinstance(error, cffi.VerificationError):
         return (
             f"forms cannot be compiled ({error}): install a C compiler and Python's headers (Debian: gcc, python3-dev)"
         )
-    expected = (SubmodelError, SolverError, NetworkError, ValueError, OSError)
-    return str(error) if isinstance(error, expected) else None
+    return None

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from networks.paper.catalogue import variant
 from networks.paper.printed_tables import MODEL_TITLES, SCHEDULES, VARIANT_TITLES, ZONE_MODELS, Schedule
-from submodel.data.whole import whole_file
+from submodel.data.whole import write_json
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ def read_record(path: Path, key: str) -> Record | None:
 
 def write_record(path: Path, key: str, record: Record) -> None:
     """Write the record of a job, whole or not at all."""
-    document = json.dumps({"key": key, "record": record.to_json()}, indent=2) + "\n"
-    with whole_file(path) as unfinished:
-        unfinished.write_text(document, encoding="utf-8")
+    write_json(path, {"key": key, "record": record.to_json()})
 
 
 Name = Literal["model", "variant", "schedule"]

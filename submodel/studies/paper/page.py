@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from networks.paper.printed_tables import MODEL_TITLES, SCHEDULES, VARIANT_TITLES
 from submodel import __version__
 from submodel.case.case import Case
+from submodel.data.whole import write_json, write_whole
 from submodel.report import drawing
 from submodel.report.wording import amount
 from submodel.studies.paper.bench import Options
@@ -80,14 +80,14 @@ def write_page(setting: Setting, records: Sequence[Record], folder: Path) -> dic
     if any(record.errors for record in records):
         chart = drawing.png(error_against_parameters(records))
         files["chart"] = folder / CHART
-        files["chart"].write_bytes(chart)
+        write_whole(files["chart"], chart)
     facts, notes = reductions(setting, records), remarks(setting, records)
     text = ["# Tables 1 to 18 of [A], the paper's figures and ours", ""]
     text += [f"- {fact}" for fact in [*facts, *notes]]
     text += ["", f"    {setting.command}", ""] if setting.command else [""]
     text += [f"![Error after the zoom against parameters]({CHART})", ""] if chart else []
     text += [markdown(table) for table in compared] + [markdown_details(records)]
-    files["Markdown"].write_text("\n".join(text), encoding="utf-8")
+    write_whole(files["Markdown"], "\n".join(text))
     page = _template().render(
         setting=setting,
         facts=facts,
@@ -99,8 +99,8 @@ def write_page(setting: Setting, records: Sequence[Record], folder: Path) -> dic
         chart=None if chart is None else f"data:image/png;base64,{base64.b64encode(chart).decode()}",
         written=date.today().isoformat(),
     )
-    files["HTML"].write_text(page, encoding="utf-8")
-    files["JSON"].write_text(json.dumps(_document(setting, records, facts), indent=2) + "\n", encoding="utf-8")
+    write_whole(files["HTML"], page)
+    write_json(files["JSON"], _document(setting, records, facts))
     return files
 
 
