@@ -74,14 +74,14 @@ class Data:
         """The training split of a dataset."""
         traces = dataset.traces("train")
         fields = np.stack([traces[name] for name in FIELDS], axis=1)
-        maps = symmetry.find(dataset.interface, dataset.medium, dataset.case.symmetry.maps)
+        maps = symmetry.find(dataset.gamma, dataset.medium, dataset.case.symmetry.maps)
         return cls(
             dataset.case,
             dataset.parameters("train"),
             fields,
             float(dataset.times[-1]) / (len(dataset.times) - 1),
-            dataset.interface.points,
-            dataset.interface.weights,
+            dataset.gamma.points,
+            dataset.gamma.weights,
             tuple(maps),
         )
 

@@ -20,7 +20,6 @@ from submodel.case.case import Case
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.geometry.metrics import FieldErrors, field_errors
-from submodel.predict.generator import curve
 from submodel.solve import from_case as build
 
 FIELDS = ("displacement", "velocity", "load")
@@ -105,7 +104,7 @@ def evaluate_fields(
     if predicted.shape[:2] != (num, len(fields)):
         raise ValueError(f"{num} samples of {len(fields)} fields were to be predicted, got shape {predicted.shape}")
     zone = build.zone_model(case, MPI.COMM_SELF, interface=interface, refine=refine)
-    gamma_curve, times = curve(dataset.interface), dataset.times
+    gamma, times = dataset.gamma, dataset.times
     on_gamma: dict[str, list[FieldErrors]] = {name: [] for name in FIELDS}
     in_zone: dict[str, list[FieldErrors]] = {"displacement": [], "velocity": []}
     elapsed = 0.0
@@ -116,7 +115,7 @@ def evaluate_fields(
             if name in given:
                 on_gamma[name].append(field_errors(given[name], true))
         start = time.perf_counter()
-        run = zone.run(Trace(times, gamma_curve, **given))
+        run = zone.run(Trace(times, gamma, **given))
         elapsed += time.perf_counter() - start
         truth = dataset.zone_fields(split, index)
         for name, values, true in zip(in_zone, (run.displacement, run.velocity), truth, strict=True):

@@ -34,7 +34,7 @@ from submodel.data.checksum import is_reciprocal
 from submodel.data.dataset import Dataset
 from submodel.geometry.metrics import FieldErrors, field_errors
 from submodel.learn.train import train_generator, with_training
-from submodel.predict.generator import Generator, RecordedTraces, curve
+from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
 from submodel.validate.calibrate import calibrate
 from submodel.validate.compare import validate_excitations
@@ -91,7 +91,7 @@ def zone_errors(
     """Errors after the zoom of every test sample, against full FE; of a refined zone against its own run with the
     recorded trace, as another grid is another solution."""
     zone = build.zone_model(case, MPI.COMM_SELF, interface=kind, refine=refine)
-    where, times = curve(fresh.interface), fresh.times
+    where, times = fresh.gamma, fresh.times
     found: dict[str, list[FieldErrors]] = {"displacement": [], "velocity": []}
     for index in range(len(fields)):
         run = zone.run(Trace(times, where, fields[index, 0], fields[index, 1], fields[index, 2]))

@@ -33,6 +33,7 @@ from solvers.mesh.domain import refined_zone_box
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
 from solvers.time.grid import TimeGrid
+from submodel.learn.operator import nodes_of
 from submodel.predict.prediction import Prediction
 from submodel.zoom.streaming import BLOCK, StreamedBoundary
 
@@ -50,19 +51,18 @@ def zone_model(num_levels: int, cells: int = 32) -> ZoneModel:
 
 def generator(zone: ZoneModel, **changes: Any) -> OperatorGenerator:
     """One of the default size for a zone's nodes, with random weights."""
-    curve = zone.interface
+    gamma = zone.gamma
     spec = OperatorSpec(
         num_levels=zone.time.num_levels,
         dt=DT,
         rate=15.0,
         band=BAND,
-        points=tuple((float(x), float(y)) for x, y in curve.points),
-        loop=tuple(int(number) for number in curve.loop),
+        **nodes_of(gamma),
         speed=1.0,
         rays="walls",
         walls=((-1.0, -1.0), (1.0, 1.0)),
         grid=((-1.0, -1.0), (1 / 64, 1 / 64)),
-        symmetries=tuple(_maps(curve.points)),
+        symmetries=tuple(_maps(gamma.points)),
     )
     torch.manual_seed(0)
     made = OperatorGenerator(replace(spec, **changes))
@@ -121,7 +121,7 @@ def streamed(zone: ZoneModel, made: OperatorInference) -> Callable[[], None]:
 
     def run() -> None:
         playback = OperatorPlayback(made, np.array([SOURCE]), signal)
-        with StreamedBoundary(zone, Prediction(zone.time.times, zone.interface, [playback])) as data:
+        with StreamedBoundary(zone, Prediction(zone.time.times, zone.gamma, [playback])) as data:
             for number in range(0, num, BLOCK):
                 data.block(number)
 

@@ -99,7 +99,7 @@ def white(trace: Trace, rng: np.random.Generator) -> Trace:
 
 def smooth(trace: Trace, rng: np.random.Generator) -> Trace:
     """An error as a network makes it: a few waves along Γ and in time, one per cent rms, different in each field."""
-    length = trace.interface.weights.sum()
+    length = trace.gamma.weights.sum()
 
     def noisy(field: NDArray[np.float64]) -> NDArray[np.float64]:
         error = np.zeros_like(field)
@@ -108,7 +108,7 @@ def smooth(trace: Trace, rng: np.random.Generator) -> Trace:
             omega = rng.uniform(0.0, 8.0 * np.pi)
             phase = rng.uniform(0.0, 2.0 * np.pi, 2)
             error += np.outer(
-                np.sin(omega * trace.times + phase[0]), np.cos(along * trace.interface.arc + phase[1])
+                np.sin(omega * trace.times + phase[0]), np.cos(along * trace.gamma.axis() + phase[1])
             )
         return field + LEVEL * _rms(field) / _rms(error) * error
 

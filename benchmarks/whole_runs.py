@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import SymmetryMap
+from solvers.gamma.chart import gamma_document
 from solvers.problems.full import FullModel
 from solvers.problems.zone_batch import ZoneBatch
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
 from submodel.case.sections import BoxDomain
-from submodel.geometry.arrays import InterfaceArrays
 from submodel.geometry.symmetry import find
 from submodel.learn.operator import specification
 from submodel.predict.generator import Generator
@@ -93,16 +93,13 @@ def parameters(num: int, half: float) -> NDArray[np.float64]:
 
 def untrained(case: Case, full: FullModel) -> Generator:
     """A generator of the case's size."""
-    curve = full.interface
-    interface = InterfaceArrays(curve.points, curve.arc, curve.loop, curve.weights)
     medium = build.medium_map(case, full.domain)
     maps = []
-    for found in find(interface, medium, case.symmetry.maps):
+    for found in find(full.gamma, medium, case.symmetry.maps):
         (a, b), (c, d) = found.matrix
         maps.append(SymmetryMap(((a, b), (c, d)), (found.shift[0], found.shift[1]), tuple(map(int, found.arc))))
-    spec = replace(specification(case, curve.points, curve.loop, medium)[0], symmetries=tuple(maps))
-    about = {name: values.tolist() for name, values in asdict(interface).items()}
-    metadata = {"case": case.to_json(), "interface": about}
+    spec = replace(specification(case, full.gamma, medium)[0], symmetries=tuple(maps))
+    metadata = {"case": case.to_json(), "gamma": gamma_document(full.gamma)}
     return Generator(OperatorGenerator(spec).eval(), metadata, Path("untrained"), "cpu")
 
 

@@ -125,7 +125,7 @@ def step_versions(condition: str) -> tuple[ZoneModel, dict[str, Callable[[], obj
     zone = reference_zone(condition)
     if not isinstance(zone.stepper, CentralDifference):
         raise ValueError("the loop takes explicit steps only")
-    angle = np.arange(zone.interface.num_nodes) * (2.0 * np.pi / zone.interface.num_nodes)
+    angle = np.arange(zone.gamma.num_nodes) * (2.0 * np.pi / zone.gamma.num_nodes)
     time = np.arange(zone.num_steps)[:, None] * zone.time.dt
     array = np.ascontiguousarray(time * np.sin(12.0 * time + np.cos(angle)))
     data = Steps(array)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from measure import Claim, Report, Table, least
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.gamma.chart import gamma_document
 from solvers.gamma.datum import Steps
 from solvers.problems.zone import ZoneModel
 from solvers.problems.zone_batch import ZoneBatch
@@ -42,8 +42,7 @@ def problem() -> tuple[Case, ZoneModel, Generator]:
     """The case, its zone, and a generator that is loaded."""
     case = Case.load(CASE)
     model = build.zone_model(case, MPI.COMM_SELF)
-    interface = {name: values.tolist() for name, values in asdict(model.interface).items()}
-    metadata = {"case": case.to_json(), "interface": interface}
+    metadata = {"case": case.to_json(), "gamma": gamma_document(model.gamma)}
     return case, model, Generator(generator(model), metadata, Path("random"), "cpu")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from mpi4py import MPI
 
 from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
-from solvers.gamma.trace import Interface
+from solvers.gamma.chart import gamma_document
+from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
+from submodel.learn.operator import nodes_of
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 
@@ -40,7 +41,7 @@ class ExactGenerator(torch.nn.Module):
         responses: np.ndarray,
         dt: float,
         band: tuple[float, float],
-        interface: Interface,
+        gamma: Gamma,
     ) -> None:
         super().__init__()
         self._sources, self._responses = sources, torch.from_numpy(responses)
@@ -50,12 +51,11 @@ class ExactGenerator(torch.nn.Module):
             dt=dt,
             rate=RATE,
             band=band,
-            points=tuple((float(x), float(y)) for x, y in interface.points),
-            loop=tuple(int(number) for number in interface.loop),
+            **nodes_of(gamma),
             speed=1.0,
             symmetries=(
-                SymmetryMap(((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0), tuple(range(interface.num_nodes))),
-                SymmetryMap(((-1.0, 0.0), (0.0, -1.0)), (0.0, 0.0), tuple(range(interface.num_nodes))),
+                SymmetryMap(((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0), tuple(range(gamma.num_nodes))),
+                SymmetryMap(((-1.0, 0.0), (0.0, -1.0)), (0.0, 0.0), tuple(range(gamma.num_nodes))),
             ),
         )
 
@@ -86,11 +86,11 @@ def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> 
     )
     metadata: dict[str, Any] = {
         "case": case.to_json(),
-        "interface": {name: values.tolist() for name, values in asdict(model.interface).items()},
+        "gamma": gamma_document(model.gamma),
         "dataset": {"file": "exact.h5", "key": "0"},
         "parameters": np.column_stack([omegas, sources]).tolist(),
         "history": {"train": [1.0], "validation": []},
         "seconds": 1.0,
     }
-    known = ExactGenerator(sources, y, time.dt, case.parameters.omega, model.interface)
+    known = ExactGenerator(sources, y, time.dt, case.parameters.omega, model.gamma)
     return Generator(known, metadata, Path(__file__), "cpu")

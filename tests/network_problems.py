@@ -9,6 +9,20 @@ from networks.paper.spec import GeneratorSpec
 
 NUM_LEVELS, NUM_ARC, GRID = 12, 8, (5, 6)
 DT = 0.25
+Pairs = tuple[tuple[float, float], ...]
+SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
+
+
+def _square_nodes() -> tuple[Pairs, Pairs, tuple[float, ...]]:
+    """Nodes, integrated outward normals and lumped lengths of SQUARE, as a specification takes them."""
+    side = np.roll(SQUARE, -1, axis=0) - SQUARE
+    half = 0.5 * np.stack((side[:, 1], -side[:, 0]), axis=1)
+    normals, lengths = half + np.roll(half, 1, axis=0), np.linalg.norm(side, axis=1)
+    points, outward = (tuple((float(x), float(y)) for x, y in values) for values in (SQUARE, normals))
+    return points, outward, tuple(map(float, 0.5 * (lengths + np.roll(lengths, 1))))
+
+
+SQUARE_NODES = _square_nodes()
 
 
 def is_zone(model: str) -> bool:

@@ -108,7 +108,7 @@ def rounded(trace: Trace) -> Trace:
     assert trace.load is not None
     return Trace(
         trace.times,
-        trace.interface,
+        trace.gamma,
         single(trace.displacement),
         single(trace.velocity),
         single(trace.load),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from solvers.gamma.chart import ClosedLoops
 from submodel.case.case import Case
 from submodel.geometry.scene import Scene
 from submodel.validate.result import (
@@ -29,7 +29,7 @@ ZONE_POINTS = np.array([(x, y) for y in SIDE for x in SIDE])
 LOWER = [(x, -0.25) for x in SIDE[:-1]]
 QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])
 POINTS = np.vstack([np.array(LOWER) @ np.linalg.matrix_power(QUARTER.T, turn) for turn in range(4)])
-INTERFACE = SimpleNamespace(points=POINTS, arc=np.arange(32) / 16.0, loop=np.zeros(32, dtype=int))
+GAMMA = ClosedLoops.polygon(POINTS)
 
 
 def motion(points: np.ndarray, omega: float, error: float) -> Motion:
@@ -70,7 +70,7 @@ def result(errors: tuple[float, ...] = (0.02, 0.06, 0.01), **others: Any) -> Val
         "versions": {"submodel": "0.1.0"},
         "elapsed": {"training": 148.3, "zone run": 0.0031},
     }
-    return accumulator.result(Setting(**{**values, **others}), Scene.of_case(case, INTERFACE, ZONE_POINTS), TIMES)
+    return accumulator.result(Setting(**{**values, **others}), Scene.of_case(case, GAMMA, ZONE_POINTS), TIMES)
 
 
 def calibrated(errors: tuple[float, ...] = (0.02, 0.06, 0.01, 0.03)) -> ValidationResult:

@@ -273,7 +273,7 @@ def test_a_compressed_generator_comes_back_with_what_its_layers_share(tmp_path: 
         inputs = torch.rand(4, 3)
     else:
         points = tuple((0.2 * x, 0.2 * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1)))
-        spec = OperatorSpec(16, 0.1, 8.0, (2.0, 3.0), points, (0,) * 4, 1.0, rank=3, width=12, depth=4)
+        spec = OperatorSpec(16, 0.1, 8.0, (2.0, 3.0), points, points, (0.4,) * 4, 1.0, rank=3, width=12, depth=4)
         dense, inputs = OperatorGenerator(spec), torch.rand(4, 2)
         torch.nn.init.normal_(dense.decoder)
         torch.nn.init.normal_(dense.net.last.weight)

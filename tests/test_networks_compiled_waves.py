@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_problems import SQUARE_NODES
 
 from networks.operator.fast.compiled import CompiledWaves, library
 from networks.operator.fast.inference import OperatorInference
@@ -13,7 +14,6 @@ from networks.operator.spec import OperatorSpec
 from networks.playback import OperatorPlayback
 
 N, DT = 60, 0.03
-SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
 SOURCES = np.array([[0.5, 0.6], [-0.7, 0.55]])
 SIGNALS = np.sin(np.array([[5.0], [8.0]]) * DT * np.arange(N + 1))
 ROUNDING = 2e-6
@@ -23,9 +23,8 @@ compiled = pytest.mark.skipif(library() is None, reason="needs a C compiler")
 
 
 def generator() -> OperatorGenerator:
-    points = tuple((float(x), float(y)) for x, y in SQUARE)
     walls = ((-1.0, -1.0), (1.0, 1.0))
-    spec = OperatorSpec(N, DT, 15.0, (3.0, 9.0), points, (0,) * 8, 1.0, rays="walls", walls=walls, num_frequencies=21)
+    spec = OperatorSpec(N, DT, 15.0, (3.0, 9.0), *SQUARE_NODES, 1.0, rays="walls", walls=walls, num_frequencies=21)
     torch.manual_seed(0)
     made = OperatorGenerator(spec)
     for factor in made.rays.factors:

@@ -9,7 +9,7 @@ from network_problems import toy
 
 from networks.core.resample import Resample, cubic_matrix
 from networks.layers.decomposed import DecomposedConv, DenseConv
-from networks.paper.generator import build, closed_loop_size
+from networks.paper.generator import build
 from networks.paper.predict import predict, select_device
 from networks.paper.scaler import FLOOR, InputScaler, TargetScaler
 from networks.paper.spec import GeneratorSpec
@@ -93,12 +93,6 @@ def test_points_of_the_grid_that_are_not_built(point: dict[str, Any]) -> None:
 def test_unknown_model() -> None:
     with pytest.raises(ValueError, match="unknown model 'conv9d'; there are fc-t, conv2d, .*, conv1.5d-boundary"):
         GeneratorSpec.named("conv9d", num_levels=8, num_arc=8)
-
-
-def test_one_closed_loop_only() -> None:
-    assert closed_loop_size(np.zeros(12, int)) == 12
-    with pytest.raises(ValueError, match="one closed loop, got 2"):
-        closed_loop_size(np.repeat([0, 1], 6))
 
 
 @pytest.mark.parametrize("closed", [True, False])

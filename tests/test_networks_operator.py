@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from network_problems import SQUARE, SQUARE_NODES
 
 from networks import checkpoint
 from networks.checkpoint import CheckpointError
 from networks.operator.fit.fit import train_operator
-from networks.operator.image_sources import EARLY, outward_normals
+from networks.operator.image_sources import EARLY
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables
 from networks.operator.signal_response import LowPass, respond
@@ -21,7 +22,6 @@ from networks.operator.training_data import OperatorPlan, ResponseData, TravelTi
 from networks.paper.train import TrainingError
 from networks.training.soap import Soap
 
-SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
 SOURCES = np.random.default_rng(0).uniform(0.5, 0.8, (6, 2)) * [1, -1]
 
 
@@ -36,9 +36,7 @@ ALL = [((a, 0), (0, b)) for a in (1, -1) for b in (1, -1)] + [((0, a), (b, 0)) f
 
 def make_spec(**changes: Any) -> Any:
     options: dict[str, Any] = {"rays": "direct", "num_frequencies": 16, "rank": 6, "width": 8, "depth": 2}
-    return OperatorSpec(
-        32, 0.05, 15.0, (3.0, 9.0), tuple((float(x), float(y)) for x, y in SQUARE), (0,) * 8, 1.0, **(options | changes)
-    )
+    return OperatorSpec(32, 0.05, 15.0, (3.0, 9.0), *SQUARE_NODES, 1.0, **(options | changes))
 
 
 def make_data(spec: Any, sources: Any = SOURCES, seed: Any = 1) -> Any:
@@ -60,12 +58,6 @@ def test_a_waveform_driven_by_a_sine_is_the_field_of_a_line_source() -> None:
     angle = np.linspace(0, np.arccosh(t / delay), 20001)  # t' = delay cosh(angle) takes the singularity away
     exact = np.trapezoid(np.sin(omega * (t - delay * np.cosh(angle))), angle) / (2 * np.pi)
     assert found[-1] == pytest.approx(exact, abs=2e-3)  # of the order of the sampled step, dt² omega² / 12
-
-
-def test_normals_of_a_closed_curve_add_up_to_nothing_and_point_outwards() -> None:
-    normals = outward_normals(SQUARE, np.zeros(8, int))
-    np.testing.assert_allclose(normals.sum(0), 0, atol=1e-15)
-    assert ((normals * SQUARE).sum(1) > 0).all()
 
 
 @pytest.mark.parametrize("rays", ["none", "direct", "walls"])
@@ -93,7 +85,7 @@ def test_rays_of_a_box_vanish_on_its_walls() -> None:
 def plain_rays(rays: Any, source: Any, field: int) -> Any:
     """Amplitudes (arc, frequency) of one source, image by image and node by node, in double precision."""
     spec, theta = rays.spec, rays.factors[field].detach().double().numpy()
-    normals, loop = outward_normals(SQUARE, np.zeros(8, int)), np.vstack((SQUARE, SQUARE[:1]))
+    normals, loop = np.array(SQUARE_NODES[1]), np.vstack((SQUARE, SQUARE[:1]))
     side = np.linalg.norm(np.diff(loop, axis=0), axis=1)
     delays, table = waveform_tables(spec)
     out = np.zeros((8, spec.num_frequencies), complex)
@@ -308,7 +300,8 @@ def test_spec_survives_json() -> None:
         ({"rank": 0}, "rank must be a positive integer"),
         ({"dt": 0.0}, "dt must be positive"),
         ({"num_levels": 2}, "4 levels"),
-        ({"loop": (0,)}, "loop must name"),
+        ({"normals": ((0.0, 1.0),)}, "needs a normal and a positive weight"),
+        ({"weights": (0.0,) * 8}, "needs a normal and a positive weight"),
         ({"band": (3.0, 1.0)}, "band must be"),
         ({"period": 1.0}, "period must be above 1"),
         ({"model": "other"}, "model is 'operator'"),

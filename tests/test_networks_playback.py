@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from network_problems import SQUARE, SQUARE_NODES
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -136,7 +137,6 @@ def test_history_of_the_papers_models(name: str) -> None:
         playback.block(0, 17)
 
 
-SQUARE = 0.25 * np.array([[-1, -1], [0, -1], [1, -1], [1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0]])
 SINGLE = 1.5e-6
 """Round-off of float32: amplitudes, times and their product, and of amplitudes in the other order beside it."""
 
@@ -149,7 +149,7 @@ def operator_generator(rays: Literal["none", "direct", "walls"], *, symmetric: b
         arc = tuple(int(np.linalg.norm(SQUARE - image, axis=1).argmin()) for image in images)
         maps.append(SymmetryMap(matrix, (0.0, 0.0), arc))  # type: ignore[arg-type]
     spec = OperatorSpec(
-        N, DT, RATE, (3.0, 9.0), tuple((float(x), float(y)) for x, y in SQUARE), (0,) * 8, 1.0,
+        N, DT, RATE, (3.0, 9.0), *SQUARE_NODES, 1.0,
         rays=rays, walls=((-1, -1), (1, 1)) if rays == "walls" else None, travel=(9, 5) if rays == "direct" else None,
         grid=((-1, -1), (0.1, 0.1)), symmetries=tuple(maps) if symmetric else (), num_frequencies=20, rank=6, width=8,
         depth=3,

@@ -77,7 +77,7 @@ def test_reciprocity_on_a_plate_of_two_speeds(method: str, comm: MPI.Comm, share
     how = METHODS[method]
     quads = how.element == "gll"
     model = FullModel(plate(comm, generate_plate(comm, shared_path, size=0.1, quads=quads)), how, TimeGrid(1.2, 261))
-    compare(model, [0, 5, model.interface.num_nodes - 1])
+    compare(model, [0, 5, model.gamma.num_nodes - 1])
 
 
 def test_newmark_feels_the_next_sample() -> None:

@@ -209,9 +209,10 @@ def test_trace_is_the_same_on_any_number_of_ranks(geometry: str, method: str, fo
         assert reference is not None and reference.displacement is not None
         assert reference.trace.load is not None
         pairs = {
-            "points": (model.interface.points, serial.interface.points),
-            "arc": (model.interface.arc, serial.interface.arc),
-            "weights": (model.interface.weights, serial.interface.weights),
+            "points": (model.gamma.points, serial.gamma.points),
+            "normals": (model.gamma.normals, serial.gamma.normals),
+            "axis": (model.gamma.axis(), serial.gamma.axis()),
+            "weights": (model.gamma.weights, serial.gamma.weights),
             "zone points": (model.zone_points, serial.zone_points),
             "displacement": (trace.displacement, reference.trace.displacement),
             "zone displacement": (truth.displacement, reference.displacement),

@@ -9,30 +9,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from solvers.gamma.trace import Interface, Trace, interpolation_matrix
+from solvers.gamma.chart import ClosedLoops
+from solvers.gamma.gamma import Gamma
+from solvers.gamma.trace import Trace
 from solvers.time.grid import TimeGrid
 
 
-def square(num_on_side: int, *, side: float = 0.5) -> Interface:
+def square(num_on_side: int, *, side: float = 0.5) -> Gamma:
     """Γ of a square zone around the origin with equal spacing."""
     corners = 0.5 * side * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)])
     share = np.arange(num_on_side)[:, None] / num_on_side
     points = np.vstack([a + share * (b - a) for a, b in zip(corners[:-1], corners[1:], strict=True)])
-    step = side / num_on_side
-    num_nodes = len(points)
-    arc = np.asarray(step * np.arange(num_nodes), dtype=np.float64)
-    return Interface(points, arc, np.zeros(num_nodes, int), np.full(num_nodes, step))
+    return ClosedLoops.polygon(points)
 
 
-def circle(num_nodes: int, radius: float = 1.0, start: float = -0.5 * np.pi) -> Interface:
+def circle(num_nodes: int, radius: float = 1.0, start: float = -0.5 * np.pi) -> Gamma:
     angle = start + 2.0 * np.pi * np.arange(num_nodes) / num_nodes
-    step = 2.0 * radius * np.sin(np.pi / num_nodes)
-    return Interface(
-        radius * np.stack([np.cos(angle), np.sin(angle)], axis=1),
-        step * np.arange(num_nodes),
-        np.zeros(num_nodes, int),
-        np.full(num_nodes, step),
-    )
+    return ClosedLoops.polygon(radius * np.stack([np.cos(angle), np.sin(angle)], axis=1))
 
 
 def cubic(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -41,13 +34,13 @@ def cubic(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(x**3 - 2.0 * x * y**2 + y**3 + x - 0.3, dtype=np.float64)
 
 
-def trace_of(curve: Interface, grid: TimeGrid, *, load: bool = True) -> Trace:
+def trace_of(gamma: Gamma, grid: TimeGrid, *, load: bool = True) -> Trace:
     """Data that are cubic in time and along each side; a load whose flux is another cubic on each side."""
     t = grid.times[:, None]
-    u = (1.0 + t - t**3) * cubic(curve.points)
-    v = (1.0 - 3.0 * t**2) * cubic(curve.points)
-    flux = t**2 * cubic(curve.points[:, ::-1])
-    return Trace(grid.times, curve, u, v, flux * curve.weights if load else None)
+    u = (1.0 + t - t**3) * cubic(gamma.points)
+    v = (1.0 - 3.0 * t**2) * cubic(gamma.points)
+    flux = t**2 * cubic(gamma.points[:, ::-1])
+    return Trace(grid.times, gamma, u, v, flux * gamma.weights if load else None)
 
 
 @pytest.mark.parametrize("num_on_side", [16, 32, 11])
@@ -67,10 +60,10 @@ def test_a_kink_at_a_corner_is_kept() -> None:
     """Each side has its own spline: what is linear on each, with a kink between, comes through exactly."""
     coarse, fine = square(8), square(24)
 
-    def tent(curve: Interface) -> NDArray[np.float64]:
-        return np.abs(curve.arc - 1.0)  # corners at arc 0, 0.5, 1, 1.5
+    def tent(gamma: Gamma) -> NDArray[np.float64]:
+        return np.abs(gamma.axis() - 1.0)  # corners at arc 0, 0.5, 1, 1.5
 
-    moved = interpolation_matrix(coarse, fine, one_sided=False) @ tent(coarse)
+    moved = coarse.chart.interpolation(coarse, fine, one_sided=False) @ tent(coarse)
     np.testing.assert_allclose(moved, tent(fine), rtol=0.0, atol=1e-13)
 
 
@@ -78,10 +71,10 @@ def test_the_flux_at_a_corner_is_the_mean_of_its_sides() -> None:
     """A flux of 1 below and 3 on the other sides: corner nodes take part in no spline, and get the mean."""
     coarse, fine = square(8), square(16)
 
-    def flux(curve: Interface) -> NDArray[np.float64]:
-        value = np.where(curve.points[:, 1] < -0.25 + 1e-9, 1.0, 3.0)
-        at_corner = np.abs(np.abs(curve.points).sum(axis=1) - 0.5) < 1e-9
-        return np.where(at_corner & (curve.points[:, 1] < 0.0), 2.0, value)
+    def flux(gamma: Gamma) -> NDArray[np.float64]:
+        value = np.where(gamma.points[:, 1] < -0.25 + 1e-9, 1.0, 3.0)
+        at_corner = np.abs(np.abs(gamma.points).sum(axis=1) - 0.5) < 1e-9
+        return np.where(at_corner & (gamma.points[:, 1] < 0.0), 2.0, value)
 
     grid = TimeGrid(1.0, 3)
     rest = np.zeros((3, coarse.num_nodes))
@@ -104,20 +97,15 @@ def test_transfer_converges_along_a_curve() -> None:
         on_polygon = np.vstack([a + share * (b - a) for a, b in zip(corners[:-1], corners[1:], strict=True)])
         fine = replace(fine, points=on_polygon)
         arc = np.linspace(0.0, 2.0 * np.pi, 4 * num_nodes, endpoint=False)
-        moved = interpolation_matrix(coarse, fine, one_sided=False) @ np.sin(3.0 * arc[::4])
+        moved = coarse.chart.interpolation(coarse, fine, one_sided=False) @ np.sin(3.0 * arc[::4])
         errors.append(np.abs(moved - np.sin(3.0 * arc)).max())
     assert errors[0] / errors[1] > 10.0
 
 
 def test_two_loops_do_not_mix() -> None:
     inner, outer = square(4, side=0.2), square(8)
-    both = Interface(
-        np.vstack([outer.points, inner.points]),
-        np.concatenate([outer.arc, inner.arc]),
-        np.concatenate([outer.loop, inner.loop + 1]),
-        np.concatenate([outer.weights, inner.weights]),
-    )
-    matrix = interpolation_matrix(both, square(16), one_sided=False)
+    both = ClosedLoops.polygon(np.vstack([outer.points, inner.points]), np.repeat([0, 1], [32, 16]))
+    matrix = both.chart.interpolation(both, square(16), one_sided=False)
     assert np.all(matrix[:, outer.num_nodes :] == 0.0)
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0, atol=1e-13)
 

@@ -97,7 +97,7 @@ def test_a_constant_error_of_the_load_grows_without_alpha_only() -> None:
     for alpha in (0.0, 2.0):
         zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface="impedance", alpha=alpha)
         assert run.trace.load is not None
-        wrong = replace(run.trace, load=run.trace.load + 0.01 * run.trace.interface.weights)
+        wrong = replace(run.trace, load=run.trace.load + 0.01 * run.trace.gamma.weights)
         shift = zone.run(wrong).displacement - zone.run(run.trace).displacement
         final[alpha] = shift[-1].mean()
     assert final[2.0] == pytest.approx(0.01 / 2.0, rel=0.05)
@@ -137,7 +137,7 @@ def test_a_refined_unstructured_zone_stays_close(condition: str, comm: MPI.Comm,
     assert mesh.mesh.topology.index_map(2).size_global == 16 * num_cells
     zone = ZoneModel(mesh, P1, model.time, interface=condition)
     assert zone.parts >= 2
-    assert zone.interface.num_nodes == 4 * model.interface.num_nodes
+    assert zone.gamma.num_nodes == 4 * model.gamma.num_nodes
     error, _ = zone_errors(zone, trace, model.zone_points, truth)
     assert error < 0.05
 
@@ -202,7 +202,7 @@ def test_a_run_has_the_numbers_of_plain_steps(
     mesh = refined_zone_box(comm, LOWER, UPPER, (cells, cells), cell=how.cell, speed=1.0)
     zone = ZoneModel(mesh, how, TimeGrid(2.0, 82 if how.degree == 1 else 162), interface=condition)
     assert (zone.parts > 1) == (cells == 24)
-    shape = (zone.num_steps, zone.interface.num_nodes)
+    shape = (zone.num_steps, zone.gamma.num_nodes)
     data = Steps(np.random.default_rng(0).standard_normal(shape).cumsum(axis=0)[:, zone.positions])
     out = zone.run(data)
     position = np.argsort(zone.stepper.order)
@@ -274,5 +274,5 @@ def test_a_zone_model_says_what_it_cannot_take() -> None:
 
 
 def _silence(zone: ZoneModel) -> Trace:
-    nothing = np.zeros((zone.time.num_levels, zone.interface.num_nodes))
-    return Trace(zone.time.times, zone.interface, nothing, nothing, nothing)
+    nothing = np.zeros((zone.time.num_levels, zone.gamma.num_nodes))
+    return Trace(zone.time.times, zone.gamma, nothing, nothing, nothing)

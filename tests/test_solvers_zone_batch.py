@@ -29,7 +29,7 @@ def zone_of(how: Discretization, condition: str, cells: int = 8, comm: MPI.Comm 
 def histories(zone: ZoneModel, num_runs: int) -> NDArray[np.float64]:
     """Random walks, each with its own size."""
     rng = np.random.default_rng(num_runs)
-    walks = rng.standard_normal((num_runs, zone.num_steps, zone.interface.num_nodes)).cumsum(axis=1)
+    walks = rng.standard_normal((num_runs, zone.num_steps, zone.gamma.num_nodes)).cumsum(axis=1)
     return np.asarray(walks * rng.uniform(0.1, 10.0, (num_runs, 1, 1)))
 
 

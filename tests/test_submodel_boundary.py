@@ -57,11 +57,11 @@ class History(torch.nn.Module):
 
 def history(operator: Generator, *fields: str, zone: bool = False) -> Generator:
     """A generator of [A] for the toy case; of a zone target the nodes of Γ come last, in reverse."""
-    num_arc = operator.interface.num_nodes
+    num_arc = operator.gamma.num_nodes
     metadata = dict(operator.metadata)
     if zone:
         inner = np.array([[0.0, 0.0], [0.05, 0.05]])
-        metadata["zone_points"] = np.vstack([inner, operator.interface.points[::-1]]).tolist()
+        metadata["zone_points"] = np.vstack([inner, operator.gamma.points[::-1]]).tolist()
     model = History("fc-t" if zone else "conv2d-boundary", fields, num_arc + 2 * zone)
     return replace(operator, generator=model, metadata=metadata)
 
@@ -175,7 +175,7 @@ def calibrated(operator: Generator, errors: tuple[float, ...] = (0.01, 0.02)) ->
     """With a trust from 40 runs whose errors alternate."""
     rng = np.random.default_rng(0)
     parameters = np.column_stack([rng.uniform(2.0, 3.0, 40), rng.uniform(0.45, 0.85, (40, 2))])
-    training = Training(operator.case.parameters, rng.uniform(0.45, 0.85, (10, 2)), operator.interface.points)
+    training = Training(operator.case.parameters, rng.uniform(0.45, 0.85, (10, 2)), operator.gamma.points)
     trust = Trust.calibrate(training, parameters, {"impedance": np.resize(errors, 40)})
     return replace(operator, metadata=operator.metadata | {"trust": json.loads(json.dumps(trust.to_json()))})
 
@@ -230,9 +230,9 @@ def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operato
     for generated in models:
         asked = excitations if generated is operator else [excitations[0], excitations[2]]
         found = generated.datum(asked, weights, batch_size=2)
-        assert found.dtype == np.float64 and found.shape == (len(asked), 41, zone.interface.num_nodes)
+        assert found.dtype == np.float64 and found.shape == (len(asked), 41, zone.gamma.num_nodes)
         for row, excitation in zip(found, asked, strict=True):
-            expected = zone.datum(generated.playback(excitation).trace().on(zone.interface))
+            expected = zone.datum(generated.playback(excitation).trace().on(zone.gamma))
             np.testing.assert_allclose(row, expected, rtol=0.0, atol=1e-12 * np.abs(expected).max())
     with pytest.raises(CaseError, match="knows the signal of the case only"):
         history(operator, "displacement").datum([Excitation((HERE,), (Chirp(2.0, 3.0, 2.0),))], weights)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, write_dataset
 
+from solvers.gamma.chart import gamma_arrays, gamma_from
 from submodel.data.check import CheckReport, check
 from submodel.data.checksum import dataset_name, seal, shard_name
-from submodel.data.dataset import Geometry, InterfaceArrays, MediumMap, write_master
+from submodel.data.dataset import Geometry, MediumMap, write_master
 from submodel.data.manifest import PLAN_FILE, Plan, shards_folder
 from submodel.data.shards import ShardWriter
 
@@ -117,9 +118,10 @@ def test_repeated_and_impossible_parameters_are_found(path: Path) -> None:
     [
         ({"times": np.linspace(0.0, 1.0, 11)}, "time has not the 12 rising levels of the case"),
         ({"times": np.zeros(12)}, "time has not the 12 rising levels of the case"),
-        ({"arc": np.zeros(6)}, "interface is not in order of loop and arc length"),
-        ({"loop": np.array([0, 0, 1, 1, 0, 0])}, "interface is not in order of loop and arc length"),
-        ({"weights": np.zeros(5)}, "the arrays under interface differ in length"),
+        ({"arc": np.zeros(6)}, "the arrays under interface: not in order of loop and arc length"),
+        ({"loop": np.array([0, 0, 1, 1, 0, 0])}, "the arrays under interface: not in order of loop and arc length"),
+        ({"weights": np.zeros(5)}, "the arrays under interface: points, weights and normals differ in length"),
+        ({"loop": np.zeros(5, np.int64)}, "the arrays under interface: points, loop and arc differ in length"),
         ({"x": np.zeros(2)}, "medium is not a grid of rising x and y"),
         ({"y": np.arange(2.0)}, "medium is not a grid of rising x and y"),
         ({"speed": np.zeros((3, 2), np.float32)}, "medium has wave speeds that are not positive"),
@@ -128,10 +130,10 @@ def test_repeated_and_impossible_parameters_are_found(path: Path) -> None:
 )
 def test_a_geometry_that_cannot_be_is_found(path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     whole = toy_geometry()
-    shared = {"times": whole.times, **vars(whole.interface), **vars(whole.medium)} | arrays
+    shared = {"times": whole.times, **gamma_arrays(whole.gamma), **vars(whole.medium)} | arrays
     medium = MediumMap(**{name: shared.pop(name) for name in vars(whole.medium)})
     times = shared.pop("times")
-    rewrite(path, geometry=Geometry(times, InterfaceArrays(**shared), whole.zone_points, medium))
+    rewrite(path, geometry=Geometry(times, gamma_from(shared), whole.zone_points, medium))
     assert message in [finding.message for finding in check(path).findings]
 
 

@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from test_submodel_case import reference
 
+from solvers.gamma.chart import ClosedLoops, gamma_arrays
+from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
 from submodel.case.sampling import SPLITS, Split
 from submodel.data import shards as shards_module
 from submodel.data.checksum import SEAL_SIZE, dataset_name, seal, shard_fault
-from submodel.data.dataset import Dataset, DatasetError, Geometry, InterfaceArrays, MediumMap, write_master
+from submodel.data.dataset import Dataset, DatasetError, Geometry, MediumMap, write_master
 from submodel.data.manifest import Plan, SampleId, shards_folder
 from submodel.data.shards import ShardWriter
 from submodel.geometry.arrays import FIELDS, ZONE_FIELD, shard_marks
@@ -39,10 +41,10 @@ def toy_case() -> Case:
 def toy_geometry() -> Geometry:
     arc = np.linspace(0.0, 1.25, 6, dtype=np.float64)
     points = np.column_stack([arc, -arc])
-    interface = InterfaceArrays(points, arc, np.zeros(6, np.int64), np.full_like(arc, 0.25))
+    gamma = Gamma(points, np.full_like(arc, 0.25), np.ones((6, 2)), ClosedLoops(np.zeros(6, np.int64), arc))
     return Geometry(
         np.linspace(0.0, 0.55, 12, dtype=np.float64),
-        interface,
+        gamma,
         np.linspace(0.0, 1.0, 18, dtype=np.float64).reshape(9, 2),
         MediumMap(
             np.array([-1.0, 1.0]), np.array([-1.0, 0.0, 1.0]), np.array([[1, 2], [1, 1], [np.nan, 1]], np.float32)
@@ -86,8 +88,9 @@ def test_what_was_written_is_read(path: Path) -> None:
         assert dataset.case == toy_case()
         assert np.array_equal(dataset.times, geometry.times)
         assert np.array_equal(dataset.zone_points, geometry.zone_points)
-        for name in InterfaceArrays.__annotations__:
-            assert np.array_equal(getattr(dataset.interface, name), getattr(geometry.interface, name))
+        stored, written = gamma_arrays(dataset.gamma), gamma_arrays(geometry.gamma)
+        assert dataset.gamma.chart.name == "closed-loops" and stored.keys() == written.keys()
+        assert all(np.array_equal(stored[name], written[name]) for name in written)
         for name in MediumMap.__annotations__:
             assert np.array_equal(getattr(dataset.medium, name), getattr(geometry.medium, name), equal_nan=True)
         for split in SPLITS:

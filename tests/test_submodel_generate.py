@@ -99,7 +99,7 @@ def test_the_samples_are_runs_of_the_full_model(whole: Path) -> None:
     model = build.full_model(case, ALONE)
     with Dataset.open(whole) as dataset:
         assert np.array_equal(dataset.times, build.time_grid(case).times)
-        assert np.array_equal(dataset.interface.points, model.interface.points)
+        assert np.array_equal(dataset.gamma.points, model.gamma.points)
         assert np.array_equal(dataset.zone_points, model.zone_points)
         omega, x, y = dataset.parameters("test")[1]
         full = model.run(build.point_source(case, (omega, x, y)))
@@ -348,7 +348,7 @@ class Broken:
 
     def __init__(self, model: Any, end: Callable[[Any], Any]) -> None:
         self.domain = model.domain
-        self.interface, self.zone_points = model.interface, model.zone_points
+        self.interface, self.zone_points = model.gamma, model.zone_points
         self._model, self._end, self.runs = model, end, model.runs
 
     def batch_size(self, *arguments: Any, **options: Any) -> int:

@@ -52,15 +52,15 @@ def test_the_mesh_resolves_the_waves(case: Path) -> None:
 
 def test_it_has_no_symmetry_and_waves_bend_around_its_corner(dataset: Path) -> None:
     with Dataset.open(dataset) as data:
-        interface, medium = data.interface, data.medium
+        gamma, medium = data.gamma, data.medium
         parameters = data.parameters("test")
         load = data.traces("test")["load"]
         times = data.times
-    assert [symmetry.name for symmetry in find(interface, medium)] == [IDENTITY]
+    assert [symmetry.name for symmetry in find(gamma, medium)] == [IDENTITY]
     x, y = np.meshgrid(medium.x, medium.y)
     assert np.isnan(medium.speed[(x > 0.01) & (y > 0.01)]).all()
     assert np.array_equal(np.unique(medium.speed[medium.inside]), np.array([0.8, 1.0], np.float32))
-    table = travel_table(medium, interface.points)
+    table = travel_table(medium, gamma.points)
     assert table is not None
     arrivals = table.at(parameters[:, 1:])
     for index, history in enumerate(abs(load)):

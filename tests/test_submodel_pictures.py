@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from synthetic_validation import TIMES, ZONE_POINTS, calibrated, recorded, result
 
+from solvers.gamma.chart import ClosedLoops
 from submodel.geometry.scene import Scene, outlines, rectangle
 from submodel.report import charts, drawing, pictures
 from submodel.validate.result import TrainingHistory
@@ -48,7 +48,7 @@ def scene_of(*outlines: np.ndarray, spacing: float = 0.25) -> Scene:
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     loop = np.concatenate([np.full(len(outline) - 1, number) for number, outline in enumerate(outlines)])
     corners = np.concatenate([outline[:-1] for outline in outlines])
-    return Scene(points, SimpleNamespace(points=corners, arc=np.arange(len(corners)), loop=loop))
+    return Scene(points, ClosedLoops.polygon(corners, loop))
 
 
 def test_snapshots_share_one_symmetric_scale() -> None:
@@ -109,14 +109,14 @@ def test_triangles_fill_the_zone_and_no_more() -> None:
 
 def test_given_triangles_are_used() -> None:
     square = scene_of(rectangle((0.0, 0.0), (1.0, 1.0)), spacing=1.0)
-    one = Scene(square.zone_points, square.interface, triangles=np.array([[0, 1, 2]]))
+    one = Scene(square.zone_points, square.gamma, triangles=np.array([[0, 1, 2]]))
     assert area(one) == pytest.approx(0.5, rel=1e-12)
 
 
 def test_nodes_outside_the_interface_are_refused() -> None:
     square = scene_of(rectangle((0.0, 0.0), (1.0, 1.0)))
     with pytest.raises(ValueError, match="no triangle of the zone's nodes lies inside the interface"):
-        drawing.triangulate(Scene(square.zone_points + 5.0, square.interface))
+        drawing.triangulate(Scene(square.zone_points + 5.0, square.gamma))
 
 
 def test_field_png_has_the_units_of_the_case(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_traces_show_three_nodes_with_the_boundary_data_on_the_truth() -> None:
     assert len(titles(figure)) == 4
     panel = figure.axes[1]
     true, predicted = (np.asarray(line.get_ydata()) for line in panel.get_lines())
-    node = int(np.linalg.norm(RESULT.scene.interface.points - (0.6, 0.7), axis=1).argmin())
+    node = int(np.linalg.norm(RESULT.scene.gamma.points - (0.6, 0.7), axis=1).argmin())
     np.testing.assert_array_equal(true, WORST.trace_true[:, node])
     np.testing.assert_array_equal(predicted, WORST.trace_predicted[:, node])
 

@@ -69,7 +69,7 @@ def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any)
         assert len(dataset.plan.orbits) == {"auto": 5, "[]": 16, "['transpose']": 9}[str(maps)]
         assert np.array_equal(dataset.sources, sample(case, NUM, case.parameters.seed, "train")[:, 1:])
         assert np.array_equal(dataset.times, case.time.times)
-        assert np.array_equal(dataset.interface.points, model.interface.points)
+        assert np.array_equal(dataset.gamma.points, model.gamma.points)
         responses = dataset.responses()
         assert [r.shape for r in responses] == [(NUM, num, 16)] * 2
         assert all(r.dtype == np.float32 and r.flags.c_contiguous for r in responses)

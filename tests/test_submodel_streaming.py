@@ -60,7 +60,7 @@ class Player:
 
 
 def prediction(player: Player) -> Prediction:
-    return Prediction(player.trace.times, player.trace.interface, [player])
+    return Prediction(player.trace.times, player.trace.gamma, [player])
 
 
 def streamed(zone: ZoneModel, player: Player, block: int) -> tuple[ZoneRun, StreamedBoundary]:
@@ -199,7 +199,7 @@ def test_a_divergence_is_noticed_though_the_largest_value_is_not_known_yet(comm:
     zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")
     broken = trace.load.copy() if trace.load is not None else np.empty(0)
     broken[25:] = np.nan
-    player = Player(Trace(trace.times, trace.interface, trace.displacement, trace.velocity, broken))
+    player = Player(Trace(trace.times, trace.gamma, trace.displacement, trace.velocity, broken))
     with pytest.raises(DivergenceError, match="the run diverged"):
         streamed(zone, player, 10)
 
@@ -210,7 +210,7 @@ def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
     zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")
     with pytest.raises(ValueError, match="a block holds one level at least, got 0"):
         streamed(zone, Player(trace), 0)
-    short = Trace(trace.times[:20], trace.interface, trace.displacement[:20], trace.velocity[:20])
+    short = Trace(trace.times[:20], trace.gamma, trace.displacement[:20], trace.velocity[:20])
     with pytest.raises(ValueError, match="the prediction has 20 levels up to t = .*, the zone expects 41"):
         streamed(zone, Player(short), 10)
     with pytest.raises(RuntimeError, match="the root was given none"):
@@ -224,13 +224,13 @@ def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
 def test_weights_of_a_zones_data_are_those_of_its_datum(how: Discretization, interface: str) -> None:
     domain = box(MPI.COMM_SELF, how)
     zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
-    fields = np.random.default_rng(0).standard_normal((3, 41, zone.interface.num_nodes))
-    trace = Trace(zone.time.times, zone.interface, *fields)
+    fields = np.random.default_rng(0).standard_normal((3, 41, zone.gamma.num_nodes))
+    trace = Trace(zone.time.times, zone.gamma, *fields)
     weights = zone.datum_weights()
     assert weights is not None
     expected = zone.datum(trace)
     np.testing.assert_allclose(weights.of(trace), expected, rtol=0.0, atol=EXACT * np.abs(expected).max())
-    without = Trace(trace.times, trace.interface, *fields[:2])
+    without = Trace(trace.times, trace.gamma, *fields[:2])
     if interface == "dirichlet":
         assert np.array_equal(weights.of(without), weights.of(trace))
     else:

@@ -8,16 +8,18 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import GLL2, P1, box, relative_l2
 
+from solvers.gamma.chart import ClosedLoops
+from solvers.gamma.gamma import Gamma
 from solvers.problems.full import FullModel
 from solvers.space.assembly import Discretization
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Sine
 from submodel.case.errors import CaseError
-from submodel.geometry.arrays import InterfaceArrays, MediumMap
+from submodel.geometry.arrays import MediumMap
 from submodel.geometry.symmetry import IDENTITY, MATRICES, Symmetries, find
 
 
-def rectangle(width: float, height: float, num: int = 4, middle: tuple[float, float] = (0.0, 0.0)) -> InterfaceArrays:
+def rectangle(width: float, height: float, num: int = 4, middle: tuple[float, float] = (0.0, 0.0)) -> Gamma:
     """Nodes of a rectangle about the middle, num on a side, counter-clockwise."""
     along = np.arange(num) / num
     unit = np.concatenate(
@@ -29,8 +31,7 @@ def rectangle(width: float, height: float, num: int = 4, middle: tuple[float, fl
         ]
     )
     points = (unit - 0.5) * (width, height) + middle
-    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    return InterfaceArrays(points, arc, np.zeros(len(arc), np.int64), np.ones(len(arc)))
+    return ClosedLoops.polygon(points)
 
 
 def medium(width: float = 2.0, height: float = 2.0, num: int = 9) -> MediumMap:
@@ -38,8 +39,8 @@ def medium(width: float = 2.0, height: float = 2.0, num: int = 9) -> MediumMap:
     return MediumMap(x, y, np.ones((num, num), np.float32))
 
 
-def names(interface: InterfaceArrays, medium: MediumMap, requested: object = "auto") -> list[str]:
-    return [symmetry.name for symmetry in find(interface, medium, requested)]  # type: ignore[arg-type]
+def names(gamma: Gamma, medium: MediumMap, requested: object = "auto") -> list[str]:
+    return [symmetry.name for symmetry in find(gamma, medium, requested)]  # type: ignore[arg-type]
 
 
 def with_speed(mask: NDArray[np.bool_], value: float) -> MediumMap:
@@ -65,11 +66,11 @@ def test_an_l_has_its_diagonal() -> None:
 
 
 def test_nodes_without_images_leave_the_identity() -> None:
-    interface = rectangle(1.0, 1.0)
-    interface.points[1] += 1e-3
-    assert names(interface, medium()) == [IDENTITY]
+    gamma = rectangle(1.0, 1.0)
+    gamma.points[1] += 1e-3
+    assert names(gamma, medium()) == [IDENTITY]
     with pytest.raises(CaseError, match=r'"mirror-y", which does not hold: the zone\'s boundary has no node at the im'):
-        find(interface, medium(), ["mirror-y"])
+        find(gamma, medium(), ["mirror-y"])
 
 
 def test_none_may_be_wanted_and_some_are_completed_to_a_group() -> None:
@@ -102,9 +103,9 @@ def test_a_declaration_outlives_an_uneven_edge() -> None:
 
 
 def test_images_of_nodes_are_nodes() -> None:
-    interface = rectangle(1.0, 1.0, middle=(0.0, 0.0))
-    for symmetry in find(interface, medium()):
-        assert symmetry.apply(interface.points) == pytest.approx(interface.points[symmetry.arc])
+    gamma = rectangle(1.0, 1.0, middle=(0.0, 0.0))
+    for symmetry in find(gamma, medium()):
+        assert symmetry.apply(gamma.points) == pytest.approx(gamma.points[symmetry.arc])
         assert np.array_equal(np.sort(symmetry.arc), np.arange(16))
 
 
@@ -145,8 +146,7 @@ EXACT = ("transpose", "antitranspose", "rotate-180")
 def test_a_run_from_the_image_is_the_image_of_the_run(how: Discretization, num_cells: int, time: TimeGrid) -> None:
     """To round-off where the mesh has the map; on the reference problem's triangles the mirrors are off by 0.4 %."""
     model = FullModel(box(MPI.COMM_SELF, how, num_cells), how, time)
-    curve = model.interface
-    interface = InterfaceArrays(curve.points, curve.arc, curve.loop, curve.weights)
+    gamma = model.gamma
     position = (0.413, 0.621)
 
     def displacement(at: tuple[float, float]) -> NDArray[np.float64]:
@@ -154,7 +154,7 @@ def test_a_run_from_the_image_is_the_image_of_the_run(how: Discretization, num_c
         assert run is not None
         return run.trace.displacement
 
-    found = find(interface, medium())
+    found = find(gamma, medium())
     assert len(found) == 8
     straight = displacement(position)
     for symmetry in found:

@@ -3,23 +3,19 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from solvers.gamma.chart import ClosedLoops
 from submodel.case.case import Case
 from submodel.geometry.scene import Scene
 from submodel.validate.result import Bounds, GeneratorInfo, Motion, Setting, ValidationAccumulator
 
 CASES = Path(__file__).parents[1] / "cases"
 TIMES = np.linspace(0.0, 2.0, 6)
-INTERFACE = SimpleNamespace(
-    points=np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]),
-    arc=np.arange(4.0),
-    loop=np.zeros(4, int),
-)
+GAMMA = ClosedLoops.polygon([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +24,7 @@ def case() -> Case:
 
 
 def scene(case: Case) -> Scene:
-    return Scene.of_case(case, INTERFACE, INTERFACE.points)
+    return Scene.of_case(case, GAMMA, GAMMA.points)
 
 
 def setting(case: Case, **others: Any) -> Setting:
@@ -147,19 +143,14 @@ def test_refusals(case: Case) -> None:
         setting(case, generator=None)
 
 
-def test_scene_outlines_and_running_arc(case: Case) -> None:
-    two = SimpleNamespace(
-        points=np.array([(0, 0), (4, 0), (4, 4), (0, 4), (1, 1), (2, 1), (2, 2), (1, 2)], dtype=float),
-        arc=np.array([0, 4, 8, 12, 0, 1, 2, 3], dtype=float),
-        loop=np.repeat([0, 1], 4),
-    )
+def test_scene_outlines_and_the_axis_along_gamma(case: Case) -> None:
+    corners = [(0, 0), (4, 0), (4, 4), (0, 4), (1, 1), (2, 1), (2, 2), (1, 2)]
+    two = ClosedLoops.polygon(corners, np.repeat([0, 1], 4))
     with_hole = Scene.of_case(case, two, two.points, defect=(3.0, 3.0, 0.1))
-    assert [outline.shape for outline in with_hole.zone_outline] == [(5, 2), (5, 2)]
-    np.testing.assert_array_equal(with_hole.zone_outline[1][[0, -1]], [(1, 1), (1, 1)])
-    np.testing.assert_array_equal(with_hole.running_arc, [0, 4, 8, 12, 16, 17, 18, 19])
+    assert [outline.shape for outline in with_hole.gamma.outlines()] == [(5, 2), (5, 2)]
+    np.testing.assert_array_equal(with_hole.gamma.outlines()[1][[0, -1]], [(1, 1), (1, 1)])
+    np.testing.assert_array_equal(with_hole.gamma.axis(), [0, 4, 8, 12, 16, 17, 18, 19])
     assert (with_hole.length_unit, with_hole.time_unit) == (case.units.length, case.units.time)
     np.testing.assert_array_equal(with_hole.domain_outline[0][2], (1.0, 1.0))
     with pytest.raises(ValueError, match=r"got \(2, 2\)"):
         Scene.of_case(case, two, two.points[:2])
-    with pytest.raises(ValueError, match="8 points, 7 arc lengths and 8 loop numbers"):
-        Scene.of_case(case, SimpleNamespace(points=two.points, arc=two.arc[:7], loop=two.loop), two.points)

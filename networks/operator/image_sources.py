@@ -42,14 +42,12 @@ class RayGeometry:
 
     def __init__(self, spec: OperatorSpec) -> None:
         self.spec = spec
-        points = np.array(spec.points)
-        normals = outward_normals(points, np.array(spec.loop))
+        points, normals = np.array(spec.points), np.array(spec.normals)
         sizes = np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
-        lengths = 0.5 * (_sides(points, spec.loop) + _sides(points, spec.loop, before=True))
         self._points = np.ascontiguousarray(points.T)
         self._slopes = np.ascontiguousarray((normals / sizes[:, None]).T)
         self._slowness = sizes / spec.speed  # times the lumped length
-        self._turns = 1 - (sizes / lengths) ** 2
+        self._turns = 1 - (sizes / np.array(spec.weights)) ** 2
         self._middle, self._flips, self._offsets, self._signs = image_maps(spec)
         self._mixed = self._flips.prod(1)
         self._center, self._half = 0.5 * (points.max(0) + points.min(0)), 0.5 * np.ptp(points, axis=0)
@@ -153,32 +151,6 @@ def image_maps(spec: OperatorSpec) -> tuple[Array, Array, Array, Array]:
     numbers = numbers[np.linalg.norm(gap, axis=1) <= reach * (1 + 1e-6)]
     odd = numbers % 2
     return middle, 1.0 - 2 * odd, middle + size * numbers, 1.0 - 2 * (odd.sum(1) % 2)
-
-
-def outward_normals(points: NDArray[np.float64], loop: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Normals of Gamma integrated over the nodes' lengths, (arc, 2): half of either neighbouring side.
-
-    Args:
-        points: (arc, 2), each loop counter-clockwise.
-        loop: (arc,).
-    """
-    normals = np.empty_like(points)
-    for number in np.unique(loop):
-        nodes = np.flatnonzero(loop == number)
-        side = np.roll(points[nodes], -1, 0) - points[nodes]
-        half = 0.5 * np.stack([side[:, 1], -side[:, 0]], 1)
-        normals[nodes] = half + np.roll(half, 1, 0)
-    return normals
-
-
-def _sides(points: NDArray[np.float64], loop: tuple[int, ...], *, before: bool = False) -> NDArray[np.float64]:
-    """Length of the side after, or before, each node."""
-    lengths = np.empty(len(points))
-    for number in set(loop):
-        nodes = np.flatnonzero(np.array(loop) == number)
-        side = np.linalg.norm(np.roll(points[nodes], -1, 0) - points[nodes], axis=1)
-        lengths[nodes] = np.roll(side, 1) if before else side
-    return lengths
 
 
 class Sector:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.operator.image_sources import Sector, outward_normals
+from networks.operator.image_sources import Sector
 from networks.operator.rays import Rays
 from networks.operator.spec import OperatorSpec
 
@@ -139,8 +139,7 @@ class OperatorGenerator(nn.Module):
 
 def _node_features(spec: OperatorSpec) -> np.ndarray:
     """Of each node its place, its normal, and whether Gamma turns there and which way."""
-    points = np.array(spec.points)
-    normals = outward_normals(points, np.array(spec.loop))
+    points, normals = np.array(spec.points), np.array(spec.normals)
     size = np.linalg.norm(normals, axis=1, keepdims=True)
     unit = normals / np.maximum(size, 1e-12)
     middle, half = 0.5 * (points.max(0) + points.min(0)), 0.5 * max(np.ptp(points, axis=0))

@@ -47,7 +47,8 @@ class OperatorSpec:
         rate: of both poles of the low-pass that makes the response learnable, rad per unit of time.
         band: lowest and highest angular frequency that the loss counts, rad per unit of time.
         points: nodes of Gamma in canonical order, unit of length.
-        loop: loop of each node.
+        normals: outward normal of each node, integrated with its basis function, unit of length.
+        weights: lumped length of each node, unit of length.
         speed: the one wave speed; where it varies, that of the medium at large, and `travel` says more.
         rays: what is known of the response beforehand: nothing, the direct ray, or all rays that the walls of a box
             reflect within the time of a run.
@@ -69,7 +70,8 @@ class OperatorSpec:
     rate: float
     band: Pair
     points: tuple[Pair, ...]
-    loop: tuple[int, ...]
+    normals: tuple[Pair, ...]
+    weights: tuple[float, ...]
     speed: float
     rays: Literal["none", "direct", "walls"] = "direct"
     walls: tuple[Pair, Pair] | None = None
@@ -85,9 +87,9 @@ class OperatorSpec:
     model: str = "operator"
 
     def __post_init__(self) -> None:
-        points = tuple((float(x), float(y)) for x, y in self.points)
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "loop", tuple(int(number) for number in self.loop))
+        for name in ("points", "normals"):
+            object.__setattr__(self, name, tuple((float(x), float(y)) for x, y in getattr(self, name)))
+        object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
         object.__setattr__(self, "band", tuple(self.band))
         object.__setattr__(self, "dispersion", tuple(self.dispersion))
         maps = tuple(m if isinstance(m, SymmetryMap) else SymmetryMap(**m) for m in self.symmetries)
@@ -114,8 +116,8 @@ class OperatorSpec:
             raise ValueError(
                 f"a response needs 4 levels and 4 nodes at least, got {self.num_levels} and {len(self.points)}"
             )
-        if len(self.loop) != len(self.points):
-            raise ValueError(f"loop must name the loop of each of the {len(self.points)} nodes, got {len(self.loop)}")
+        if {len(self.normals), len(self.weights)} != {len(self.points)} or not min(self.weights) > 0:
+            raise ValueError(f"each of the {len(self.points)} nodes of Gamma needs a normal and a positive weight")
         if len(self.band) != 2 or not 0 < self.band[0] <= self.band[1]:
             raise ValueError(f"band must be a lowest and a highest positive frequency, got {self.band!r}")
         if not self.period > 1:

@@ -10,7 +10,6 @@ section 4 (eq. 20: shared layers) and 6 (the grid of models).
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,24 +17,6 @@ from networks.execution.graphs import Replayable
 from networks.paper.scaler import InputScaler, TargetScaler
 from networks.paper.spec import GeneratorSpec
 from networks.paper.trunks import ConvHead, ConvTrunk, FullHead, FullTrunk, Monomials, SampledTime
-
-
-def closed_loop_size(loop: np.ndarray) -> int:
-    """Number of nodes of Gamma, which must be one closed loop.
-
-    Args:
-        loop: (node,) integer, the loop that each node belongs to.
-
-    Raises:
-        ValueError: several loops, or none.
-    """
-    num_loops = len(np.unique(loop))
-    if num_loops != 1:
-        raise ValueError(
-            f"a boundary generator needs a zone whose boundary is one closed loop, got {num_loops}; "
-            "choose a zone without holes that does not touch the domain's boundary"
-        )
-    return len(loop)
 
 
 class BoundaryGenerator(Replayable):

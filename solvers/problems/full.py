@@ -10,13 +10,13 @@ import numpy as np
 from dolfinx import fem
 from numpy.typing import DTypeLike, NDArray
 
-from solvers.gamma.trace import Interface
+from solvers.gamma.gamma import Gamma
 from solvers.mesh.domain import Domain
 from solvers.problems.engine import Runs
 from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
 from solvers.problems.recording import FullRun, Recorder
 from solvers.space.assembly import Discretization, Operators, assemble_mass, assemble_stiffness, function_space
-from solvers.space.locate_gamma import InterfaceDofs, locate_interface
+from solvers.space.locate_gamma import GammaDofs, locate_gamma
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import POINTS_PER_WAVELENGTH, ResolutionWarning, points_per_wavelength
 from solvers.stepping.schemes import CentralDifference, Newmark, Stepper, march
@@ -57,14 +57,14 @@ class FullModel:
         V = function_space(domain.mesh, how)
         self.V = V
         self._comm = domain.mesh.comm
-        self.gamma: InterfaceDofs = locate_interface(V, domain)
-        self.interface: Interface = self.gamma.curve
+        self.gamma_dofs: GammaDofs = locate_gamma(V, domain)
+        self.gamma: Gamma = self.gamma_dofs.gamma
         self.stepper: Stepper = make_stepper(how, self._operators(), time.dt)
         self.evaluator = PointEvaluator(V)
         self._points_at_unit_omega = points_per_wavelength(domain, how.degree, 1.0)
         self._warned = False
         self.runs = Runs(self.stepper, stencils=stencils)
-        self._recorder = Recorder(V, domain, how, self.gamma, self.runs.order, time)
+        self._recorder = Recorder(V, domain, how, self.gamma_dofs, self.runs.order, time)
         self.zone_points: NDArray[np.float64] = self._recorder.zone_points
 
     def run(self, source: PointSource, *, fields: bool = True) -> FullRun | None:

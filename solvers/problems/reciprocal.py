@@ -110,8 +110,8 @@ class ReciprocalModel:
 
     def _rows_of_gamma(self, rows: sp.csr_matrix) -> sp.csr_matrix:
         """The rows of Γ's dofs in canonical order, on every rank. Collective."""
-        gamma, comm = self._model.gamma, self._model.domain.mesh.comm
-        return comm.bcast(gather_rows(comm, rows[gamma.dofs], gamma.positions, gamma.curve.num_nodes))
+        gamma_dofs, comm = self._model.gamma_dofs, self._model.domain.mesh.comm
+        return comm.bcast(gather_rows(comm, rows[gamma_dofs.dofs], gamma_dofs.positions, gamma_dofs.gamma.num_nodes))
 
 
 def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:

@@ -17,7 +17,7 @@ from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain
 from solvers.problems.gather import Record, canonical_order, gather_rows, record_of
 from solvers.space.assembly import Discretization, assemble_mass, assemble_stiffness
-from solvers.space.locate_gamma import InterfaceDofs
+from solvers.space.locate_gamma import GammaDofs
 from solvers.time.grid import TimeGrid, centred_rate
 
 
@@ -54,7 +54,7 @@ class Recorder:
         V: The space on Ω.
         domain: Ω with its zone.
         how: Element and stepper.
-        gamma: Dofs of Γ.
+        gamma_dofs: Dofs of Γ.
         order: The stepper's order of the owned dofs.
         time: Levels of the trace.
     """
@@ -64,20 +64,20 @@ class Recorder:
         V: fem.FunctionSpace,
         domain: Domain,
         how: Discretization,
-        gamma: InterfaceDofs,
+        gamma_dofs: GammaDofs,
         order: NDArray[np.int32],
         time: TimeGrid,
     ) -> None:
         self._V, self._domain, self._comm = V, domain, domain.mesh.comm
-        self._order, self._time, self._interface = order, time, gamma.curve
-        comm, index_map, num_nodes = self._comm, V.dofmap.index_map, gamma.curve.num_nodes
-        mass = assemble_mass(V, domain, how, zone=True)[gamma.dofs]
-        stiffness = assemble_stiffness(V, domain, how, zone=True)[gamma.dofs]
-        load_mass = gather_rows(comm, mass, gamma.positions, num_nodes)
-        load_stiffness = gather_rows(comm, stiffness, gamma.positions, num_nodes)
-        gamma_ids = index_map.local_to_global(gamma.dofs).astype(np.int64)
+        self._order, self._time, self._gamma = order, time, gamma_dofs.gamma
+        comm, index_map, num_nodes = self._comm, V.dofmap.index_map, self._gamma.num_nodes
+        mass = assemble_mass(V, domain, how, zone=True)[gamma_dofs.dofs]
+        stiffness = assemble_stiffness(V, domain, how, zone=True)[gamma_dofs.dofs]
+        load_mass = gather_rows(comm, mass, gamma_dofs.positions, num_nodes)
+        load_stiffness = gather_rows(comm, stiffness, gamma_dofs.positions, num_nodes)
+        gamma_ids = index_map.local_to_global(gamma_dofs.dofs).astype(np.int64)
         all_gamma: NDArray[np.int64] = np.empty(num_nodes, dtype=np.int64)
-        all_gamma[np.concatenate(comm.allgather(gamma.positions))] = np.concatenate(comm.allgather(gamma_ids))
+        all_gamma[np.concatenate(comm.allgather(gamma_dofs.positions))] = np.concatenate(comm.allgather(gamma_ids))
         zone_ids, zone_points = self._zone_dofs()
         self.zone_points: NDArray[np.float64] = zone_points
         self.zone_interior: NDArray[np.int64] = np.setdiff1d(zone_ids, all_gamma)
@@ -111,8 +111,8 @@ class Recorder:
         recorded = np.asarray(history, dtype=np.float64)
         strip = np.take(recorded, self._strip_in_zone, axis=1) if fields else recorded
         load = self._load(strip)
-        gamma = np.take(strip, self._gamma_in_strip, axis=1)
-        trace = Trace(self._time.times, self._interface, gamma[1:-1], centred_rate(gamma, self._time.dt), load)
+        u = np.take(strip, self._gamma_in_strip, axis=1)
+        trace = Trace(self._time.times, self._gamma, u[1:-1], centred_rate(u, self._time.dt), load)
         return FullRun(trace, recorded if fields else None)
 
     def _record(self, wanted: NDArray[np.int64]) -> Record:

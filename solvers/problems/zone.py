@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from solvers.batch.ensemble import Ensemble, Recorded
 from solvers.gamma.datum import BoundarySource, DatumWeights, Steps
-from solvers.gamma.trace import Interface, Trace
+from solvers.gamma.gamma import Gamma
+from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Defect, Domain, with_defect
 from solvers.problems.boundary_drives import BoundaryDrive, OneRun
 from solvers.problems.full import make_stepper
@@ -23,7 +24,7 @@ from solvers.space.assembly import (
     assemble_stiffness,
     function_space,
 )
-from solvers.space.locate_gamma import locate_interface
+from solvers.space.locate_gamma import locate_gamma
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, Stepper, march
@@ -83,9 +84,9 @@ class ZoneModel:
         self.how, self.time, self.condition = how, time, interface
         self.V = function_space(zone.mesh, how)
         self._comm = zone.mesh.comm
-        self._gamma = locate_interface(self.V, self.zone)
-        self.interface: Interface = self._gamma.curve
-        self.alpha = 1.0 / _size(self.interface) if alpha is None else alpha
+        self._gamma_dofs = locate_gamma(self.V, self.zone)
+        self.gamma: Gamma = self._gamma_dofs.gamma
+        self.alpha = 1.0 / self.gamma.size if alpha is None else alpha
         self._evaluator = PointEvaluator(self.V)
         self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
         operators = self._operators(assemble_boundary_damping(self.V, zone, how))
@@ -111,13 +112,13 @@ class ZoneModel:
                 f"the trace has {len(trace.times)} levels up to t = {trace.times[-1]:g}, the zone expects "
                 f"{self.time.num_levels} up to t = {self.time.final:g}: use the case that made the trace"
             )
-        datum = self.datum(trace.on(self.interface))
+        datum = self.datum(trace.on(self.gamma))
         return Steps(datum[:, self.positions])
 
     @property
     def positions(self) -> NDArray[np.int64]:
         """Where this rank's nodes of Γ stand among all: the columns of `datum` that its boundary source yields."""
-        return self._gamma.positions
+        return self._gamma_dofs.positions
 
     @property
     def nodes(self) -> NDArray[np.int64]:
@@ -149,7 +150,7 @@ class ZoneModel:
         return None if self.parts > 1 else self._weights()
 
     def _weights(self) -> DatumWeights:
-        one, none = np.ones(self.interface.num_nodes), np.zeros(self.interface.num_nodes)
+        one, none = np.ones(self.gamma.num_nodes), np.zeros(self.gamma.num_nodes)
         if self.condition == "dirichlet":
             return DatumWeights(one, none, none, lead=1, theta=0.0)
         return DatumWeights(self._robin, self._damping, one, lead=0, theta=self.how.theta)
@@ -241,10 +242,10 @@ class ZoneModel:
             centred_rate(history, self._fine.dt, out=velocity)
 
     def _operators(self, damping: NDArray[np.float64]) -> Operators:
-        gamma = self._gamma
+        gamma_dofs = self._gamma_dofs
         num_owned = len(damping)
         robin = np.zeros(num_owned)
-        robin[gamma.dofs] = self.alpha * self.interface.weights[gamma.positions]
+        robin[gamma_dofs.dofs] = self.alpha * self.gamma.weights[gamma_dofs.positions]
         free = self.condition == "dirichlet"
         return Operators(
             self._comm,
@@ -254,13 +255,13 @@ class ZoneModel:
             damping=np.zeros(num_owned) if free else damping,
             robin=np.zeros(num_owned) if free else robin,
             fixed=np.empty(0, dtype=np.int32),
-            held=gamma.dofs,
+            held=gamma_dofs.dofs,
         )
 
     def _on_gamma(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of owned dofs at all nodes of Γ, on every rank: each node is owned by one. Collective."""
-        local = np.zeros(self.interface.num_nodes)
-        local[self._gamma.positions] = values[self._gamma.dofs]
+        local = np.zeros(self.gamma.num_nodes)
+        local[self._gamma_dofs.positions] = values[self._gamma_dofs.dofs]
         whole = np.empty_like(local)
         self._comm.Allreduce(local, whole)
         return whole
@@ -292,8 +293,3 @@ class _Slots:
         self.places = np.full(kept[-1] + 2, -1)
         self.places[kept + 1] = np.arange(self.num)
         self.levels: NDArray[np.int64] = self.places[wanted + 1]
-
-
-def _size(interface: Interface) -> float:
-    """Side of the square as large as the zone's bounding box."""
-    return float(np.sqrt(np.prod(np.ptp(interface.points, axis=0))))

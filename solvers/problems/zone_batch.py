@@ -41,7 +41,7 @@ class ZoneBatch:
         if num_ranks > 1:
             raise ValueError(f"many runs share a zone on one rank, this one is on {num_ranks}: make one a rank instead")
         self.model, self.dtype, self.lanes = model, np.dtype(dtype), 1
-        self._in_order = np.array_equal(model.positions, np.arange(model.interface.num_nodes))
+        self._in_order = np.array_equal(model.positions, np.arange(model.gamma.num_nodes))
         self._ensemble: Ensemble | None = None
         if isinstance(model.stepper, CentralDifference):
             self._ensemble = Ensemble(model.stepper, num_runs, dtype, stencils=stencils)

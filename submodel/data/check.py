@@ -140,16 +140,11 @@ def _check_file(dataset: Dataset) -> Iterator[Finding]:
 def _geometry_faults(dataset: Dataset | ReciprocalDataset) -> Iterator[str]:
     """What cannot be right in the arrays that all samples share."""
     geometry = dataset.geometry
-    interface, num_levels = geometry.interface, dataset.case.time.levels
+    num_levels = dataset.case.time.levels
     if len(geometry.times) != num_levels or not (np.diff(geometry.times) > 0).all():
         yield f"time has not the {num_levels} rising levels of the case"
-    num_arc = len(interface.arc)
-    if interface.points.shape != (num_arc, 2) or {len(interface.loop), len(interface.weights)} != {num_arc}:
-        yield "the arrays under interface differ in length"
-    elif not (np.diff(interface.loop) >= 0).all() or any(
-        not (np.diff(interface.arc[interface.loop == loop]) > 0).all() for loop in np.unique(interface.loop)
-    ):
-        yield "interface is not in order of loop and arc length"
+    if fault := geometry.gamma.fault():
+        yield f"the arrays under interface: {fault}"
     medium = geometry.medium
     if medium.speed.shape != (len(medium.y), len(medium.x)) or not (
         (np.diff(medium.x) > 0).all() and (np.diff(medium.y) > 0).all()

@@ -12,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.gamma.chart import gamma_arrays, gamma_from
+from solvers.gamma.gamma import Gamma
 from solvers.time.grid import centred_rate
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import SPLITS, Split
@@ -32,7 +34,6 @@ from submodel.geometry.arrays import (
     ZONE_FIELD,
     DatasetError,
     Geometry,
-    InterfaceArrays,
     MediumMap,
     master_attributes,
     names,
@@ -42,7 +43,6 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Geometry",
-    "InterfaceArrays",
     "MediumMap",
     "write_master",
 ]
@@ -73,13 +73,9 @@ def put_geometry(file: File, path: Path, geometry: Geometry, units: Units) -> No
     """Write what all samples share, and where they lie."""
     file.attrs["shards"] = shards_folder(path).name
     put(file, "time", geometry.times, "time", units.time)
-    for name, unit in (
-        ("points", units.length),
-        ("arc", units.length),
-        ("loop", ""),
-        ("weights", units.length),
-    ):
-        put(file, f"interface/{name}", getattr(geometry.interface, name), "arc", unit)
+    for name, array in gamma_arrays(geometry.gamma).items():
+        put(file, f"interface/{name}", array, "arc", units.length if array.dtype == np.float64 else "")
+    file["interface"].attrs["chart"] = geometry.gamma.chart.name
     put(file, "zone/points", geometry.zone_points, "node", units.length)
     put(file, "medium/x", geometry.medium.x, "x", units.length)
     put(file, "medium/y", geometry.medium.y, "y", units.length)
@@ -158,9 +154,9 @@ class Dataset:
         return self._stored("time")
 
     @property
-    def interface(self) -> InterfaceArrays:
+    def gamma(self) -> Gamma:
         """The zone's boundary."""
-        return self.geometry.interface
+        return self.geometry.gamma
 
     @property
     def zone_points(self) -> NDArray[np.float64]:
@@ -299,13 +295,9 @@ class Dataset:
 
 def stored_geometry(file: File) -> Geometry:
     """What `put_geometry` wrote."""
-
-    def group(name: str, made: type[Any]) -> Any:
-        return made(**{key: file[f"{name}/{key}"][()] for key in made.__annotations__})
-
-    return Geometry(
-        file["time"][()], group("interface", InterfaceArrays), file["zone/points"][()], group("medium", MediumMap)
-    )
+    gamma, medium = ({key: stored[()] for key, stored in file[name].items()} for name in ("interface", "medium"))
+    gamma |= file["interface"].attrs  # the chart's name
+    return Geometry(file["time"][()], gamma_from(gamma), file["zone/points"][()], MediumMap(**medium))
 
 
 def require_same(path: Path, theirs: Case, ours: Case) -> None:

@@ -14,13 +14,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
 from submodel.data.checksum import RECIPROCAL, shard_fault
 from submodel.data.dataset import REDO, DatasetError, open_sealed, put_geometry, require_same, stored_geometry
 from submodel.data.hdf5 import join, sealed_file
 from submodel.data.manifest import rows
 from submodel.data.reciprocal_manifest import FIELDS, ReciprocalPlan, RunId
-from submodel.geometry.arrays import FORMAT_VERSION, Geometry, InterfaceArrays, MediumMap
+from submodel.geometry.arrays import FORMAT_VERSION, Geometry, MediumMap
 from submodel.geometry.symmetry import Symmetry, find
 
 
@@ -156,9 +157,9 @@ class ReciprocalDataset:
         return self.geometry.times
 
     @property
-    def interface(self) -> InterfaceArrays:
+    def gamma(self) -> Gamma:
         """The zone's boundary."""
-        return self.geometry.interface
+        return self.geometry.gamma
 
     @property
     def medium(self) -> MediumMap:
@@ -168,7 +169,7 @@ class ReciprocalDataset:
     @property
     def symmetries(self) -> list[Symmetry]:
         """The maps that the mesh has, which spared runs; a training may know more, see `symmetry.find`."""
-        return find(self.interface, self.medium, self.plan.symmetries[1:])
+        return find(self.gamma, self.medium, self.plan.symmetries[1:])
 
     def responses(self, which: slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Impulse responses g of displacement and load on the zone's boundary: q[n] = sum of g[n - m] s[m].

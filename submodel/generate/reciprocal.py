@@ -177,7 +177,7 @@ def _check_ranks(ranks_per_sample: int, comm: MPI.Comm) -> None:
 
 def _symmetries(case: Case, model: FullModel, geometry: Geometry) -> Symmetries:
     """Those of the case's that the mesh has too, so that what they spare is exact. Collective on the model's comm."""
-    found = find(geometry.interface, geometry.medium, case.symmetry.maps)
+    found = find(geometry.gamma, geometry.medium, case.symmetry.maps)
 
     def kept(symmetry: Symmetry) -> bool:
         return preserves(model.domain, symmetry.matrix, symmetry.shift)

@@ -24,7 +24,7 @@ from submodel.case.errors import SubmodelError
 from submodel.case.sampling import SPLITS
 from submodel.case.sections import GmshDomain
 from submodel.data.checksum import Keyed, shard_fault
-from submodel.data.dataset import DatasetError, Geometry, InterfaceArrays, write_master
+from submodel.data.dataset import DatasetError, Geometry, write_master
 from submodel.data.manifest import Plan, Precision, SampleId, shards_folder
 from submodel.data.reserve import claim, plan_of
 from submodel.data.shards import ShardWriter
@@ -288,14 +288,8 @@ def build_in_turn(case: Case, comm: MPI.Comm, group: MPI.Comm) -> FullModel:
 
 def shared_geometry(case: Case, model: FullModel) -> Geometry:
     """What all samples share. Collective on the model's comm."""
-    interface = InterfaceArrays(
-        points=np.asarray(model.interface.points, dtype=np.float64),
-        arc=np.asarray(model.interface.arc, dtype=np.float64),
-        loop=np.asarray(model.interface.loop, dtype=np.int64),
-        weights=np.asarray(model.interface.weights, dtype=np.float64),
-    )
     zone_points = np.asarray(model.zone_points, dtype=np.float64)
-    return Geometry(build.time_grid(case).times, interface, zone_points, build.medium_map(case, model.domain))
+    return Geometry(build.time_grid(case).times, model.gamma, zone_points, build.medium_map(case, model.domain))
 
 
 def check_space(path: Path, num: int, needed: int, remedy: str = SMALLER) -> None:

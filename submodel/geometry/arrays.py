@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
 from submodel.case.errors import SubmodelError
 from submodel.data.manifest import Plan
@@ -25,23 +26,6 @@ def names(fields: bool) -> tuple[str, ...]:
 
 class DatasetError(SubmodelError, ValueError):
     """A dataset that cannot be read, or not be written as asked; the message names the remedy."""
-
-
-@dataclass(frozen=True)
-class InterfaceArrays:
-    """The zone's boundary as plain arrays, in canonical order: by loop, then arc length.
-
-    Args:
-        points: (arc, 2), length.
-        arc: (arc,) length along the loop from its first point.
-        loop: (arc,) integer, number of the loop.
-        weights: (arc,) lumped length.
-    """
-
-    points: NDArray[np.float64]
-    arc: NDArray[np.float64]
-    loop: NDArray[np.int64]
-    weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -81,19 +65,19 @@ class Geometry:
 
     Args:
         times: (time,) the levels.
-        interface: the zone's boundary.
+        gamma: the zone's boundary.
         zone_points: (node, 2), the zone's nodes by y, then x.
         medium: the wave speed in the domain.
     """
 
     times: NDArray[np.float64]
-    interface: InterfaceArrays
+    gamma: Gamma
     zone_points: NDArray[np.float64]
     medium: MediumMap
 
     def shapes(self, fields: bool) -> dict[str, tuple[int, int]]:
         """The shape of each array of one sample."""
-        num_times, num_arc = len(self.times), len(self.interface.arc)
+        num_times, num_arc = len(self.times), self.gamma.num_nodes
         shapes = dict.fromkeys(FIELDS, (num_times, num_arc))
         if fields:
             shapes[ZONE_FIELD] = (num_times + 2, len(self.zone_points))

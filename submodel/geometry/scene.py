@@ -1,12 +1,14 @@
-"""What a picture has to know of the geometry: Ω, Γ, the nodes of the zone, and the units of the axes."""
+"""Geometry of a picture: Ω, Γ, the nodes of the zone, and the units of the axes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from solvers.gamma.gamma import Gamma
 
 if TYPE_CHECKING:
     from submodel.case.case import Case
@@ -15,24 +17,13 @@ Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
 
 
-class Interface(Protocol):
-    """Γ as the solvers and the datasets describe it."""
-
-    @property
-    def points(self) -> Array: ...
-    @property
-    def arc(self) -> Array: ...
-    @property
-    def loop(self) -> Integers: ...
-
-
 @dataclass(frozen=True)
 class Scene:
     """Geometry of one case, in its length unit.
 
     Attributes:
         zone_points: Nodes at which the fields of the zone are given, shape (N_z, 2).
-        interface: Γ in canonical order: ``points`` (N, 2), ``arc`` (N,), ``loop`` (N,).
+        gamma: Γ.
         domain_outline: ∂Ω as closed polygons (M, 2); empty where it is not known.
         triangles: Triangles of the zone nodes, shape (T, 3); None triangulates the nodes inside Γ.
         length_unit: Label of the length unit, for the axes.
@@ -41,7 +32,7 @@ class Scene:
     """
 
     zone_points: Array
-    interface: Interface
+    gamma: Gamma
     domain_outline: tuple[Array, ...] = ()
     triangles: Integers | None = None
     length_unit: str = "-"
@@ -52,36 +43,13 @@ class Scene:
         points = np.asarray(self.zone_points)
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
             raise ValueError(f"zone_points must have shape (3 or more nodes, 2), got {points.shape}")
-        num_points = len(self.interface.points)
-        if len(self.interface.loop) != num_points or len(self.interface.arc) != num_points:
-            raise ValueError(
-                f"the interface has {num_points} points, {len(self.interface.arc)} arc lengths and "
-                f"{len(self.interface.loop)} loop numbers; give one of each for every point"
-            )
 
     @classmethod
-    def of_case(cls, case: Case, interface: Interface, zone_points: Array, **others: Any) -> Scene:
+    def of_case(cls, case: Case, gamma: Gamma, zone_points: Array, **others: Any) -> Scene:
         """The scene of a case: units and, for a box, ∂Ω are taken from it; ``others`` are further fields."""
         outline = (rectangle(case.domain.lower, case.domain.upper),) if case.domain.kind == "box" else ()
         labels = {"length_unit": case.units.length, "time_unit": case.units.time}
-        return cls(zone_points, interface, **{"domain_outline": outline, **labels, **others})
-
-    @property
-    def zone_outline(self) -> tuple[Array, ...]:
-        """Γ as closed polygons, one a loop."""
-        points, loop = np.asarray(self.interface.points), np.asarray(self.interface.loop)
-        loops = (points[loop == number] for number in np.unique(loop))
-        return tuple(np.vstack([polygon, polygon[:1]]) for polygon in loops)
-
-    @property
-    def running_arc(self) -> Array:
-        """Arc length that goes on from one loop to the next, shape (N,): the axis of a space-time picture."""
-        arc, loop = np.array(self.interface.arc, dtype=float), np.asarray(self.interface.loop)
-        start = 0.0
-        for number, outline in zip(np.unique(loop), self.zone_outline, strict=True):
-            arc[loop == number] += start
-            start += float(np.linalg.norm(np.diff(outline, axis=0), axis=1).sum())
-        return arc
+        return cls(zone_points, gamma, **{"domain_outline": outline, **labels, **others})
 
 
 def rectangle(lower: tuple[float, float], upper: tuple[float, float]) -> Array:

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from solvers.gamma.gamma import Gamma
 from submodel.case.errors import CaseError
-from submodel.geometry.arrays import InterfaceArrays, MediumMap
+from submodel.geometry.arrays import MediumMap
 
 Number = TypeVar("Number", np.float32, np.float64)
 
@@ -106,12 +107,12 @@ class Symmetries:
 
 
 def find(
-    interface: InterfaceArrays, medium: MediumMap, requested: Literal["auto"] | Sequence[str] = "auto"
+    gamma: Gamma, medium: MediumMap, requested: Literal["auto"] | Sequence[str] = "auto"
 ) -> list[Symmetry]:
     """The symmetries about the middle of the domain's bounding box.
 
     Args:
-        interface: Must have a node wherever a map carries one.
+        gamma: Must have a node wherever a map carries one.
         medium: Must be the same after a map.
         requested: Names, which are completed to a group, or "auto" for all that hold.
 
@@ -122,9 +123,9 @@ def find(
         CaseError: A map that was asked for does not hold; what differs is named.
     """
     names = [name for name in MATRICES if name != IDENTITY]
-    maps = [_map(IDENTITY, medium, np.arange(len(interface.points)))]
+    maps = [_map(IDENTITY, medium, np.arange(len(gamma.points)))]
     for name in names if requested == "auto" else requested:
-        arc, fault = _check(name, interface, medium, 0.0 if requested == "auto" else SHARE)
+        arc, fault = _check(name, gamma, medium, 0.0 if requested == "auto" else SHARE)
         if arc is not None:
             maps.append(_map(name, medium, arc))
         elif requested != "auto":
@@ -135,7 +136,7 @@ def find(
 
 
 def _check(
-    name: str, interface: InterfaceArrays, medium: MediumMap, share: float
+    name: str, gamma: Gamma, medium: MediumMap, share: float
 ) -> tuple[NDArray[np.int64] | None, str]:
     """Where the nodes go, or None and what differs after a map."""
     size = max(float(np.ptp(medium.x)), float(np.ptp(medium.y)))
@@ -150,10 +151,10 @@ def _check(
         different = abs(here - there) > TOLERANCE * abs(here)
     if np.count_nonzero(different) > share * different.size:
         return None, f"the wave speed differs, near {_place(different, medium)} for example"
-    points = _map(name, medium, np.empty(0, np.int64)).apply(interface.points)
-    distance, arc = cKDTree(interface.points).query(points)
+    points = _map(name, medium, np.empty(0, np.int64)).apply(gamma.points)
+    distance, arc = cKDTree(gamma.points).query(points)
     if distance.max() > TOLERANCE * size or len(np.unique(arc)) < len(arc):
-        worst = interface.points[distance.argmax()]
+        worst = gamma.points[distance.argmax()]
         return None, f"the zone's boundary has no node at the image of its node at ({worst[0]:.6g}, {worst[1]:.6g})"
     return np.asarray(arc, dtype=np.int64), ""
 

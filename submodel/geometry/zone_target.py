@@ -35,7 +35,7 @@ class Sizes:
     def of(cls, geometry: Geometry) -> Self:
         """The sizes of a dataset."""
         points = geometry.zone_points
-        return cls(len(geometry.times), len(geometry.interface.points), len(points), grid_shape(points))
+        return cls(len(geometry.times), len(geometry.gamma.points), len(points), grid_shape(points))
 
 
 def grid_shape(zone_points: npt.ArrayLike) -> tuple[int, int] | None:

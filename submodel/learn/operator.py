@@ -14,6 +14,7 @@ from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
 from networks.training.plan import Epoch
+from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
 from submodel.data.dataset import Dataset
@@ -69,8 +70,8 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
         DatasetError: The dataset is damaged.
         ValueError: Numbers are out of range.
     """
-    spec, travel = specification(case, dataset.interface.points, dataset.interface.loop, dataset.medium)
-    maps = find(dataset.interface, dataset.medium, case.symmetry.maps)
+    spec, travel = specification(case, dataset.gamma, dataset.medium)
+    maps = find(dataset.gamma, dataset.medium, case.symmetry.maps)
     spec = replace(
         spec,
         symmetries=tuple(SymmetryMap(_rows(m.matrix), (m.shift[0], m.shift[1]), tuple(map(int, m.arc))) for m in maps),
@@ -95,16 +96,14 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
     return Job(spec, plan, ResponseData(sources, displacement, load, travel))
 
 
-def specification(
-    case: Case, points: NDArray[np.float64], loop: NDArray[np.int64], medium: MediumMap
-) -> tuple[OperatorSpec, TravelTimes | None]:
+def specification(case: Case, gamma: Gamma, medium: MediumMap) -> tuple[OperatorSpec, TravelTimes | None]:
     """The case's operator generator without symmetries, and the travel times that it is given.
 
     Raises:
         CaseError: Rays reflected by walls are asked for, and the domain is no box of one speed.
     """
     rays = rays_of(case, medium)
-    table = travel_table(medium, points) if rays == "direct" else None
+    table = travel_table(medium, gamma.points) if rays == "direct" else None
     travel = None if table is None else TravelTimes(table.x, table.y, table.time)
     low, high = band(case)
     speed = medium.uniform
@@ -113,8 +112,7 @@ def specification(
         dt=case.time.dt,
         rate=RATE * high,
         band=(low, high),
-        points=tuple((float(x), float(y)) for x, y in points),
-        loop=tuple(int(number) for number in loop),
+        **nodes_of(gamma),
         speed=float(np.nanmedian(medium.speed)) if speed is None else speed,
         num_frequencies=min(MOST_FREQUENCIES, round(HIGHEST * high * PERIOD * case.time.final / (2.0 * np.pi))),
         period=PERIOD,
@@ -126,6 +124,15 @@ def specification(
     if "frequencies" in size:
         size["num_frequencies"] = size.pop("frequencies")
     return replace(spec, **size), travel
+
+
+def nodes_of(gamma: Gamma) -> dict[str, Any]:
+    """The entries of an operator generator's specification that say where Γ is."""
+    return {
+        "points": tuple((float(x), float(y)) for x, y in gamma.points),
+        "normals": tuple((float(x), float(y)) for x, y in gamma.normals),
+        "weights": tuple(map(float, gamma.weights)),
+    }
 
 
 def band(case: Case) -> tuple[float, float]:
@@ -184,7 +191,7 @@ def _sine_factors(case: Case, vectors: NDArray[np.float64], signals: NDArray[np.
 
 def _reciprocal(dataset: ReciprocalDataset, low_pass: LowPass) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Low-passed responses of all sources, displacement and load, each (source, time, arc)."""
-    shape = (dataset.num_sources, len(dataset.times), len(dataset.interface.points))
+    shape = (dataset.num_sources, len(dataset.times), len(dataset.gamma.points))
     out: tuple[NDArray[np.float32], NDArray[np.float32]] = (np.empty(shape, np.float32), np.empty(shape, np.float32))
     for start in range(0, dataset.num_sources, PART):
         part = slice(start, start + PART)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from networks.paper.catalogue import VARIANTS
-from networks.paper.generator import BoundaryGenerator, closed_loop_size
+from networks.paper.generator import BoundaryGenerator
 from networks.paper.printed_tables import ZONE_MODELS
 from networks.paper.spec import GeneratorSpec
 from networks.paper.train import train
@@ -62,7 +62,7 @@ def prepare(case: Case, dataset: Dataset, length: Length) -> Job:
             )
         fields = tuple(name for name in fields if name != "load")
     if not zone:
-        closed_loop_size(dataset.interface.loop)
+        dataset.gamma.closed_loop_size()
     euler = VARIANTS[said.variant].euler
     plan = TrainingPlan(
         epochs=length.epochs,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from networks import checkpoint
 from networks.core.distributed import current_group
 from networks.training.plan import Epoch, Progress
+from solvers.gamma.chart import gamma_document
 from submodel import __version__
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
@@ -153,7 +154,7 @@ def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, A
     return {
         "version": __version__,
         "case": case.to_json(),
-        "interface": {name: values.tolist() for name, values in asdict(dataset.interface).items()},
+        "gamma": gamma_document(dataset.gamma),
         "zone_points": dataset.zone_points.tolist() if isinstance(dataset, Dataset) else [],
         "dataset": {"file": dataset.path.name, "key": dataset.plan.key},
         "parameters": _parameters(dataset).tolist(),

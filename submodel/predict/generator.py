@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.gamma.chart import gamma_from
 from solvers.gamma.datum import DatumWeights
-from solvers.gamma.trace import Interface, Trace
+from solvers.gamma.gamma import Gamma
+from solvers.gamma.trace import Trace
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation, check_band
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
-from submodel.geometry.arrays import InterfaceArrays
 from submodel.geometry.zone_target import interface_nodes
 from submodel.predict.error_bound import Trust
 from submodel.predict.prediction import Prediction, Whole
@@ -39,7 +40,7 @@ class RecordedTraces:
             DatasetError: There is no such sample, or it is damaged.
         """
         fields = {name: field.astype(np.float64) for name, field in self.dataset.trace(self.split, index).items()}
-        return Trace(self.dataset.times, curve(self.dataset.interface), **fields)
+        return Trace(self.dataset.times, self.dataset.gamma, **fields)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Generator:
         generator, metadata = checkpoint.load(path, chosen)
         try:
             trained = Case.from_json(metadata["case"], label=f"the case in {path}")
-            Interface(**{name: np.asarray(values) for name, values in metadata["interface"].items()})
+            gamma_from(metadata["gamma"])
         except (KeyError, TypeError) as error:
             raise checkpoint.CheckpointError(
                 f"{path} does not say for which case it was trained: make it with `submodel train`"
@@ -161,9 +162,9 @@ class Generator:
         return Trust.from_json(said, self.case.parameters) if said else None
 
     @cached_property
-    def interface(self) -> Interface:
-        """The nodes of Γ that it was trained for."""
-        return Interface(**{name: np.asarray(values) for name, values in self.metadata["interface"].items()})
+    def gamma(self) -> Gamma:
+        """Γ as it was trained for."""
+        return gamma_from(self.metadata["gamma"])
 
     def require(self, interface: str) -> None:
         """See that it predicts what an interface condition needs, before any work starts.
@@ -250,7 +251,7 @@ class Generator:
         else:
             each = self._known(excitation)
             parts = [playback.HistoryPlayback(self.generator, vector, self.device) for vector in each]
-        return Prediction(case.time.times, self.interface, parts, self._nodes())
+        return Prediction(case.time.times, self.gamma, parts, self._nodes())
 
     @cached_property
     def ready(self) -> Any:
@@ -278,7 +279,7 @@ class Generator:
         """
         from networks import playback
 
-        case, num_nodes = self.case, self.interface.num_nodes
+        case, num_nodes = self.case, self.gamma.num_nodes
         out = np.empty((len(excitations), case.time.levels, num_nodes))
         if not self.takes_signals:
             for row, excitation in zip(out, excitations, strict=True):
@@ -307,9 +308,9 @@ class Generator:
             )
         else:
             predicted = predict(self.generator, parameters, self.device)
-        nodes, interface, times = self._nodes(), self.interface, case.time.times
+        nodes, gamma, times = self._nodes(), self.gamma, case.time.times
         return [
-            Prediction(times, interface, [Whole(self.fields, sample.astype(np.float64))], nodes).trace()
+            Prediction(times, gamma, [Whole(self.fields, sample.astype(np.float64))], nodes).trace()
             for sample in predicted
         ]
 
@@ -341,9 +342,4 @@ class Generator:
         """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""
         if getattr(self.generator.spec, "target", "boundary") != "zone":
             return None
-        return interface_nodes(np.asarray(self.metadata["zone_points"]), self.interface.points)
-
-
-def curve(arrays: InterfaceArrays) -> Interface:
-    """The solvers' Γ from a dataset's arrays."""
-    return Interface(arrays.points, arrays.arc, arrays.loop, arrays.weights)
+        return interface_nodes(np.asarray(self.metadata["zone_points"]), self.gamma.points)

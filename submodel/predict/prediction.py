@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.gamma.datum import DatumWeights
-from solvers.gamma.trace import Interface, Trace
+from solvers.gamma.gamma import Gamma
+from solvers.gamma.trace import Trace
 
 if TYPE_CHECKING:
     from networks.operator.symmetric_parts import Weights
@@ -25,13 +26,13 @@ class Prediction:
 
     Args:
         times: Times of the levels, shape (time,).
-        interface: The nodes of Γ.
+        gamma: The nodes of Γ.
         playbacks: What networks give, one or several whose fields are added.
         nodes: Which of a network's nodes are those of Γ, shape (arc,); ``None`` when all are.
     """
 
     times: NDArray[np.float64]
-    interface: Interface
+    gamma: Gamma
     playbacks: Sequence[Playback]
     nodes: NDArray[np.int64] | None = None
 
@@ -84,7 +85,7 @@ class Prediction:
 
     def stretch(self, start: int, stop: int) -> Trace:
         """The trace of the levels start .. stop - 1."""
-        return Trace(self.times[start:stop], self.interface, **self.block(start, stop))
+        return Trace(self.times[start:stop], self.gamma, **self.block(start, stop))
 
     def trace(self) -> Trace:
         """All levels in one shot."""

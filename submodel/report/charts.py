@@ -163,7 +163,7 @@ def traces(result: ValidationResult, fields: SampleTrace) -> Figure:
         drawing.draw_outlines(place, scene, domain=True)
         drawing.draw_source(place, source)
         panels: list[Axes] = []
-        for row, (node, title) in enumerate(_telling_nodes(scene.interface.points, np.array(source), fields).items()):
+        for row, (node, title) in enumerate(_telling_nodes(scene.gamma.points, np.array(source), fields).items()):
             axes = figure.add_subplot(
                 grid[row, 0], sharex=panels[0] if row else None, sharey=panels[0] if row else None
             )
@@ -173,10 +173,10 @@ def traces(result: ValidationResult, fields: SampleTrace) -> Figure:
             axes.tick_params(labelbottom=row == 2)
             axes.grid(True)
             panels.append(axes)
-            place.plot(*scene.interface.points[node], "o", color=drawing.BEFORE, markersize=7, zorder=4)
+            place.plot(*scene.gamma.points[node], "o", color=drawing.BEFORE, markersize=7, zorder=4)
             place.annotate(
                 "ABC"[row],
-                scene.interface.points[node],
+                scene.gamma.points[node],
                 xytext=(7, 5),
                 textcoords="offset points",
                 weight="bold",
@@ -216,7 +216,7 @@ def space_time(result: ValidationResult, fields: SampleTrace) -> Figure:
         _origin(result): fields.trace_predicted,
         f"difference {drawing.times_label(factor) if factor > 1.0 else ''}".rstrip(): factor * difference,
     }
-    arc = result.scene.running_arc
+    arc = result.scene.gamma.axis()
     with mpl.rc_context(drawing.STYLE):
         figure = drawing.new_figure(10.5, 4.3)
         axes = figure.subplots(1, 3, sharex=True, sharey=True)

@@ -99,7 +99,7 @@ def triangulate(scene: Scene) -> Triangulation:
     edges = corners[:, 1:] - corners[:, :1]
     area = 0.5 * np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])
     inside = np.zeros(len(triangles), dtype=bool)
-    for outline in scene.zone_outline:  # even-odd rule: a loop inside another one is a hole
+    for outline in scene.gamma.outlines():  # even-odd rule: a loop inside another one is a hole
         inside ^= Polygon(outline).contains_points(corners.mean(axis=1))
     kept = inside & (area > 1e-9 * area.max())
     if not kept.any():
@@ -147,7 +147,7 @@ def draw_field(axes: Axes, triangles: Triangulation, values: Array, scale: Norma
 
 def draw_outlines(axes: Axes, scene: Scene, *, domain: bool = False) -> None:
     """Γ, the defect if there is one and, on demand, ∂Ω."""
-    for outline in scene.zone_outline:
+    for outline in scene.gamma.outlines():
         axes.plot(*outline.T, color=INK, linewidth=1.0)
     for outline in scene.domain_outline if domain else ():
         axes.plot(*outline.T, color=QUIET, linewidth=1.0)

@@ -104,7 +104,7 @@ def _of_dataset(path: Path) -> dict[str, Any]:
             "samples": _counts(*(dataset.num_samples(split) for split in SPLITS)),
             "seed": dataset.plan.seed,
             "levels": f"{len(dataset.times)} up to t = {dataset.times[-1]:g} {dataset.case.units.time}",
-            "nodes on the zone's boundary": len(dataset.interface.arc),
+            "nodes on the zone's boundary": dataset.gamma.num_nodes,
             "nodes in the zone": len(dataset.zone_points),
             "fields in the zone": "yes" if dataset.plan.fields else "no",
             "written by": f"submodel {dataset.plan.code_version}",

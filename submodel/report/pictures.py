@@ -258,8 +258,8 @@ def _palette() -> Image.Image:
 
 def _zoom_lines(figure: Figure, scene: Scene, whole: Axes, part: Axes) -> None:
     """Lines from the right-hand corners of the zone in Ω to the left-hand corners of its own picture."""
-    lower = np.min([outline.min(axis=0) for outline in scene.zone_outline], axis=0)
-    upper = np.max([outline.max(axis=0) for outline in scene.zone_outline], axis=0)
+    lower = scene.gamma.points.min(axis=0)
+    upper = scene.gamma.points.max(axis=0)
     for y in (lower[1], upper[1]):
         line = ConnectionPatch((upper[0], y), (lower[0], y), "data", "data", axesA=whole, axesB=part)
         line.set(color=drawing.INK, linewidth=0.7, linestyle=":")

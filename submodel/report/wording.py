@@ -78,14 +78,14 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
     case = setting.case
     length, time = case.units.length, case.units.time
     step = float(result.times[1] - result.times[0])
-    num_loops = len(result.scene.zone_outline)
+    num_loops = len(result.scene.gamma.outlines())
     return [
         ("case", case.name),
         ("domain Ω", _domain(case)),
         ("zone Ω′", f"{_zone(case)}, {count(len(result.scene.zone_points))} nodes"),
         (
             "interface Γ",
-            f"{count(len(result.scene.interface.points))} nodes on {num_loops} closed "
+            f"{count(len(result.scene.gamma.points))} nodes on {num_loops} closed "
             f"curve{'' if num_loops == 1 else 's'}",
         ),
         ("interface condition", setting.interface),

@@ -132,7 +132,7 @@ def training_of(case: Case, generated: Generator) -> Training:
     sources = case.parameters.sources(generated.metadata["parameters"])
     images = [sources, *_images(sources, getattr(generated.generator.spec, "symmetries", ()))]
     distinct: NDArray[np.float64] = np.unique(np.round(np.concatenate(images, dtype=np.float64), 9), axis=0)
-    training = Training(case.parameters, distinct, generated.interface.points)
+    training = Training(case.parameters, distinct, generated.gamma.points)
     if len(distinct) <= MOST_SOURCES:
         return training
     kept = np.linspace(0, len(distinct) - 1, MOST_SOURCES).astype(int)

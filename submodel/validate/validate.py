@@ -18,7 +18,7 @@ from submodel.case.case import Case
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.geometry.scene import Scene, outlines
-from submodel.predict.generator import Generator, RecordedTraces, curve
+from submodel.predict.generator import Generator, RecordedTraces
 from submodel.report.facts import of_model
 from submodel.solve import from_case as build
 from submodel.validate.compare import Clock, compare, predict
@@ -95,7 +95,7 @@ def validate(
         versions=_versions(generated is not None),
         elapsed=clock.seconds,
     )
-    scene = Scene.of_case(case, curve(dataset.interface), dataset.zone_points)
+    scene = Scene.of_case(case, dataset.gamma, dataset.zone_points)
     result = errors.result(setting, scene, dataset.times) if comm.rank == 0 else None
     if result is not None:
         median = result.median_index

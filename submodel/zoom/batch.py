@@ -52,7 +52,7 @@ class Zoomer:
         self._case = self.generated.case
         self._batch = ZoneBatch(self.model, np.float32 if self.model.parts == 1 else np.float64)
         self._room = self._batch.room(0)
-        same = self.generated.interface.matches(self.model.interface)
+        same = self.generated.gamma.matches(self.model.gamma)
         self._weights = self.model.datum_weights() if same and self.generated.takes_signals else None
 
     def displacements(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -81,7 +81,7 @@ class Zoomer:
             excitations = [Excitation.of_parameters(self._case, each) for each in parameters]
             return generated.datum(excitations, self._weights)
         traces = generated.traces(parameters)
-        return np.stack([model.datum(trace.on(model.interface)) for trace in traces])
+        return np.stack([model.datum(trace.on(model.gamma)) for trace in traces])
 
 
 def require_table(generated: Generator, table: ParameterTable, *, extrapolate: bool = False) -> list[str]:

@@ -134,7 +134,7 @@ def _draw(
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Path]:
     disc = None if defect is None else (*defect.center, defect.radius)
-    scene = Scene.of_case(case, model.interface, model.points, defect=disc)
+    scene = Scene.of_case(case, model.gamma, model.points, defect=disc)
     final = pictures.field_png(scene, displacement[-1], folder / "final.png", time=float(run.times[-1]))
     animation = pictures.run_gif(
         scene, run.times, {"displacement u": displacement}, folder / "run.gif", progress=progress

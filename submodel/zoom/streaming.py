@@ -174,11 +174,11 @@ class _Work:
                 f"expects {model.time.num_levels} up to t = {model.time.final:g}: use the case that the generator is of"
             )
         self._model, self._prediction, self._block, self._overlap = model, prediction, block, overlap
-        self._transfer = Transfer(prediction.interface, model.interface)
+        self._transfer = Transfer(prediction.gamma, model.gamma)
         self._margin = 1 if model.parts == 1 else REACH
         self._first = 0
         self._kept: dict[str, NDArray[np.float64]] = {}  # fields of the levels from _first on, at the zone's nodes
-        weights = model.datum_weights() if prediction.interface.matches(model.interface) else None
+        weights = model.datum_weights() if prediction.gamma.matches(model.gamma) else None
         self._combined = None if weights is None else prediction.combined(weights)
 
     def block(self, number: int) -> NDArray[np.float64]:
@@ -191,7 +191,7 @@ class _Work:
         else:
             low, high = max(0, begin - self._margin), min(num_levels, end + self._margin)
             self._hold(low, high)
-            trace = Trace(self._prediction.times[low:high], self._model.interface, **self._kept)
+            trace = Trace(self._prediction.times[low:high], self._model.gamma, **self._kept)
             found = self._model.datum(trace, begin - low, end - low)
         self._overlap.worked += time.perf_counter() - start
         return found

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from networks import checkpoint
 from networks.core.distributed import Group
-from networks.paper.generator import BoundaryGenerator, build, closed_loop_size
+from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.predict import predict, select_device
 from networks.paper.printed_tables import PaperSplit
 from networks.paper.spec import GeneratorSpec
@@ -33,7 +33,6 @@ from submodel.geometry.zone_target import Sizes, interface_nodes
 from submodel.learn.paper import targets
 from submodel.learn.paper_spec import FIELDS, specification, training_plan
 from submodel.learn.train import description, progress_record
-from submodel.predict.generator import curve
 from submodel.studies.paper.jobs import Errors, Job, Record, read_record, write_record
 
 BATCH = 8
@@ -78,7 +77,7 @@ class Bench:
         self.case, self.dataset, self.folder, self.options, self.zone = case, dataset, folder, options, zone
         self.parameters = dataset.parameters("train")
         self.sizes = Sizes.of(dataset.geometry)
-        closed_loop_size(dataset.interface.loop)  # raises where Γ is not one
+        dataset.gamma.closed_loop_size()  # raises where Γ is not one
         self._targets: tuple[bool, NDArray[np.float32]] | None = None
 
     def samples(self, split: PaperSplit) -> NDArray[np.int64]:
@@ -193,9 +192,9 @@ class Bench:
         if job.predicts_zone:
             for name, mine, theirs in zip(FIELDS, predicted, true, strict=True):
                 yield f"{split}.full.{name}", field_errors(mine, theirs)
-            nodes = interface_nodes(self.dataset.zone_points, self.dataset.interface.points)
+            nodes = interface_nodes(self.dataset.zone_points, self.dataset.gamma.points)
             on_curve = predicted[..., nodes]
-        trace = Trace(self.dataset.times, curve(self.dataset.interface), on_curve[0], on_curve[1], None)
+        trace = Trace(self.dataset.times, self.dataset.gamma, on_curve[0], on_curve[1], None)
         run = self.zone.run(trace)
         for name, field, theirs in zip(FIELDS, (run.displacement, run.velocity), true, strict=True):
             zoomed = self.zone.at(field, self.dataset.zone_points)

@@ -10,6 +10,8 @@ import torch
 
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
+from solvers.gamma.chart import ClosedLoops
+from submodel.learn.operator import nodes_of
 
 Rays = Literal["none", "direct", "walls"]
 SIDE, CELLS = 0.25, 32
@@ -43,8 +45,7 @@ def _reference(rays: Rays) -> OperatorSpec:
         dt=2 / 255,
         rate=15.0,
         band=(2 * np.pi, 6 * np.pi),
-        points=tuple(map(tuple, points.tolist())),
-        loop=(0,) * len(points),
+        **nodes_of(ClosedLoops.polygon(points)),
         speed=1.0,
     )
     return replace(spec, rays=rays, walls=((-1.0, -1.0), (1.0, 1.0)) if rays == "walls" else None)

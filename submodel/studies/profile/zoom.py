@@ -76,11 +76,11 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
 
 def _data(case: Case, generated: Generator, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """What drives the zone, shape ``(num_runs, num_steps, num_nodes)``, by the shortest way that there is."""
-    weights = zone.datum_weights() if generated.interface.matches(zone.interface) else None
+    weights = zone.datum_weights() if generated.gamma.matches(zone.gamma) else None
     excitations = [Excitation.of_parameters(case, vector) for vector in vectors]
     if weights is None:
         traces = generated.traces(vectors) if len(vectors) > 1 else [generated.playback(excitations[0]).trace()]
-        return np.stack([zone.datum(trace.on(zone.interface)) for trace in traces])
+        return np.stack([zone.datum(trace.on(zone.gamma)) for trace in traces])
     if len(vectors) > 1:
         return generated.datum(excitations, weights)
     return generated.playback(excitations[0]).datum(weights)[None]
@@ -112,7 +112,7 @@ def _multiply_adds(predict: Callable[[], Any]) -> float:
 
 def _product_seconds(torch: Any, generated: Generator, num: int) -> float:
     """Seconds of a multiply-add in a product of matrices like the generator's largest, at all nodes of some runs."""
-    rows = num * generated.interface.num_nodes
+    rows = num * generated.gamma.num_nodes
     inner, outer = _largest(generated.generator)
     a, b, out = torch.ones(rows, inner), torch.ones(inner, outer), torch.empty(rows, outer)
     seconds = least({"product": lambda: torch.mm(a, b, out=out)}, share=0.1)["product"]
