@@ -348,7 +348,7 @@ class Broken:
 
     def __init__(self, model: Any, end: Callable[[Any], Any]) -> None:
         self.domain = model.domain
-        self.interface, self.zone_points = model.gamma, model.zone_points
+        self.gamma, self.zone_points = model.gamma, model.zone_points
         self._model, self._end, self.runs = model, end, model.runs
 
     def batch_size(self, *arguments: Any, **options: Any) -> int:
