@@ -228,7 +228,7 @@ def _require_axes(case: Case, values: Mapping[str, float], names: list[str]) -> 
         return None
     if absent := [name for name in known if name not in values]:
         low, high = known[absent[0]]
-        raise CaseError(f"the case has the axis {absent[0]}, {low:g} to {high:g}: give --axis {absent[0]} VALUE")
+        raise CaseError(f"the case has the axis {absent[0]}, {low:g} to {high:g}: give --axis {absent[0]}=VALUE")
     if other := [name for name in names if values and name != case.source.signal]:
         raise CaseError(f"--axis is for signals of the case's kind, {case.source.signal}, not for {other[0]}")
     if not np.isfinite(list(values.values())).all():

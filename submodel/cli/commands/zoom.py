@@ -49,6 +49,10 @@ def zoom(
         list[float] | None, typer.Option(help="Angular frequency of the source, rad per unit of time; a chirp's first.")
     ] = None,
     omega_end: Annotated[list[float] | None, typer.Option(help="A chirp's angular frequency at the end.")] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Value of another parameter of the case; again for each."),
+    ] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Run though parameters or signal lie outside the training.")
     ] = False,
@@ -82,9 +86,9 @@ def zoom(
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
         if parameters is not None:
-            single = {"source": source, "omega": omega, "omega-end": omega_end, "signal": signal, "block": block}
+            single = {"source": source, "omega": omega, "omega-end": omega_end, "signal": signal, "axis": axis}
             recorded = {"dataset": dataset, "sample": sample, "boundary": None if boundary == "generator" else boundary}
-            _require_absent("--parameters gives many sets to a generator", **single, **recorded)
+            _require_absent("--parameters gives many sets to a generator", **single, **recorded, block=block)
             if not stream:
                 raise CaseError("--parameters predicts whole histories: leave out --no-stream")
             if generator is None:
@@ -94,7 +98,7 @@ def zoom(
             return
         bound, execution = None, None
         if boundary == "recorded":
-            given = {"generator": generator, "omega": omega, "source": source, "signal": signal}
+            given = {"generator": generator, "omega": omega, "source": source, "signal": signal, "axis": axis}
             _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
             said, data = _recorded(read, dataset, split, sample)
             words = f"recorded, sample {sample} of the {split} split of {dataset}"
@@ -104,7 +108,7 @@ def zoom(
                 raise CaseError("--no-stream predicts all levels at first: leave out --block")
             if generator is None or not source:
                 raise CaseError("a zoomed run needs --generator G, --omega W and --source X Y (or --boundary recorded)")
-            excitation = _excitation(read, source, signal, omega, omega_end)
+            excitation = _excitation(read, source, signal, omega, omega_end, axis)
             kind = read.interface.kind if interface is None else interface
             generated = _generated(read, generator, excitation, kind, device, extrapolate, warn=comm.rank == 0)
             execution = generated.execution
@@ -148,10 +152,18 @@ def _excitation(
     signal: list[str] | None,
     omega: list[float] | None,
     omega_end: list[float] | None,
+    axis: list[str] | None,
 ) -> Excitation:
     from submodel.case.excitation import read_excitation
 
-    return read_excitation(case, source, signal or (), omega or (), omega_end or ())
+    values = {}
+    for text in axis or ():
+        name, _, value = text.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError as error:
+            raise CaseError(f"--axis {text}: give a name and a number, such as --axis amplitude=1.5") from error
+    return read_excitation(case, source, signal or (), omega or (), omega_end or (), values)
 
 
 def _generated(
