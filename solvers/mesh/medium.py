@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from dolfinx import geometry
 from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 
+from solvers.mesh.cell_search import CellSearch
 from solvers.mesh.domain import Domain, node_spacing
 
 MOST_INTERVALS = 256  # along the longer side
@@ -24,13 +24,10 @@ def sampled_speed(domain: Domain) -> tuple[NDArray[np.float64], NDArray[np.float
     mesh, comm = domain.mesh, domain.mesh.comm
     lower, upper = _bounds(domain)
     x, y = grid(lower, upper, spacing(domain))
-    points = np.zeros((len(y) * len(x), 3))
-    points[:, :2] = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    tree = geometry.bb_tree(mesh, mesh.topology.dim, padding=1e-9 * float(np.max(upper - lower)))
-    candidates = geometry.compute_collisions_points(tree, points)
-    around = geometry.compute_colliding_cells(mesh, candidates, points)
+    points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    rows, cells, _ = CellSearch(mesh).around(points)
     speed = np.zeros(len(points))
-    np.maximum.at(speed, np.repeat(np.arange(len(points)), np.diff(around.offsets)), domain.speed[around.array])
+    np.maximum.at(speed, rows, domain.speed[cells])
     comm.Allreduce(MPI.IN_PLACE, speed, op=MPI.MAX)
     speed[speed == 0.0] = np.nan
     return x, y, speed.reshape(len(y), len(x)).astype(np.float32)

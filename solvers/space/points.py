@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from dolfinx import fem, geometry
+from dolfinx import fem
 from mpi4py import MPI
 from numpy.typing import ArrayLike, NDArray
 
+from solvers.mesh.cell_search import CellSearch
 from solvers.mesh.compat import coordinate_map, geometry_dofs
 
 
@@ -23,8 +24,7 @@ class PointEvaluator:
         self._mesh = V.mesh
         tdim = self._mesh.topology.dim
         self._num_cells_owned = self._mesh.topology.index_map(tdim).size_local
-        extent = np.ptp(self._mesh.geometry.x, axis=0).max() if len(self._mesh.geometry.x) else 1.0
-        self._tree = geometry.bb_tree(self._mesh, tdim, padding=1e-9 * float(extent))
+        self._search = CellSearch(self._mesh)
 
     def matrix(self, points: ArrayLike) -> sp.csr_matrix:
         """Rows of the evaluation: ``values = matrix @ u``, columns numbered globally. Collective on the space's comm.
@@ -67,11 +67,11 @@ class PointEvaluator:
         self, xy: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """The points that this rank evaluates, and the global dofs and basis values of each. Collective."""
-        xyz = np.zeros((len(xy), 3))
-        xyz[:, :2] = xy
-        cells = self._owned_cells(xyz)
+        cells, misses = self._owned_cells(xy)
         comm = self._mesh.comm
-        owner = np.where(cells >= 0, comm.rank, comm.size).astype(np.int32)
+        least = misses.copy()
+        comm.Allreduce(MPI.IN_PLACE, least, op=MPI.MIN)
+        owner = np.where((cells >= 0) & (misses == least), comm.rank, comm.size).astype(np.int32)
         comm.Allreduce(MPI.IN_PLACE, owner, op=MPI.MIN)
         outside = np.flatnonzero(owner == comm.size)
         if len(outside):
@@ -79,25 +79,23 @@ class PointEvaluator:
                 f"{len(outside)} point(s) lie outside the mesh, the first at {tuple(xy[outside[0]].tolist())}"
             )
         mine = np.flatnonzero(owner == comm.rank)
-        dofs, values = self._basis(xyz[mine], cells[mine])
+        dofs, values = self._basis(xy[mine], cells[mine])
         columns = self._V.dofmap.index_map.local_to_global(dofs.ravel())
         return mine, np.asarray(columns, dtype=np.int64).reshape(dofs.shape), values
 
-    def _owned_cells(self, xyz: NDArray[np.float64]) -> NDArray[np.int32]:
-        """An owned cell around each point, or -1. Local."""
-        candidates = geometry.compute_collisions_points(self._tree, xyz)
-        colliding = geometry.compute_colliding_cells(self._mesh, candidates, xyz)
-        offsets, array = colliding.offsets, colliding.array
-        cells = np.full(len(xyz), -1, dtype=np.int32)
-        for i in range(len(xyz)):
-            around = array[offsets[i] : offsets[i + 1]]
-            around = around[around < self._num_cells_owned]
-            if len(around):
-                cells[i] = around[0]
-        return cells
+    def _owned_cells(self, xy: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """The nearest owned cell of each point and its distance in cell sizes; -1 and infinity without one. Local."""
+        rows, around, distances = self._search.around(xy)
+        order = np.lexsort((distances, rows))
+        order = order[around[order] < self._num_cells_owned]
+        points, first = np.unique(rows[order], return_index=True)
+        cells = np.full(len(xy), -1, dtype=np.int32)
+        misses = np.full(len(xy), np.inf)
+        cells[points], misses[points] = around[order[first]], distances[order[first]]
+        return cells, misses
 
     def _basis(
-        self, xyz: NDArray[np.float64], cells: NDArray[np.int32]
+        self, xy: NDArray[np.float64], cells: NDArray[np.int32]
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Local dofs and basis values at points in known cells, each ``(num_points, num_basis)``. Local."""
         num_basis = self._V.dofmap.dof_layout.num_dofs
@@ -106,7 +104,7 @@ class PointEvaluator:
         nodes, coordinates = geometry_dofs(self._mesh), self._mesh.geometry.x[:, :2]
         cmap = coordinate_map(self._mesh)
         reference = np.vstack(
-            [cmap.pull_back(xyz[i : i + 1, :2].copy(), coordinates[nodes[c]]) for i, c in enumerate(cells)]
+            [cmap.pull_back(xy[i : i + 1].copy(), coordinates[nodes[c]]) for i, c in enumerate(cells)]
         )
         table = self._V.element.basix_element.tabulate(0, reference)
         return self._V.dofmap.list[cells], np.asarray(table[0, :, :, 0])
