@@ -74,7 +74,7 @@ class ClosedLoops(Chart):
             raise ValueError(
                 "the zone's boundary is not made of separate closed loops: zone cells meet at a corner only"
             )
-        scale = float(np.ptp(points))
+        scale = float(np.ptp(points.reshape(-1, 2), axis=0).max())
         loops = []
         unvisited = set(at_vertex)
         while unvisited:
@@ -126,7 +126,7 @@ class ClosedLoops(Chart):
         """
         matrix = np.zeros((target.num_nodes, source.num_nodes))
         counts = np.zeros(target.num_nodes)
-        scale = float(np.ptp(source.points))
+        scale = float(np.ptp(source.points, axis=0).max())
         for nodes in self.loops():
             closed = np.append(nodes, nodes[0])
             points = source.points[closed]

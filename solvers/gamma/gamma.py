@@ -45,7 +45,7 @@ class Gamma:
         """Compare the nodes with those of another discretisation, to 1e-9 of their extent."""
         if self.points.shape != other.points.shape:
             return False
-        return bool(np.allclose(self.points, other.points, rtol=0.0, atol=1e-9 * np.ptp(self.points)))
+        return bool(np.allclose(self.points, other.points, rtol=0.0, atol=1e-9 * np.ptp(self.points, axis=0).max()))
 
     def fault(self) -> str | None:
         """Why these arrays cannot be one Γ, in words; ``None`` where nothing is wrong."""

@@ -94,6 +94,8 @@ def gather_rows(
 
 def canonical_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Order of points by y, then x, insensitive to round-off. Local."""
-    scale = float(np.ptp(points)) if len(points) else 1.0
-    rounded = np.round(points / scale, 9)
+    if not len(points):
+        return np.empty(0, dtype=np.int64)
+    size = max(float(np.ptp(points, axis=0).max()), float(np.finfo(np.float64).tiny))
+    rounded = np.round((points - points.min(axis=0)) / size, 9)
     return np.lexsort((rounded[:, 0], rounded[:, 1]))

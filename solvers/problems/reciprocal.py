@@ -137,4 +137,4 @@ def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.flo
 def _same(rows: NDArray[np.float64], images: NDArray[np.float64], size: float) -> bool:
     """Whether every image lies on a place, x and y first, that has the same other values."""
     distance, nearest = cKDTree(rows[:, :2]).query(images[:, :2])
-    return bool(distance.max() <= MATCH * size and np.allclose(rows[nearest, 2:], images[:, 2:], rtol=1e-12))
+    return bool(distance.max() <= MATCH * size and np.allclose(rows[nearest, 2:], images[:, 2:], rtol=1e-12, atol=0.0))

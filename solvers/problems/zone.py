@@ -107,7 +107,7 @@ class ZoneModel:
             ValueError: If the trace has other levels than this zone, belongs to another curve, or lacks the load that
                 the impedance condition needs.
         """
-        if len(trace.times) != self.time.num_levels or not np.allclose(trace.times, self.time.times):
+        if not self.time.matches(trace.times):
             raise ValueError(
                 f"the trace has {len(trace.times)} levels up to t = {trace.times[-1]:g}, the zone expects "
                 f"{self.time.num_levels} up to t = {self.time.final:g}: use the case that made the trace"

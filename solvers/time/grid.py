@@ -37,6 +37,10 @@ class TimeGrid:
         """Time of each level, shape ``(num_levels,)``."""
         return np.asarray(np.arange(self.num_levels) * self.dt, dtype=np.float64)
 
+    def matches(self, times: NDArray[np.float64]) -> bool:
+        """Compare with times of other data, to 1e-6 of the last one, whatever the unit."""
+        return len(times) == self.num_levels and bool(np.all(np.abs(times - self.times) <= 1e-6 * self.final))
+
     def divided(self, parts: int) -> TimeGrid:
         """The grid whose step is ``parts`` times smaller."""
         return TimeGrid(self.final, (self.num_levels - 1) * parts + 1)

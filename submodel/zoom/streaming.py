@@ -168,7 +168,7 @@ class _Work:
     """What the thread does: levels from the network, carried to the zone's nodes and steps. Local."""
 
     def __init__(self, model: ZoneModel, prediction: Prediction, block: int, overlap: Overlap) -> None:
-        if prediction.num_levels != model.time.num_levels or not np.allclose(prediction.times, model.time.times):
+        if not model.time.matches(prediction.times):
             raise ValueError(
                 f"the prediction has {prediction.num_levels} levels up to t = {prediction.times[-1]:g}, the zone "
                 f"expects {model.time.num_levels} up to t = {model.time.final:g}: use the case that the generator is of"
