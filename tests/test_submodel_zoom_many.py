@@ -31,6 +31,7 @@ from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.zoom.batch import Zoomer, require_table
 from submodel.zoom.many import zoom_many
+from submodel.zoom.setup import ZoneSetup
 
 SETS = ((2.5, 0.6, 0.7), (2.1, 0.5, 0.8), (2.9, 0.8, 0.5), (2.3, 0.6, 0.7), (2.7, 0.5, 0.8))
 # Single precision: 2^-24 = 6e-8 a step, 41 steps, tenfold where slow modes enlarge rounding errors.
@@ -108,7 +109,7 @@ def test_many_sets_are_single_runs(interface: str, comm: MPI.Comm, shared_path: 
         table,
         shared_path / "out",
         comm=comm,
-        interface=interface,
+        setup=ZoneSetup(interface),
         progress=lambda *each: told.append(each),
     )
     comm.Barrier()
@@ -177,7 +178,7 @@ def test_finer_zones_and_defects(refine: int, tmp_path: Path) -> None:
     file.write_bytes(b"exact")
     how: dict[str, Any] = {"refine": refine, "defect": Defect((0.0, 0.0), 0.1, 0.5), "interface": "impedance"}
     table = ParameterTable.read(table_in(tmp_path, SETS[:2]), case)
-    zoom_many(case, replace(generated, path=file), table, tmp_path, comm=MPI.COMM_SELF, **how)
+    zoom_many(case, replace(generated, path=file), table, tmp_path, comm=MPI.COMM_SELF, setup=ZoneSetup(**how))
     stored = ZoomedFile(tmp_path / "zoomed.h5").array("displacement")
     for number, vector in enumerate(SETS[:2]):
         require_close(np.asarray(stored[number]), single(case, generated, vector, **how))

@@ -24,6 +24,7 @@ from submodel.data.checksum import is_reciprocal
 from submodel.data.dataset import Dataset, DatasetError
 from submodel.data.outputs import require_file
 from submodel.data.reciprocal import ReciprocalDataset
+from submodel.geometry.source_region import DomainMap
 from submodel.learn import operator as train_operator
 from submodel.learn import paper as train_paper
 from submodel.learn.budget import Length
@@ -155,6 +156,7 @@ def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, A
         "version": __version__,
         "case": case.to_json(),
         "gamma": gamma_document(dataset.gamma),
+        "domain": DomainMap.of(dataset.medium).to_json(),
         "zone_points": dataset.zone_points.tolist() if isinstance(dataset, Dataset) else [],
         "dataset": {"file": dataset.path.name, "key": dataset.plan.key},
         "parameters": _parameters(dataset).tolist(),

@@ -19,6 +19,7 @@ from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation, check_band
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
+from submodel.geometry.source_region import DomainMap, SourceRegion
 from submodel.geometry.zone_target import interface_nodes
 from submodel.predict.error_bound import Trust
 from submodel.predict.prediction import Prediction, Whole
@@ -184,6 +185,12 @@ class Generator:
                 f"{', '.join(self.fields)}: {remedy}"
             )
 
+    @cached_property
+    def source_region(self) -> SourceRegion:
+        """Where sources may stand."""
+        domain = self.metadata.get("domain")
+        return SourceRegion(self.case, self.gamma, None if domain is None else DomainMap.from_json(domain))
+
     def require_excitation(self, excitation: Excitation, *, extrapolate: bool = False) -> list[str]:
         """See that it was trained for an excitation.
 
@@ -195,9 +202,11 @@ class Generator:
             Warnings: what lies outside.
 
         Raises:
-            CaseError: Something lies outside and that is not allowed; or the model knows the case's signal only.
+            CaseError: Something lies outside and that is not allowed; or the model knows the case's signal only; or,
+                whatever is allowed, a source lies in the zone, on its boundary or outside the domain.
         """
         case, warnings = self.case, []
+        self.source_region.require(excitation.points)
         parameters = excitation.parameters(case)
         if parameters is None and not self.takes_signals:
             raise CaseError(
@@ -240,10 +249,12 @@ class Generator:
         """What it predicts for an excitation, level by level; the sources' waves are added.
 
         Raises:
-            CaseError: The model knows the case's signal only, or a signal cannot be used.
+            CaseError: The model knows the case's signal only, or a signal cannot be used; or a source lies in the zone,
+                on its boundary or outside the domain.
         """
         from networks import playback
 
+        self.source_region.require(excitation.points)
         case = self.case
         if self.takes_signals:
             samples = excitation.samples(case)
@@ -279,6 +290,7 @@ class Generator:
         """
         from networks import playback
 
+        self.source_region.require(np.concatenate([np.empty((0, 2)), *(each.points for each in excitations)]))
         case, num_nodes = self.case, self.gamma.num_nodes
         out = np.empty((len(excitations), case.time.levels, num_nodes))
         if not self.takes_signals:
@@ -300,6 +312,7 @@ class Generator:
         from networks import playback
         from networks.paper.predict import predict
 
+        self.source_region.require(self.case.parameters.sources(parameters))
         case = self.case
         if self.takes_signals:
             signals = [Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters]

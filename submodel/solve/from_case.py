@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from mpi4py import MPI
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from solvers.mesh.containment import containment
 from solvers.mesh.domain import Defect, Domain, box_domain, gmsh_domain, refined, refined_zone_box, zone_submesh
 from solvers.mesh.medium import grid, sampled_speed, spacing
 from solvers.problems.full import FullModel
@@ -16,6 +17,7 @@ from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
 from submodel.geometry.arrays import MediumMap
+from submodel.geometry.source_region import in_the_zone, outside_the_domain
 
 
 def full_model(case: Case, comm: MPI.Comm) -> FullModel:
@@ -34,6 +36,7 @@ def zone_model(
     interface: str | None = None,
     refine: int = 1,
     defect: Defect | None = None,
+    sources: NDArray[np.float64] | None = None,
 ) -> ZoneModel:
     """The zone model of a case. Collective on comm.
 
@@ -43,15 +46,44 @@ def zone_model(
         interface: Interface condition, the case's by default.
         refine: How many cells each cell's edge is divided into.
         defect: A disc with another wave speed.
+        sources: Places from which it is going to be excited, shape ``(num_sources, 2)``, the same on every rank.
 
     Raises:
+        CaseError: A source lies in the zone, on its boundary, or outside the domain.
         ValueError: The solver cannot take it: a defect outside the zone, a factor that is no power of two.
     """
     kind = case.interface.kind if interface is None else interface
     alpha = case.interface.alpha if kind == "impedance" else None
     return ZoneModel(
-        _zone(case, comm, refine), discretization(case), time_grid(case), interface=kind, alpha=alpha, defect=defect
+        _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources),
+        discretization(case),
+        time_grid(case),
+        interface=kind,
+        alpha=alpha,
+        defect=defect,
     )
+
+
+def require_sources(case: Case, domain: Domain | None, points: NDArray[np.float64]) -> None:
+    """See that sources stand in the domain and outside the zone. Collective on the domain's comm.
+
+    Args:
+        case: The case.
+        domain: Its mesh; a box is known without.
+        points: Shape ``(num_sources, 2)``, the same on every rank.
+
+    Raises:
+        CaseError: One does not; the first is named.
+    """
+    for x, y in points:
+        case.require_source(float(x), float(y))
+    if domain is None or not len(points):
+        return
+    for (x, y), inside, in_zone in zip(points, *containment(domain, points), strict=True):
+        if in_zone:
+            raise in_the_zone(x, y)
+        if not inside:
+            raise outside_the_domain(x, y)
 
 
 def domain(case: Case, comm: MPI.Comm) -> Domain:
@@ -98,13 +130,16 @@ def point_source(case: Case, vector: ArrayLike) -> PointSource:
     return PointSource(case.parameters.source(vector), case.signal(vector))
 
 
-def _zone(case: Case, comm: MPI.Comm, refine: int) -> Domain:
+def _zone(case: Case, comm: MPI.Comm, refine: int, sources: NDArray[np.float64]) -> Domain:
     """The zone's mesh; that of a box has the nodes of Ω's mesh when it is not refined."""
     if refine < 1:
         raise ValueError(f"--refine divides each cell's edge into that many: give 1 or more, got {refine}")
     how = case.domain
     if not isinstance(how, BoxDomain):
-        return refined(zone_submesh(domain(case, comm)), refine)
+        whole = domain(case, comm)
+        require_sources(case, whole, sources)
+        return refined(zone_submesh(whole), refine)
+    require_sources(case, None, sources)
     if case.zone is None or isinstance(case.medium.speed, dict):
         raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
     lower, upper = case.zone.lower, case.zone.upper

@@ -36,8 +36,15 @@ class Clock:
 
 
 def predict(generated: Generator | None, parameters: NDArray[np.float64], comm: MPI.Comm, clock: Clock) -> list[Trace]:
-    """On the root the traces that a generator predicts, from one pass of the network; elsewhere none. Local."""
-    if generated is None or comm.rank > 0 or not len(parameters):
+    """On the root the traces that a generator predicts, from one pass of the network; elsewhere none. Local.
+
+    Raises:
+        CaseError: On every rank, if a source lies in the zone, on its boundary or outside the domain.
+    """
+    if generated is None or not len(parameters):
+        return []
+    generated.source_region.require(generated.case.parameters.sources(parameters))
+    if comm.rank > 0:
         return []
     with clock.measure("network, all samples"):
         return generated.traces(parameters)

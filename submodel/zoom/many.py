@@ -16,7 +16,6 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.mesh.domain import Defect
 from solvers.problems.zone import ZoneModel
 from solvers.stepping.schemes import DivergenceError
 from submodel import __version__
@@ -25,9 +24,9 @@ from submodel.case.parameter_sets import ParameterTable
 from submodel.data.outputs import require_folder
 from submodel.data.zoom_file import ZoomedFile
 from submodel.predict.generator import Generator
-from submodel.solve import from_case as build
 from submodel.solve.task_farm import agree
 from submodel.zoom.batch import Spent, Zoomer
+from submodel.zoom.setup import ZoneSetup
 from submodel.zoom.summary import write_summary
 
 SETS = 32
@@ -60,9 +59,7 @@ def zoom_many(
     folder: Path,
     *,
     comm: MPI.Comm,
-    interface: str | None = None,
-    refine: int = 1,
-    defect: Defect | None = None,
+    setup: ZoneSetup,
     progress: Callable[[int, int], None] | None = None,
 ) -> ZoomedMany | None:
     """Run the zone for all sets of a table; sets that an earlier call of the same job finished are left as they are.
@@ -75,39 +72,29 @@ def zoom_many(
         table: The sets.
         folder: Where the files go; made if need be.
         comm: Communicator.
-        interface: Interface condition, the case's by default.
-        refine: How many cells each cell's edge is divided into.
-        defect: A disc with another wave speed.
+        setup: The zone.
         progress: Called on the root with the sets done and their number.
 
     Returns:
         On the root what was written, ``None`` elsewhere.
 
     Raises:
-        CaseError: The folder cannot be written, or a run diverged.
+        CaseError: The folder cannot be written, a run diverged, or a source lies in the zone or outside the domain.
         DatasetError: The folder holds the runs of another job.
         ValueError: The zone cannot be built, or the boundary data do not fit it.
     """
     agree(comm, lambda: require_folder(folder))
 
     def built(mine: bool) -> list[ZoneModel]:
-        how: dict[str, Any] = {"interface": interface, "refine": refine, "defect": defect}
-        return [build.zone_model(case, MPI.COMM_SELF, **how)] if mine else []
+        return [setup.build(case, MPI.COMM_SELF, case.parameters.sources(table.values))] if mine else []
 
     # first on the root, which fills the cache of compiled forms
     model = (agree(comm, lambda: built(comm.rank == 0)) + agree(comm, lambda: built(comm.rank > 0)))[0]
     zoomer = agree(comm, lambda: Zoomer(generated, model))
-    said = {
-        "boundary": f"predicted by {generated.path.name}",
-        "interface": model.condition,
-        "alpha": model.alpha if model.condition == "impedance" else None,
-        "refine": refine,
-        "defect": None if defect is None else {"center": defect.center, "radius": defect.radius, "speed": defect.speed},
-        "steps_per_level": model.parts,
-    }
+    settings = {"boundary": f"predicted by {generated.path.name}", **setup.record(model)}
     path = folder / "zoomed.h5"
     if comm.rank == 0:
-        agree(comm, lambda: _prepared(path, case, generated, table, model, said))
+        agree(comm, lambda: _prepared(path, case, generated, table, model, settings))
     else:
         agree(comm, lambda: None)
     file = agree(comm, lambda: ZoomedFile(path))
@@ -118,12 +105,14 @@ def zoom_many(
     seconds = time.perf_counter() - start
     if comm.rank > 0:
         return None
-    files = {"fields": path} | write_summary(case, generated, table, file, model, said, folder, plain=defect is None)
+    files = {"fields": path} | write_summary(
+        case, generated, table, file, model, settings, folder, plain=setup.defect is None
+    )
     return ZoomedMany(files, len(table.values), len(table.values) - len(pending), seconds, zoomer.spent)
 
 
 def _prepared(
-    path: Path, case: Case, generated: Generator, table: ParameterTable, model: ZoneModel, said: Mapping[str, Any]
+    path: Path, case: Case, generated: Generator, table: ParameterTable, model: ZoneModel, settings: Mapping[str, Any]
 ) -> None:
     """Make the file, or see that it is of the same job. Root."""
     network = hashlib.sha256(generated.path.read_bytes()).hexdigest()
@@ -131,7 +120,7 @@ def _prepared(
         "case": case.to_json(),
         "case_fingerprint": case.fingerprint(),
         "generator": network,
-        "settings": json.dumps(said),
+        "settings": json.dumps(settings),
         "code_version": __version__,
     }
     key = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode() + table.values.tobytes()).hexdigest()[:16]

@@ -21,8 +21,8 @@ from submodel.data.outputs import require_folder
 from submodel.geometry.scene import Scene
 from submodel.predict.prediction import Prediction
 from submodel.report import pictures
-from submodel.solve import from_case as build
 from submodel.zoom import paraview
+from submodel.zoom.setup import ZoneSetup
 from submodel.zoom.streaming import BLOCK, Overlap, StreamedBoundary
 
 
@@ -48,14 +48,12 @@ class Zoomed:
 def zoom(
     case: Case,
     data: Callable[[], Trace | Prediction],
-    said: Mapping[str, Any],
+    record: Mapping[str, Any],
     folder: Path,
     *,
     comm: MPI.Comm,
-    boundary: str,
-    interface: str | None = None,
-    refine: int = 1,
-    defect: Defect | None = None,
+    setup: ZoneSetup,
+    sources: NDArray[np.float64] | None = None,
     block: int | None = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Zoomed | None:
@@ -64,13 +62,11 @@ def zoom(
     Args:
         case: The case.
         data: Gives the boundary data, recorded or predicted; called on the root.
-        said: What excites, and whatever else belongs into the record.
+        record: The sources, where the boundary data came from, and whatever else belongs into the record.
         folder: Where the files go; made if need be.
         comm: Communicator that shares the zone.
-        boundary: Words for where the boundary data came from, for the record.
-        interface: Interface condition, the case's by default.
-        refine: How many cells each cell's edge is divided into.
-        defect: A disc with another wave speed.
+        setup: The zone.
+        sources: Their places, (source, 2), where the boundary data are predicted.
         block: Levels of a block of predicted data, each predicted while the zone steps through the last; ``None``
             predicts all of them first.
         progress: Called on the root with the frames of the animation done and their number.
@@ -79,33 +75,23 @@ def zoom(
         On the root what was written, ``None`` elsewhere.
 
     Raises:
-        CaseError: The folder cannot be written.
+        CaseError: The folder cannot be written, or a source lies in the zone or outside the domain.
         ValueError: The zone cannot be built, or the boundary data do not fit it.
         DivergenceError: The run diverged.
     """
     require_folder(folder)
-    model = build.zone_model(case, comm, interface=interface, refine=refine, defect=defect)
+    model = setup.build(case, comm, sources)
     run, seconds, overlap = _run(model, data() if comm.rank == 0 else None, block, comm)
     fields = paraview.write_fields(model, run, folder)
     displacement = model.gather(run.displacement)
     if displacement is None:
         return None
-    files = {"fields for ParaView": fields} | _draw(case, model, run, displacement, folder, defect, progress)
+    files = {"fields for ParaView": fields} | _draw(case, model, run, displacement, folder, setup.defect, progress)
     peak = float(np.abs(displacement).max())
-    record = {
-        "case": case.name,
-        **said,
-        "boundary": boundary,
-        "interface": model.condition,
-        "alpha": model.alpha if model.condition == "impedance" else None,
-        "refine": refine,
-        "defect": None if defect is None else {"center": defect.center, "radius": defect.radius, "speed": defect.speed},
-        "steps_per_level": model.parts,
-        "levels_per_block": block if overlap is not None else None,
-        "peak_displacement": peak,
-    }
+    written = {"case": case.name, **record, **setup.record(model)}
+    written |= {"levels_per_block": block if overlap is not None else None, "peak_displacement": peak}
     files["record"] = folder / "zoom.json"
-    files["record"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    files["record"].write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     return Zoomed(files, model.parts, peak, seconds, overlap)
 
 

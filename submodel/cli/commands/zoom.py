@@ -80,11 +80,13 @@ def zoom(
     from solvers.mesh.domain import Defect
     from submodel.cli.terminal.progress import count_progress
     from submodel.zoom.one import zoom as zoom_in
+    from submodel.zoom.setup import ZoneSetup
     from submodel.zoom.streaming import BLOCK
 
     with parallel() as comm:
         read = Case.load(case)
         disc = None if defect is None else Defect((defect[0], defect[1]), defect[2], defect[3])
+        setup = ZoneSetup(interface, refine, disc)
         if parameters is not None:
             single = {"source": source, "omega": omega, "omega-end": omega_end, "signal": signal, "axis": axis}
             recorded = {"dataset": dataset, "sample": sample, "boundary": None if boundary == "generator" else boundary}
@@ -93,15 +95,14 @@ def zoom(
                 raise CaseError("--parameters predicts whole histories: leave out --no-stream")
             if generator is None:
                 raise CaseError("zoomed runs of many sets need --generator G")
-            many = (comm, device, interface, refine, disc)
-            many_sets(read, parameters, generator, output, *many, extrapolate=extrapolate)
+            many_sets(read, parameters, generator, output, comm, device, setup, extrapolate=extrapolate)
             return
-        bound, execution = None, None
+        bound, execution, sources = None, None, None
         if boundary == "recorded":
             given = {"generator": generator, "omega": omega, "source": source, "signal": signal, "axis": axis}
             _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
             said, data = _recorded(read, dataset, split, sample)
-            words = f"recorded, sample {sample} of the {split} split of {dataset}"
+            said["boundary"] = f"recorded, sample {sample} of the {split} split of {dataset}"
         else:
             _require_absent("a generator predicts the boundary data", dataset=dataset, sample=sample)
             if not stream and block is not None:
@@ -114,7 +115,7 @@ def zoom(
             execution = generated.execution
             said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
             data = partial(generated.playback, excitation)
-            words = f"predicted by {generator}"
+            said["boundary"], sources = f"predicted by {generator}", excitation.points
         with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
             zoomed = zoom_in(
                 read,
@@ -122,10 +123,8 @@ def zoom(
                 said,
                 output,
                 comm=comm,
-                boundary=words,
-                interface=interface,
-                refine=refine,
-                defect=disc,
+                setup=setup,
+                sources=sources,
                 block=(block if block is not None else BLOCK) if stream else None,
                 progress=progress,
             )

@@ -12,7 +12,7 @@ from submodel.case.case import Case
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from solvers.mesh.domain import Defect
+    from submodel.zoom.setup import ZoneSetup
 
 
 MANY = 5000
@@ -26,9 +26,7 @@ def many_sets(
     output: Path,
     comm: MPI.Comm,
     device: str,
-    interface: str | None,
-    refine: int,
-    defect: Defect | None,
+    setup: ZoneSetup,
     *,
     extrapolate: bool,
 ) -> None:
@@ -41,7 +39,7 @@ def many_sets(
 
     table = ParameterTable.read(parameters, case)
     generated: Generator = Generator.load(generator, case, device, patient=len(table.values) >= MANY)
-    generated.require(case.interface.kind if interface is None else interface)
+    generated.require(case.interface.kind if setup.interface is None else setup.interface)
     for warning in require_table(generated, table, extrapolate=extrapolate):
         if comm.rank == 0:
             typer.echo(f"warning: {warning}", err=True)
@@ -52,9 +50,7 @@ def many_sets(
             table,
             output,
             comm=comm,
-            interface=interface,
-            refine=refine,
-            defect=defect,
+            setup=setup,
             progress=progress,
         )
     if zoomed is None:

@@ -47,7 +47,7 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     setup["generator"] = time.perf_counter() - start
     generated.require(case.interface.kind)
     start = time.perf_counter()
-    zone = build.zone_model(case, MPI.COMM_SELF)
+    zone = build.zone_model(case, MPI.COMM_SELF, sources=case.parameters.sources(vectors))
     setup["zone"] = time.perf_counter() - start
     counts = tuple(dict.fromkeys((1, len(vectors))))
     network, steps, multiply_adds = [], [], 0.0

@@ -1,0 +1,51 @@
+"""The zone of zoomed runs: what a user chooses of it beside the case, and what the record keeps of that."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from numpy.typing import NDArray
+
+from solvers.mesh.domain import Defect
+from solvers.problems.zone import ZoneModel
+from submodel.case.case import Case
+from submodel.solve import from_case as build
+
+
+@dataclass(frozen=True)
+class ZoneSetup:
+    """Choices of a zoomed run.
+
+    Args:
+        interface: Interface condition, the case's by default.
+        refine: How many cells each cell's edge is divided into.
+        defect: A disc with another wave speed.
+    """
+
+    interface: str | None = None
+    refine: int = 1
+    defect: Defect | None = None
+
+    def build(self, case: Case, comm: MPI.Comm, sources: NDArray[np.float64] | None = None) -> ZoneModel:
+        """The zone. Collective on comm.
+
+        Raises:
+            CaseError: A source, (source, 2), lies in the zone, on its boundary or outside the domain.
+            ValueError: The zone cannot be built.
+        """
+        return build.zone_model(
+            case, comm, interface=self.interface, refine=self.refine, defect=self.defect, sources=sources
+        )
+
+    def record(self, model: ZoneModel) -> dict[str, Any]:
+        """Plain values that say which zone was run."""
+        return {
+            "interface": model.condition,
+            "alpha": model.alpha if model.condition == "impedance" else None,
+            "refine": self.refine,
+            "defect": None if self.defect is None else asdict(self.defect),
+            "steps_per_level": model.parts,
+        }
