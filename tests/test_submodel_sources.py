@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from solver_problems import generate_plate
 
 from networks import checkpoint
 from networks.operator.network import OperatorGenerator
+from solvers.gamma.chart import gamma_document
 from solvers.time.signals import Sine
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
@@ -132,11 +133,11 @@ def plate_generator(plate_case: Path) -> Generator:
     """One of the plate that was never trained; its file holds what any file holds."""
     case = Case.load(plate_case)
     full = build.full_model(case, MPI.COMM_SELF)
-    curve, medium = full.interface, build.medium_map(case, full.domain)
-    spec = specification(case, curve.points, curve.loop, medium)[0]
+    medium = build.medium_map(case, full.domain)
+    spec = specification(case, full.gamma, medium)[0]
     metadata: dict[str, Any] = {
         "case": case.to_json(),
-        "interface": {name: values.tolist() for name, values in asdict(curve).items()},
+        "gamma": gamma_document(full.gamma),
         "domain": json.loads(json.dumps(DomainMap.of(medium).to_json())),
     }
     return Generator(OperatorGenerator(replace(spec, width=4, depth=1, rank=2)).eval(), metadata, Path("g"), "cpu")
