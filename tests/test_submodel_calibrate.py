@@ -20,6 +20,7 @@ from solvers.time.signals import Sine
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
+from submodel.case.sampling import SPLITS
 from submodel.data.dataset import Dataset
 from submodel.predict.error_bound import ErrorModel, Training, Trust, num_sorted, rank_of
 from submodel.predict.generator import Generator
@@ -141,11 +142,11 @@ def test_calibration_takes_its_own_split_and_no_other(tmp_path: Path, monkeypatc
     done("generate", toy(tmp_path), "-o", path, "--train", 1, "--test", 14, "--calibration", 14)
     case = Case.load(tmp_path / "toy.toml")
     with Dataset.open(path) as dataset:
-        places = {split: dataset.parameters(split)[:, 1:] for split in ("test", "calibration")}
+        places = [dataset.parameters(split)[:, 1:] for split in SPLITS[1:]]
         wrong = np.repeat([1e-4, 0.05], 14)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            known = exact(case, np.concatenate(list(places.values())), wrong)
+            known = exact(case, np.concatenate(places), wrong)
         monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (known.generator, dict(known.metadata)))
         monkeypatch.setattr(checkpoint, "update_metadata", lambda path, changes: None)
         found = calibrate(case, dataset, tmp_path / "g.safetensors", MPI.COMM_SELF, device="cpu", coverage=0.8)

@@ -92,12 +92,10 @@ class SourceRegion:
             self.case.require_source(float(x), float(y))
         in_zone = self._in_zone(points)
         outside = np.zeros(len(points), dtype=bool) if self.domain is None else self.domain.leaves_out(points)
-        for (x, y), hit in zip(points, in_zone, strict=True):
-            if hit:
-                raise in_the_zone(x, y)
-        for (x, y), hit in zip(points, outside, strict=True):
-            if hit:
-                raise outside_the_domain(x, y)
+        if in_zone.any():
+            raise in_the_zone(points[in_zone.argmax()])
+        if outside.any():
+            raise outside_the_domain(points[outside.argmax()])
 
     def _in_zone(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Points in the closed curves of Γ by the parity of crossings, or on a curve, (source,)."""
@@ -115,14 +113,16 @@ class SourceRegion:
         return odd | near
 
 
-def in_the_zone(x: float, y: float) -> CaseError:
+def in_the_zone(point: NDArray[np.float64]) -> CaseError:
     """The refusal of a source in the zone."""
+    x, y = map(float, point)
     return CaseError(
         f"the source ({x:g}, {y:g}) lies in the zone or on its boundary: give a place outside the zone, from where the "
         "wave enters it"
     )
 
 
-def outside_the_domain(x: float, y: float) -> CaseError:
+def outside_the_domain(point: NDArray[np.float64]) -> CaseError:
     """The refusal of a source where there is no domain."""
+    x, y = map(float, point)
     return CaseError(f"the source ({x:g}, {y:g}) lies outside the domain or in a hole of it: move it inside")

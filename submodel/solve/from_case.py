@@ -79,11 +79,11 @@ def require_sources(case: Case, domain: Domain | None, points: NDArray[np.float6
         case.require_source(float(x), float(y))
     if domain is None or not len(points):
         return
-    for (x, y), inside, in_zone in zip(points, *containment(domain, points), strict=True):
-        if in_zone:
-            raise in_the_zone(x, y)
-        if not inside:
-            raise outside_the_domain(x, y)
+    inside, in_zone = containment(domain, points)
+    if in_zone.any():
+        raise in_the_zone(points[in_zone.argmax()])
+    if not inside.all():
+        raise outside_the_domain(points[inside.argmin()])
 
 
 def domain(case: Case, comm: MPI.Comm) -> Domain:
