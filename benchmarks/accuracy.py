@@ -34,12 +34,14 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 def replay() -> dict[str, float]:
     """Relative L2 error of displacement (and velocity) in the zone, fed with the recorded float64 trace."""
     errors = {}
-    for name, how in toys.METHODS.items():
-        num_cells, num_levels = (128, 256) if how.degree == 1 else (128 // how.degree // 8 * 8, 1025)
-        model = FullModel(toys.box(MPI.COMM_SELF, how, num_cells), how, TimeGrid(2.0, num_levels))
+    for name, discretization in toys.METHODS.items():
+        num_cells, num_levels = (
+            (128, 256) if discretization.degree == 1 else (128 // discretization.degree // 8 * 8, 1025)
+        )
+        model = FullModel(toys.box(MPI.COMM_SELF, discretization, num_cells), discretization, TimeGrid(2.0, num_levels))
         trace, truth = toys.run_full(model, PointSource((0.513, 0.621), Sine(4.0 * np.pi)))
         for condition in ("dirichlet", "impedance"):
-            zone = ZoneModel(zone_submesh(model.domain), how, model.time, interface=condition)
+            zone = ZoneModel(zone_submesh(model.domain), discretization, model.time, interface=condition)
             u, v = toys.zone_errors(zone, trace, model.zone_points, truth)
             errors[f"{name}, {condition}, displacement"] = u
             errors[f"{name}, {condition}, velocity"] = v
@@ -49,14 +51,16 @@ def replay() -> dict[str, float]:
 def orders() -> dict[str, float]:
     """Observed orders of the L2 error of a standing wave."""
     found = {}
-    for how, cells in wave.SPACE_CASES:
-        errors = [wave.standing_wave_error(how, n, wave.steps_for(how, n, cells[0])) for n in cells]
-        found[f"space, {how.element} degree {how.degree}, {how.stepper}"] = wave.observed_order(
-            1.0 / np.array(cells), errors
+    for discretization, cells in wave.SPACE_CASES:
+        errors = [
+            wave.standing_wave_error(discretization, n, wave.steps_for(discretization, n, cells[0])) for n in cells
+        ]
+        found[f"space, {discretization.element} degree {discretization.degree}, {discretization.stepper}"] = (
+            wave.observed_order(1.0 / np.array(cells), errors)
         )
     for stepper, steps in wave.TIME_CASES.items():
-        how = Discretization("gll", 7, stepper)
-        errors = [wave.standing_wave_error(how, 3, k) for k in steps]
+        discretization = Discretization("gll", 7, stepper)
+        errors = [wave.standing_wave_error(discretization, 3, k) for k in steps]
         found[f"time, {stepper}"] = wave.observed_order(1.0 / np.array(steps), errors)
     return found
 

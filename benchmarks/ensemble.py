@@ -96,9 +96,9 @@ def plate(size: float) -> Domain:
 def naive_versions(model: FullModel, load: NodalLoad, num_steps: int) -> dict[str, Callable[[], object]]:
     """The step as one would write it down: product, load, scaling, sum and boundary condition on full vectors."""
     V, stepper = model.V, model.stepper
-    operators, dt = stepper.operators, stepper.dt
-    stiffness = petsc_matrix(operators, operators.stiffness)
-    fixed, mass = operators.fixed, operators.mass_diagonal
+    assembly, dt = stepper.assembly, stepper.dt
+    stiffness = petsc_matrix(assembly, assembly.stiffness)
+    fixed, mass = assembly.fixed, assembly.mass_diagonal
     u, before, after, force, work, inverse_mass = (stiffness.createVecLeft() for _ in range(6))
     inverse_mass.array[:] = dt**2 / mass
 
@@ -137,7 +137,7 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Microseconds per run and step of each version, and the share of the limit that it reaches, by version."""
     coarse = FullModel(domain, how, TimeGrid(1e-3, 11))
-    dt = 0.7 * stable_dt(coarse.stepper.operators)
+    dt = 0.7 * stable_dt(coarse.stepper.assembly)
     model = FullModel(domain, how, TimeGrid(dt * num_steps, num_steps + 1))
     stepper = model.stepper
     assert isinstance(stepper, CentralDifference)

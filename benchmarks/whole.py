@@ -131,7 +131,7 @@ def _claim(
     for how, seconds in matrix.items():
         what = f"large2d: zoomed runs against full ones, {words(how)}, assembled matrix"
         report.claim(Claim(what, seconds["full"] / seconds["zoom"], 100.0))
-    alike = FullModel(full.domain, full.how, full.time)
+    alike = FullModel(full.domain, full.discretization, full.time)
     stencil = measure(Zoom(zoom.case, zoom.generated, stencils=True), alike, OF_CASE, tuple(matrix), repeats)
     rows: list[list[str | float]] = []
     for how in matrix:

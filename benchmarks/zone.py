@@ -88,7 +88,7 @@ class HandWritten:
         fused, order = stepper.fused, stepper.order
         matrix = fused.matrix[order][:, order]
         matrix.sort_indices()
-        driven = stepper.operators.held
+        driven = stepper.assembly.held
         ratio = np.ones(len(order)) if fused.ratio is None else fused.ratio
         weight = fused.load_weight[driven]
         self._sizes = len(order), len(order) - len(driven)
@@ -181,12 +181,12 @@ def measure_factorisations(report: Report, repeats: int) -> None:
     """Solves of Newmark's system by each package, over the one that is chosen."""
     rows: list[list[str | float | int]] = []
     for element, degree, cells in SYSTEMS:
-        how = Discretization(element, degree, "newmark")
-        mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=how.cell, speed=1.0)
-        zone = ZoneModel(mesh, how, TimeGrid(FINAL, NUM_LEVELS), interface="impedance")
-        operators, dt = zone.stepper.operators, zone.time.dt
-        left = operators.mass / dt**2 + operators.diagonal(operators.damping / (2.0 * dt) + 0.25 * operators.robin)
-        matrix = petsc_matrix(operators, (left + 0.25 * operators.stiffness).tocsr(), zone.stepper.order)
+        discretization = Discretization(element, degree, "newmark")
+        mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
+        zone = ZoneModel(mesh, discretization, TimeGrid(FINAL, NUM_LEVELS), interface="impedance")
+        assembly, dt = zone.stepper.assembly, zone.time.dt
+        left = assembly.mass / dt**2 + assembly.diagonal(assembly.damping / (2.0 * dt) + 0.25 * assembly.robin)
+        matrix = petsc_matrix(assembly, (left + 0.25 * assembly.stiffness).tocsr(), zone.stepper.order)
         solvers = {
             "PETSc LU": _petsc_lu(matrix.copy()),
             "PETSc Cholesky": factorised(matrix.copy(), package="petsc"),

@@ -17,8 +17,8 @@ from solvers.mesh.domain import Domain, box_domain, gmsh_domain
 from solvers.problems.full import FullModel, FullRun
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import (
+    Assembly,
     Discretization,
-    Operators,
     assemble_mass,
     assemble_stiffness,
     function_space,
@@ -41,12 +41,14 @@ METHODS = {"p1": P1, "gll2": GLL2, "gll3": GLL3, "newmark": NEWMARK, "newmark-gl
 
 def box(
     comm: MPI.Comm,
-    how: Discretization,
+    discretization: Discretization,
     num_cells: int = 16,
     zone: tuple[tuple[float, float], tuple[float, float]] = ((-0.25, -0.25), (0.25, 0.25)),
 ) -> Domain:
     """The reference problem's box on a coarse grid. Collective on comm."""
-    return box_domain(comm, (-1.0, -1.0), (1.0, 1.0), (num_cells, num_cells), *zone, cell=how.cell, speed=1.0)
+    return box_domain(
+        comm, (-1.0, -1.0), (1.0, 1.0), (num_cells, num_cells), *zone, cell=discretization.cell, speed=1.0
+    )
 
 
 def generate_plate(comm: MPI.Comm, folder: Path, *, size: float, quads: bool) -> Path:
@@ -65,9 +67,11 @@ def plate(comm: MPI.Comm, path: Path) -> Domain:
     return gmsh_domain(comm, path, speed=PLATE_SPEED, zone=PLATE_ZONE)
 
 
-def time_grid(how: Discretization, *, final: float = 0.8) -> TimeGrid:
+def time_grid(discretization: Discretization, *, final: float = 0.8) -> TimeGrid:
     """Levels that keep the stability limit of the toy meshes."""
-    return TimeGrid(final, {1: 41, 2: 97, 3: 193}[how.degree] if how.stepper == "explicit" else 41)
+    return TimeGrid(
+        final, {1: 41, 2: 97, 3: 193}[discretization.degree] if discretization.stepper == "explicit" else 41
+    )
 
 
 def run_full(
@@ -127,20 +131,20 @@ class NoLoad:
         pass
 
 
-def free_operators(domain: Domain, how: Discretization) -> tuple[Any, Operators]:
-    """The space on Ω and its operators with u = 0 on ∂Ω. Collective on the mesh's comm."""
+def free_assembly(domain: Domain, discretization: Discretization) -> tuple[Any, Assembly]:
+    """The space on Ω and its matrices with u = 0 on ∂Ω. Collective on the mesh's comm."""
     from dolfinx import fem
 
-    V = function_space(domain.mesh, how)
-    mass = assemble_mass(V, domain, how)
+    V = function_space(domain.mesh, discretization)
+    mass = assemble_mass(V, domain, discretization)
     num_owned = mass.shape[0]
     on_edge = fem.locate_dofs_topological(V, domain.mesh.topology.dim - 1, domain.outer_facets)
     zero = np.zeros(num_owned)
-    return V, Operators(
+    return V, Assembly(
         domain.mesh.comm,
         V.dofmap.index_map.local_range[0],
         mass,
-        assemble_stiffness(V, domain, how),
+        assemble_stiffness(V, domain, discretization),
         damping=zero,
         robin=zero,
         fixed=on_edge[on_edge < num_owned].astype(np.int32),

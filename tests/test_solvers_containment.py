@@ -17,8 +17,8 @@ HOLE = np.array([-0.55, 0.5, 0.15])  # of meshes/plate.geo: centre and radius
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("how", [P1, GLL2], ids=["triangles", "quads"])
-def test_a_box_and_its_zone(how: Discretization, comm: MPI.Comm) -> None:
+@pytest.mark.parametrize("discretization", [P1, GLL2], ids=["triangles", "quads"])
+def test_a_box_and_its_zone(discretization: Discretization, comm: MPI.Comm) -> None:
     places = {
         (0.0, 0.0): (True, True),
         (0.25, 0.25): (True, True),  # a corner of Γ
@@ -30,7 +30,7 @@ def test_a_box_and_its_zone(how: Discretization, comm: MPI.Comm) -> None:
         (1.2, 0.0): (False, False),
         (50.0, 0.0): (False, False),
     }
-    inside, in_zone = containment(box(comm, how), np.array(list(places)))
+    inside, in_zone = containment(box(comm, discretization), np.array(list(places)))
     assert np.array_equal(np.stack([inside, in_zone], axis=1), list(places.values()))
 
 

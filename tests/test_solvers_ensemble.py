@@ -78,8 +78,8 @@ def norms(comm: MPI.Comm, difference: NDArray[Any], truth: NDArray[Any]) -> floa
 @pytest.mark.parametrize("num_runs", [1, 3])
 @pytest.mark.parametrize("method", EXPLICIT)
 def test_runs_together_are_the_plain_runs(method: str, num_runs: int, dtype: type, comm: MPI.Comm) -> None:
-    how = METHODS[method]
-    model = FullModel(box(comm, how), how, time_grid(how))
+    discretization = METHODS[method]
+    model = FullModel(box(comm, discretization), discretization, time_grid(discretization))
     loads = nodal_loads(model, SOURCES[:num_runs])
     found = ensemble_final(Ensemble(model.stepper, num_runs, dtype), model, loads)  # type: ignore[arg-type]
     for run, each in zip(found, loads, strict=True):
@@ -95,7 +95,7 @@ def test_runs_together_are_the_plain_runs(method: str, num_runs: int, dtype: typ
 def test_rows_that_are_damped(where: str, num_runs: int, dtype: type, comm: MPI.Comm) -> None:
     """C = 2 M, C = 2 M for x > 0, and another share of M in each row: u is the plain run's, and not the undamped."""
     model = FullModel(box(comm, P1, 32), P1, TimeGrid(0.8, 81))
-    whole = model.stepper.operators
+    whole = model.stepper.assembly
     x = model.V.tabulate_dof_coordinates()[: len(whole.mass_diagonal), 0]
     share = {"everywhere": 1.0 + 0.0 * x, "in a part": 1.0 * (x > 0.0), "row by row": np.sin(40.0 * x) ** 2}[where]
     loads = nodal_loads(model, SOURCES[:num_runs])
@@ -117,9 +117,9 @@ def test_rows_that_are_damped(where: str, num_runs: int, dtype: type, comm: MPI.
 @pytest.mark.mpi
 @pytest.mark.parametrize("quads", [False, True], ids=["p1", "gll2"])
 def test_unstructured_meshes_with_two_speeds(quads: bool, comm: MPI.Comm, shared_path: Path) -> None:
-    how = METHODS["gll2" if quads else "p1"]
+    discretization = METHODS["gll2" if quads else "p1"]
     domain = plate(comm, generate_plate(comm, shared_path, size=0.12, quads=quads))
-    model = FullModel(domain, how, TimeGrid(1.0, 161))
+    model = FullModel(domain, discretization, TimeGrid(1.0, 161))
     sources = [PointSource((0.8, 0.8), Sine(5.0)), PointSource((-0.8, 0.7), Sine(4.0))]
     loads = nodal_loads(model, sources)
     found = ensemble_final(Ensemble(model.stepper, 2), model, loads)  # type: ignore[arg-type]
@@ -290,8 +290,8 @@ def test_large_histories_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_implicit_runs_are_made_in_turn() -> None:
-    how = Discretization(stepper="newmark")
-    model = FullModel(box(MPI.COMM_SELF, how), how, time_grid(how))
+    discretization = Discretization(stepper="newmark")
+    model = FullModel(box(MPI.COMM_SELF, discretization), discretization, time_grid(discretization))
     assert model.batch_size() == 1
     many, one = model.run_many(SOURCES), model.run(SOURCES[2])
     assert many is not None and one is not None

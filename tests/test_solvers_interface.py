@@ -127,14 +127,14 @@ def test_unstructured_interface(quads: bool, comm: MPI.Comm, shared_path: Path) 
     assert all(np.array_equal(everywhere[0], other) for other in everywhere)
 
 
-@pytest.mark.parametrize("how", [P1, GLL3], ids=["p1", "gll3"])
-def test_damping_is_the_interface_weight_over_the_speed(how: Discretization, tmp_path: Path) -> None:
+@pytest.mark.parametrize("discretization", [P1, GLL3], ids=["p1", "gll3"])
+def test_damping_is_the_interface_weight_over_the_speed(discretization: Discretization, tmp_path: Path) -> None:
     """C of a zone mesh from a form over its boundary, against the weights of the walked gamma: two ways, one number."""
-    domain = zone_submesh(box(MPI.COMM_SELF, how))
+    domain = zone_submesh(box(MPI.COMM_SELF, discretization))
     domain = replace(domain, speed=np.full(len(domain.speed), 0.5))
-    V = function_space(domain.mesh, how)
+    V = function_space(domain.mesh, discretization)
     located = locate_gamma(V, domain)
-    damping = assemble_boundary_damping(V, domain, how)
+    damping = assemble_boundary_damping(V, domain, discretization)
     expected = np.zeros_like(damping)
     expected[located.dofs] = 2.0 * located.gamma.weights[located.positions]
     np.testing.assert_allclose(damping, expected, rtol=0.0, atol=1e-14)

@@ -24,11 +24,11 @@ from solvers.mesh.domain import (
 from solvers.space.assembly import Discretization, assemble_mass, assemble_stiffness, function_space
 
 
-def area(domain: Domain, *, zone: bool = False, how: Discretization = P1) -> float:
+def area(domain: Domain, *, zone: bool = False, discretization: Discretization = P1) -> float:
     """Sum of the mass matrix with c = 1: the area of all cells, or of the zone's. Collective."""
     unit = Domain(domain.mesh, np.ones(len(domain.speed)), domain.zone_cells, domain.outer_facets)
-    V = function_space(domain.mesh, how)
-    return float(domain.mesh.comm.allreduce(assemble_mass(V, unit, how, zone=zone).sum()))
+    V = function_space(domain.mesh, discretization)
+    return float(domain.mesh.comm.allreduce(assemble_mass(V, unit, discretization, zone=zone).sum()))
 
 
 @pytest.mark.mpi
@@ -44,23 +44,23 @@ def test_box_and_its_zone(comm: MPI.Comm) -> None:
 def test_plate_and_its_groups(quads: bool, comm: MPI.Comm, shared_path: Path) -> None:
     """Areas in closed form but for the polygons that stand for circles; the slow inclusion by its mass."""
     domain = plate(comm, generate_plate(comm, shared_path, size=0.1, quads=quads))
-    how = GLL2 if quads else P1
-    assert area(domain, how=how) == pytest.approx(4.0 - np.pi * 0.15**2, rel=0.005)
-    assert area(domain, zone=True, how=how) == pytest.approx(0.36, rel=1e-9)
-    V = function_space(domain.mesh, how)
-    mass = comm.allreduce(assemble_mass(V, domain, how).sum())
-    assert mass - area(domain, how=how) == pytest.approx(3.0 * np.pi * 0.15**2, rel=0.08)
+    discretization = GLL2 if quads else P1
+    assert area(domain, discretization=discretization) == pytest.approx(4.0 - np.pi * 0.15**2, rel=0.005)
+    assert area(domain, zone=True, discretization=discretization) == pytest.approx(0.36, rel=1e-9)
+    V = function_space(domain.mesh, discretization)
+    mass = comm.allreduce(assemble_mass(V, domain, discretization).sum())
+    assert mass - area(domain, discretization=discretization) == pytest.approx(3.0 * np.pi * 0.15**2, rel=0.08)
     assert comm.allreduce(len(domain.outer_facets)) > 8
 
 
-@pytest.mark.parametrize("how", [P1, GLL2, Discretization(stepper="newmark")], ids=str)
-def test_stiffness_leaves_constants_alone_and_is_symmetric(how: Discretization) -> None:
-    domain = box(MPI.COMM_SELF, how)
-    K = assemble_stiffness(function_space(domain.mesh, how), domain, how)
+@pytest.mark.parametrize("discretization", [P1, GLL2, Discretization(stepper="newmark")], ids=str)
+def test_stiffness_leaves_constants_alone_and_is_symmetric(discretization: Discretization) -> None:
+    domain = box(MPI.COMM_SELF, discretization)
+    K = assemble_stiffness(function_space(domain.mesh, discretization), domain, discretization)
     assert abs(K - K.T).max() < 1e-13 * abs(K).max()
     assert np.abs(K @ np.ones(K.shape[1])).max() < 1e-13 * abs(K).max()
     assert np.all(K.data != 0.0)  # no stored zeros: 5 entries a row for P1 on squares
-    if how.element == "p1":
+    if discretization.element == "p1":
         assert np.diff(K.indptr).max() == 5
 
 

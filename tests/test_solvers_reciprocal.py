@@ -66,24 +66,26 @@ def compare(model: FullModel, nodes: list[int]) -> None:
 @pytest.mark.mpi
 @pytest.mark.parametrize("method", METHODS)
 def test_reciprocity_on_a_box(method: str, comm: MPI.Comm) -> None:
-    how = METHODS[method]
-    steps = {1: 41, 2: 97, 3: 193}[how.degree] if how.stepper == "explicit" else 41
-    compare(FullModel(box(comm, how, 16), how, TimeGrid(0.8, steps)), [0, 3, 7])
+    discretization = METHODS[method]
+    steps = {1: 41, 2: 97, 3: 193}[discretization.degree] if discretization.stepper == "explicit" else 41
+    compare(FullModel(box(comm, discretization, 16), discretization, TimeGrid(0.8, steps)), [0, 3, 7])
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("method", ["p1", "newmark", "gll2"])
 def test_reciprocity_on_a_plate_of_two_speeds(method: str, comm: MPI.Comm, shared_path: Path) -> None:
-    how = METHODS[method]
-    quads = how.element == "gll"
-    model = FullModel(plate(comm, generate_plate(comm, shared_path, size=0.1, quads=quads)), how, TimeGrid(1.2, 261))
+    discretization = METHODS[method]
+    quads = discretization.element == "gll"
+    model = FullModel(
+        plate(comm, generate_plate(comm, shared_path, size=0.1, quads=quads)), discretization, TimeGrid(1.2, 261)
+    )
     compare(model, [0, 5, model.gamma.num_nodes - 1])
 
 
 def test_newmark_feels_the_next_sample() -> None:
     """Its averaged step couples all nodes at once, so the load at a level answers the sample of the level after."""
-    for how, leads in ((P1, False), (NEWMARK, True)):
-        model = FullModel(box(MPI.COMM_SELF, how), how, TimeGrid(0.8, 41))
+    for discretization, leads in ((P1, False), (NEWMARK, True)):
+        model = FullModel(box(MPI.COMM_SELF, discretization), discretization, TimeGrid(0.8, 41))
         found = ReciprocalModel(model, POSITIONS).responses([("load", 3)])
         assert found is not None
         assert found[0][:, 0].any() == leads
@@ -109,9 +111,9 @@ def test_a_mesh_has_the_symmetries_of_its_cells(method: str, mirrors: bool, comm
 
 @pytest.mark.mpi
 def test_speed_and_zone_belong_to_the_symmetry(comm: MPI.Comm) -> None:
-    how = Discretization("gll", 1)
-    domain, none = box(comm, how, 8), np.zeros(2)
-    off_middle = box(comm, how, 8, zone=((-0.25, -0.25), (0.5, 0.25)))
+    discretization = Discretization("gll", 1)
+    domain, none = box(comm, discretization, 8), np.zeros(2)
+    off_middle = box(comm, discretization, 8, zone=((-0.25, -0.25), (0.5, 0.25)))
     assert not preserves(off_middle, MIRROR, none)
     speed = domain.speed.copy()
     if comm.rank == 0 and len(speed):

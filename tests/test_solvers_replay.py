@@ -49,13 +49,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @cache
 def full(geometry: str, method: str, folder: Path) -> tuple[FullModel, Trace, FullRun | None]:
     """One full run for each geometry and method, shared by the tests. Collective on COMM_WORLD."""
-    comm, how = MPI.COMM_WORLD, METHODS[method]
+    comm, discretization = MPI.COMM_WORLD, METHODS[method]
     domain: Domain
     if geometry == "box":
-        domain = box(comm, how)
+        domain = box(comm, discretization)
     else:
-        domain = plate(comm, generate_plate(comm, folder, size=SIZE, quads=how.element == "gll"))
-    model = FullModel(domain, how, time_grid(how))
+        domain = plate(comm, generate_plate(comm, folder, size=SIZE, quads=discretization.element == "gll"))
+    model = FullModel(domain, discretization, time_grid(discretization))
     return model, *run_full(model)
 
 
@@ -65,7 +65,7 @@ def full(geometry: str, method: str, folder: Path) -> tuple[FullModel, Trace, Fu
 @pytest.mark.parametrize("geometry", ["box", "plate"])
 def test_replay_is_exact(geometry: str, method: str, condition: str, folder: Path) -> None:
     model, trace, truth = full(geometry, method, folder)
-    zone = ZoneModel(zone_submesh(model.domain), model.how, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, interface=condition)
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -74,7 +74,7 @@ def test_replay_is_exact(geometry: str, method: str, condition: str, folder: Pat
 @pytest.mark.parametrize("geometry", ["box", "plate"])
 def test_replay_from_single_precision(geometry: str, method: str, condition: str, folder: Path) -> None:
     model, trace, truth = full(geometry, method, folder)
-    zone = ZoneModel(zone_submesh(model.domain), model.how, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, interface=condition)
     assert max(zone_errors(zone, rounded(trace), model.zone_points, truth)) < SINGLE
 
 
@@ -82,7 +82,7 @@ def test_replay_from_single_precision(geometry: str, method: str, condition: str
 @pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
 def test_impedance_replay_is_exact_for_any_alpha(method: str, alpha: float, folder: Path) -> None:
     model, trace, truth = full("plate", method, folder)
-    zone = ZoneModel(zone_submesh(model.domain), model.how, model.time, interface="impedance", alpha=alpha)
+    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, interface="impedance", alpha=alpha)
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -98,16 +98,16 @@ def zone_cells_by_rank(domain: Domain) -> list[int]:
 def test_replay_with_a_rank_that_owns_nothing_of_the_zone(
     method: str, condition: str, comm: MPI.Comm
 ) -> None:
-    how = METHODS[method]
+    discretization = METHODS[method]
     # two cells by one; the cut between two ranks passes through one of these corners, not both
     corners = (((-0.875, -0.875), (-0.625, -0.75)), ((-0.875, 0.75), (-0.625, 0.875)))
-    domains = [box(comm, how, zone=zone) for zone in corners]
+    domains = [box(comm, discretization, zone=zone) for zone in corners]
     domain = min(domains, key=lambda candidate: min(zone_cells_by_rank(candidate)))
     assert comm.size == 1 or min(zone_cells_by_rank(domain)) == 0, "the problem must leave a rank without zone cells"
-    model = FullModel(domain, how, time_grid(how))
+    model = FullModel(domain, discretization, time_grid(discretization))
     beside = 0.5 * float(np.sign(model.zone_points[0, 1]))
     trace, truth = run_full(model, PointSource((-0.4, beside), Sine(5.0)))
-    zone = ZoneModel(zone_submesh(domain), how, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(domain), discretization, model.time, interface=condition)
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -117,10 +117,10 @@ def test_replay_with_a_rank_that_owns_nothing_of_the_zone(
 def test_replay_with_the_source_in_a_cell_at_the_interface(
     method: str, condition: str, comm: MPI.Comm
 ) -> None:
-    how = METHODS[method]
-    model = FullModel(box(comm, how), how, time_grid(how))
+    discretization = METHODS[method]
+    model = FullModel(box(comm, discretization), discretization, time_grid(discretization))
     trace, truth = run_full(model, PointSource((0.26, 0.04), Sine(5.0)))  # a tenth of a cell outside
-    zone = ZoneModel(zone_submesh(model.domain), how, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(model.domain), discretization, model.time, interface=condition)
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -165,8 +165,8 @@ def test_replay_on_a_zone_mesh_of_its_own(method: str, condition: str, folder: P
     """The same nodes, but made and distributed without Ω, and on one rank alone."""
     model, trace, truth = full("box", method, folder)
     for comm in (MPI.COMM_WORLD, MPI.COMM_SELF):
-        mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (4, 4), cell=model.how.cell, speed=1.0)
-        zone = ZoneModel(mesh, model.how, model.time, interface=condition)
+        mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (4, 4), cell=model.discretization.cell, speed=1.0)
+        zone = ZoneModel(mesh, model.discretization, model.time, interface=condition)
         known = truth if comm.size > 1 or MPI.COMM_WORLD.size == 1 else MPI.COMM_WORLD.bcast(truth)
         assert max(zone_errors(zone, trace, model.zone_points, known)) < ROUND_OFF
 
@@ -192,19 +192,19 @@ def test_a_trace_one_level_late_is_no_replay(folder: Path) -> None:
 def test_trace_is_the_same_on_any_number_of_ranks(geometry: str, method: str, folder: Path) -> None:
     """To round-off of sums in another order, which 1/dt (velocity) and 1/dt² (load) enlarge."""
     model, trace, truth = full(geometry, method, folder)
-    how, world = model.how, MPI.COMM_WORLD
+    discretization, world = model.discretization, MPI.COMM_WORLD
     failures: list[str] | None = None
     if world.rank == 0:
         assert truth is not None and truth.displacement is not None and trace.load is not None
         alone = MPI.COMM_SELF
         domain = (
-            box(alone, how)
+            box(alone, discretization)
             if geometry == "box"
             else plate(
-                alone, folder / f"plate-{SIZE:g}-{'quads' if how.element == 'gll' else 'triangles'}.msh"
+                alone, folder / f"plate-{SIZE:g}-{'quads' if discretization.element == 'gll' else 'triangles'}.msh"
             )
         )
-        serial = FullModel(domain, how, model.time)
+        serial = FullModel(domain, discretization, model.time)
         reference = serial.run(PointSource((0.413, 0.321), Sine(5.0)))
         assert reference is not None and reference.displacement is not None
         assert reference.trace.load is not None
@@ -245,7 +245,9 @@ def test_trace_alone_equals_trace_with_fields(method: str, folder: Path) -> None
 @pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
 def test_runs_repeat_bit_for_bit(method: str, comm: MPI.Comm) -> None:
     """Another model of the same problem distributes its cells and adds up in the same order."""
-    how = METHODS[method]
-    first, second = (run_full(FullModel(box(comm, how), how, time_grid(how)))[0] for _ in range(2))
+    discretization = METHODS[method]
+    first, second = (
+        run_full(FullModel(box(comm, discretization), discretization, time_grid(discretization)))[0] for _ in range(2)
+    )
     for name in ("displacement", "velocity", "load"):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name

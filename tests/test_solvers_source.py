@@ -133,12 +133,12 @@ def test_the_implicit_scheme_averages_the_signal() -> None:
 @pytest.mark.parametrize("method", ["p1", "gll2", "gll3"])
 def test_load_of_a_point_source(method: str, place: tuple[float, float], comm: MPI.Comm) -> None:
     """It sums to 1 and has its center at the source, once over all ranks; moments up to the degree are exact."""
-    how = METHODS[method]
-    V = function_space(box(comm, how).mesh, how)
+    discretization = METHODS[method]
+    V = function_space(box(comm, discretization).mesh, discretization)
     dofs, weights = PointEvaluator(V).load(place)
     assert np.all(dofs < V.dofmap.index_map.size_local)
     points = V.tabulate_dof_coordinates()[dofs, :2]
-    for power in range(how.degree + 1):
+    for power in range(discretization.degree + 1):
         for axis in (0, 1):
             moment = comm.allreduce(float(weights @ points[:, axis] ** power))
             assert moment == pytest.approx(place[axis] ** power, abs=1e-13)
@@ -149,8 +149,8 @@ def test_load_of_a_point_source(method: str, place: tuple[float, float], comm: M
 def test_load_agrees_with_scifem(method: str, comm: MPI.Comm) -> None:
     """Another method: scifem compiles a kernel for the location and sums over the processes that find it."""
     scifem = pytest.importorskip("scifem")
-    how = METHODS[method]
-    V = function_space(box(comm, how, 8, zone=((-0.5, -0.5), (0.5, 0.5))).mesh, how)
+    discretization = METHODS[method]
+    V = function_space(box(comm, discretization, 8, zone=((-0.5, -0.5), (0.5, 0.5))).mesh, discretization)
     place = (0.413, 0.621)
     ours = fem.Function(V)
     dofs, weights = PointEvaluator(V).load(place)
@@ -197,10 +197,10 @@ def test_sources_outside_the_domain_or_inside_the_zone_are_refused(comm: MPI.Com
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
-def test_runs_are_independent(how: Discretization, comm: MPI.Comm) -> None:
+@pytest.mark.parametrize("discretization", [P1, NEWMARK], ids=["explicit", "newmark"])
+def test_runs_are_independent(discretization: Discretization, comm: MPI.Comm) -> None:
     """The same source twice, with another run between, gives the same bits: nothing is left over from a run."""
-    model = FullModel(box(comm, P1), how, time_grid(P1))
+    model = FullModel(box(comm, P1), discretization, time_grid(P1))
     first, _ = run_full(model, fields=False)
     run_full(model, PointSource((-0.6, 0.2), Sine(3.0)), fields=False)
     again, _ = run_full(model, fields=False)

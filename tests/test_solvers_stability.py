@@ -20,7 +20,7 @@ from solver_problems import (
     SOURCE,
     NoLoad,
     box,
-    free_operators,
+    free_assembly,
     generate_plate,
     plate,
     time_grid,
@@ -29,18 +29,18 @@ from solver_problems import (
 from solvers.mesh.domain import Defect, node_spacing, with_defect, zone_submesh
 from solvers.problems.full import FullModel, make_stepper
 from solvers.problems.zone import ZoneModel
-from solvers.space.assembly import Discretization, Operators
+from solvers.space.assembly import Assembly, Discretization
 from solvers.space.stability import ResolutionWarning, points_per_wavelength, stable_dt
 from solvers.stepping.schemes import CentralDifference, DivergenceError, march
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Ricker, Sine
 
 
-def exact_limit(operators: Operators) -> float:
+def exact_limit(assembly: Assembly) -> float:
     """2 / sqrt(lambda_max) by ARPACK on the free dofs, where M is diagonal."""
-    free = np.setdiff1d(np.arange(len(operators.damping)), operators.fixed)
-    scale = sp.diags(1.0 / np.sqrt(operators.mass_diagonal[free]))
-    matrix = scale @ (operators.stiffness + operators.diagonal(operators.robin))[free][:, free] @ scale
+    free = np.setdiff1d(np.arange(len(assembly.damping)), assembly.fixed)
+    scale = sp.diags(1.0 / np.sqrt(assembly.mass_diagonal[free]))
+    matrix = scale @ (assembly.stiffness + assembly.diagonal(assembly.robin))[free][:, free] @ scale
     return float(2.0 / np.sqrt(eigsh(matrix, k=1, which="LA", tol=1e-10, return_eigenvectors=False)[0]))
 
 
@@ -51,19 +51,19 @@ def test_limit_of_the_structured_mesh(num_cells: int, comm: MPI.Comm) -> None:
 
     The computed limit errs to the safe side, by a thousandth at most.
     """
-    _, operators = free_operators(box(comm, P1, num_cells), P1)
+    _, assembly = free_assembly(box(comm, P1, num_cells), P1)
     h = 2.0 / num_cells
     limit = h / np.sqrt(2.0) / np.cos(np.pi * h / 4.0)
-    assert 0.999 * limit < stable_dt(operators) < limit
+    assert 0.999 * limit < stable_dt(assembly) < limit
 
 
-@pytest.mark.parametrize("how", [P1, GLL2, GLL3], ids=["p1", "gll2", "gll3"])
-def test_limit_agrees_with_arpack(how: Discretization, tmp_path: Path) -> None:
+@pytest.mark.parametrize("discretization", [P1, GLL2, GLL3], ids=["p1", "gll2", "gll3"])
+def test_limit_agrees_with_arpack(discretization: Discretization, tmp_path: Path) -> None:
     """Unstructured and with c varying: within a thousandth, and not above."""
-    path = generate_plate(MPI.COMM_SELF, tmp_path, size=0.15, quads=how.element == "gll")
-    _, operators = free_operators(plate(MPI.COMM_SELF, path), how)
-    limit = exact_limit(operators)
-    assert 0.999 * limit < stable_dt(operators) <= limit
+    path = generate_plate(MPI.COMM_SELF, tmp_path, size=0.15, quads=discretization.element == "gll")
+    _, assembly = free_assembly(plate(MPI.COMM_SELF, path), discretization)
+    limit = exact_limit(assembly)
+    assert 0.999 * limit < stable_dt(assembly) <= limit
 
 
 def test_alpha_lowers_the_limit() -> None:
@@ -71,8 +71,8 @@ def test_alpha_lowers_the_limit() -> None:
     limits = []
     for alpha in (0.0, 2.0, 1000.0):
         model = ZoneModel(zone, P1, TimeGrid(1.0, 401), interface="impedance", alpha=alpha)
-        limits.append(stable_dt(model.stepper.operators))
-        assert limits[-1] == pytest.approx(exact_limit(model.stepper.operators), rel=0.01)
+        limits.append(stable_dt(model.stepper.assembly))
+        assert limits[-1] == pytest.approx(exact_limit(model.stepper.assembly), rel=0.01)
     assert limits[0] >= limits[1] > limits[2]
 
 
@@ -91,16 +91,16 @@ def test_a_step_below_the_limit_stays_bounded_and_one_above_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The limit means what it says: 1000 steps from a random start, without the check that refuses the second."""
-    _, operators = free_operators(box(MPI.COMM_SELF, P1, 8, zone=((-0.5, -0.5), (0.5, 0.5))), P1)
-    limit = exact_limit(operators)
+    _, assembly = free_assembly(box(MPI.COMM_SELF, P1, 8, zone=((-0.5, -0.5), (0.5, 0.5))), P1)
+    limit = exact_limit(assembly)
     rng = np.random.default_rng(0)
-    start = rng.standard_normal(len(operators.damping))
-    start[operators.fixed] = 0.0
-    stepper = make_stepper(P1, operators, 0.99 * limit)
+    start = rng.standard_normal(len(assembly.damping))
+    start[assembly.fixed] = 0.0
+    stepper = make_stepper(P1, assembly, 0.99 * limit)
     *_, (_, last) = march(stepper, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() < 20.0 * np.abs(start).max()
-    monkeypatch.setattr("solvers.stepping.fused_step.require_stable", lambda operators, dt: dt)
-    unstable = make_stepper(P1, operators, 1.01 * limit)
+    monkeypatch.setattr("solvers.stepping.fused_step.require_stable", lambda assembly, dt: dt)
+    unstable = make_stepper(P1, assembly, 1.01 * limit)
     *_, (_, last) = march(unstable, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() > 1e10 * np.abs(start).max()
 
@@ -164,9 +164,9 @@ def test_bad_data_stop_a_zone_run_on_every_rank(
     stepper: str, condition: str, value: float, comm: MPI.Comm
 ) -> None:
     """Checked every 32 levels and at the end: data bad from level 40 on are noticed at level 64."""
-    how = Discretization(stepper=stepper)
-    zone = ZoneModel(zone_submesh(box(comm, how)), how, TimeGrid(2.0, 101), interface=condition)
-    num_dofs = len(zone.stepper.operators.held)
+    discretization = Discretization(stepper=stepper)
+    zone = ZoneModel(zone_submesh(box(comm, discretization)), discretization, TimeGrid(2.0, 101), interface=condition)
+    num_dofs = len(zone.stepper.assembly.held)
     with pytest.raises(DivergenceError, match=r"diverged: at level 64 \(t = 1.28\)") as caught:
         zone.run(_Poisoned(num_dofs, 40, value))
     assert caught.value.step == 64 and caught.value.time == pytest.approx(1.28)
@@ -178,9 +178,9 @@ def test_bad_data_stop_a_zone_run_on_every_rank(
 def test_an_unstable_interface_diverges(comm: MPI.Comm) -> None:
     """A negative alpha is an energy source: what ZoneModel refuses is built by hand, driven by one bad datum."""
     model = ZoneModel(zone_submesh(box(comm, P1)), P1, TimeGrid(8.0, 401), interface="impedance")
-    operators = model.stepper.operators
-    model.stepper = CentralDifference(replace(operators, robin=-20.0 * operators.robin), model.time.dt)
-    num_dofs = len(operators.held)
+    assembly = model.stepper.assembly
+    model.stepper = CentralDifference(replace(assembly, robin=-20.0 * assembly.robin), model.time.dt)
+    num_dofs = len(assembly.held)
 
     class Pulse(_Poisoned):
         def block(self, n: int) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from solver_problems import (
     P1,
     NoLoad,
     box,
-    free_operators,
+    free_assembly,
     relative_l2,
 )
 
@@ -35,7 +35,7 @@ OMEGA = np.sqrt(2.0) * np.pi  # of sin(pi x) sin(pi y) on the unit square, c = 1
 ORDER_TOLERANCE = 0.15
 
 
-def standing_wave_error(how: Discretization, num_cells: int, num_steps: int, *, final: float = 0.6) -> float:
+def standing_wave_error(discretization: Discretization, num_cells: int, num_steps: int, *, final: float = 0.6) -> float:
     """L2 error at the final time of the standing wave sin(pi x) sin(pi y) cos(OMEGA t)."""
     third = (1.0 / num_cells, 1.0 - 1.0 / num_cells)
     domain = box_domain(
@@ -45,23 +45,23 @@ def standing_wave_error(how: Discretization, num_cells: int, num_steps: int, *, 
         (num_cells, num_cells),
         (third[0], third[0]),
         (third[1], third[1]),
-        cell=how.cell,
+        cell=discretization.cell,
         speed=1.0,
     )
-    V, operators = free_operators(domain, how)
+    V, assembly = free_assembly(domain, discretization)
     dt = final / num_steps
     x, y = V.tabulate_dof_coordinates()[:, :2].T
     shape = np.sin(np.pi * x) * np.sin(np.pi * y)
     before = shape * np.cos(OMEGA * dt)
     for _, state in march(
-        make_stepper(how, operators, dt), NoLoad(), num_steps, previous=before, current=shape
+        make_stepper(discretization, assembly, dt), NoLoad(), num_steps, previous=before, current=shape
     ):
         last = state
     u = fem.Function(V)
     u.x.array[:] = last
     X = ufl.SpatialCoordinate(domain.mesh)
     exact = ufl.sin(np.pi * X[0]) * ufl.sin(np.pi * X[1]) * float(np.cos(OMEGA * final))
-    measure = ufl.dx(metadata={"quadrature_degree": 2 * how.degree + 4})
+    measure = ufl.dx(metadata={"quadrature_degree": 2 * discretization.degree + 4})
     return float(np.sqrt(fem.assemble_scalar(fem.form((u - exact) ** 2 * measure))))
 
 
@@ -81,18 +81,18 @@ SPACE_CASES = [
 TIME_CASES = {"explicit": (200, 400, 800), "newmark": (40, 80, 160)}
 
 
-def steps_for(how: Discretization, num_cells: int, coarsest: int) -> int:
+def steps_for(discretization: Discretization, num_cells: int, coarsest: int) -> int:
     """Steps that shrink as h^((degree + 1) / 2): the error in time then falls at the rate of that in space."""
-    first = {1: 16, 2: 24, 3: 40}[how.degree]
-    return int(np.ceil(first * (num_cells / coarsest) ** ((how.degree + 1) / 2)))
+    first = {1: 16, 2: 24, 3: 40}[discretization.degree]
+    return int(np.ceil(first * (num_cells / coarsest) ** ((discretization.degree + 1) / 2)))
 
 
-@pytest.mark.parametrize(("how", "cells"), SPACE_CASES, ids=str)
-def test_order_in_space(how: Discretization, cells: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("discretization", "cells"), SPACE_CASES, ids=str)
+def test_order_in_space(discretization: Discretization, cells: tuple[int, ...]) -> None:
     """Degree + 1 in L2."""
-    errors = [standing_wave_error(how, n, steps_for(how, n, cells[0])) for n in cells]
+    errors = [standing_wave_error(discretization, n, steps_for(discretization, n, cells[0])) for n in cells]
     order = observed_order(1.0 / np.array(cells), errors)
-    assert order == pytest.approx(how.degree + 1, abs=ORDER_TOLERANCE)
+    assert order == pytest.approx(discretization.degree + 1, abs=ORDER_TOLERANCE)
 
 
 @pytest.mark.parametrize("stepper", TIME_CASES)
@@ -110,25 +110,25 @@ def test_energy_is_conserved(method: str) -> None:
     Central differences: |(u+ - u)/dt|_M^2 / 2 + u+ K u / 2. Trapezoidal: |(u+ - u)/dt|_M^2 / 2 + |(u+ + u)/2|_K^2 / 2.
     Both follow from the step, tested with (u+ - u-)/2. 1e-11: 500 steps, each off by round-off of the largest terms.
     """
-    how = METHODS[method]
-    domain = with_defect(box(MPI.COMM_SELF, how, 8), Defect((0.3, 0.2), 0.4, 0.5))
-    V, operators = free_operators(domain, how)
-    dt = 0.05 / how.degree**2
-    stepper = make_stepper(how, operators, dt)
+    discretization = METHODS[method]
+    domain = with_defect(box(MPI.COMM_SELF, discretization, 8), Defect((0.3, 0.2), 0.4, 0.5))
+    V, assembly = free_assembly(domain, discretization)
+    dt = 0.05 / discretization.degree**2
+    stepper = make_stepper(discretization, assembly, dt)
     rng = np.random.default_rng(1)
-    start = rng.standard_normal((2, len(operators.damping)))
-    start[:, operators.fixed] = 0.0
+    start = rng.standard_normal((2, len(assembly.damping)))
+    start[:, assembly.fixed] = 0.0
     levels = np.array(
         [u.copy() for _, u in march(stepper, NoLoad(), 500, previous=start[0], current=start[1])]
     )
     now, following = levels[:-1], levels[1:]
     rate = (following - now) / dt
-    kinetic = np.einsum("ni,ni->n", rate, (operators.mass @ rate.T).T)
-    if how.stepper == "explicit":
-        potential = np.einsum("ni,ni->n", following, (operators.stiffness @ now.T).T)
+    kinetic = np.einsum("ni,ni->n", rate, (assembly.mass @ rate.T).T)
+    if discretization.stepper == "explicit":
+        potential = np.einsum("ni,ni->n", following, (assembly.stiffness @ now.T).T)
     else:
         middle = 0.5 * (following + now)
-        potential = np.einsum("ni,ni->n", middle, (operators.stiffness @ middle.T).T)
+        potential = np.einsum("ni,ni->n", middle, (assembly.stiffness @ middle.T).T)
     energy = 0.5 * (kinetic + potential)
     assert energy.min() > 0.0
     assert np.ptp(energy) < 1e-11 * energy[0]
@@ -138,11 +138,11 @@ def test_energy_is_conserved(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_source_and_receiver_can_be_swapped(method: str) -> None:
     """Reciprocity: M and K are symmetric, so the response at B to a source at A is that at A to one at B."""
-    how = METHODS[method]
-    domain = with_defect(box(MPI.COMM_SELF, how, 16), Defect((0.3, 0.2), 0.4, 0.5))
-    V, operators = free_operators(domain, how)
-    grid = TimeGrid(3.0, {1: 97, 2: 385, 3: 769}[how.degree])
-    stepper = make_stepper(how, operators, grid.dt)
+    discretization = METHODS[method]
+    domain = with_defect(box(MPI.COMM_SELF, discretization, 16), Defect((0.3, 0.2), 0.4, 0.5))
+    V, assembly = free_assembly(domain, discretization)
+    grid = TimeGrid(3.0, {1: 97, 2: 385, 3: 769}[discretization.degree])
+    stepper = make_stepper(discretization, assembly, grid.dt)
     evaluator = PointEvaluator(V)
     first, second = (0.413, 0.621), (-0.37, -0.211)
     signal = Sine(7.0)(grid.times)

@@ -111,14 +111,14 @@ def test_a_refined_box_stays_close_to_the_full_run(method: str, condition: str) 
 
     That error is known from the mirror images (test_solvers_wave): 1 % at omega = 2 pi with 64 cells of P1.
     """
-    how = METHODS[method]
-    num_cells, num_levels = (64, 129) if how.degree == 1 else (32, 385)
-    model = FullModel(box(MPI.COMM_SELF, how, num_cells), how, TimeGrid(2.0, num_levels))
+    discretization = METHODS[method]
+    num_cells, num_levels = (64, 129) if discretization.degree == 1 else (32, 385)
+    model = FullModel(box(MPI.COMM_SELF, discretization, num_cells), discretization, TimeGrid(2.0, num_levels))
     trace, truth = run_full(model, PointSource((0.513, 0.621), Sine(2.0 * np.pi)))
     cells = num_cells // 2
-    mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=how.cell, speed=1.0)
-    zone = ZoneModel(mesh, how, model.time, interface=condition)
-    assert zone.parts == (2 if how.stepper == "explicit" and how.degree == 1 else zone.parts)
+    mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
+    zone = ZoneModel(mesh, discretization, model.time, interface=condition)
+    assert zone.parts == (2 if discretization.stepper == "explicit" and discretization.degree == 1 else zone.parts)
     error, _ = zone_errors(zone, trace, model.zone_points, truth)
     assert error < 0.02
 
@@ -194,13 +194,15 @@ def test_a_fast_defect_makes_the_zone_divide_its_steps() -> None:
 @pytest.mark.mpi
 @pytest.mark.parametrize("cells", [8, 24], ids=["one step a level", "divided steps"])
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("how", [P1, GLL2], ids=["p1", "gll2"])
+@pytest.mark.parametrize("discretization", [P1, GLL2], ids=["p1", "gll2"])
 def test_a_run_has_the_numbers_of_plain_steps(
-    how: Discretization, condition: str, cells: int, comm: MPI.Comm
+    discretization: Discretization, condition: str, cells: int, comm: MPI.Comm
 ) -> None:
     """To round-off: PETSc adds a row's products in another order, a hundred steps add up to a few 1e-14."""
-    mesh = refined_zone_box(comm, LOWER, UPPER, (cells, cells), cell=how.cell, speed=1.0)
-    zone = ZoneModel(mesh, how, TimeGrid(2.0, 82 if how.degree == 1 else 162), interface=condition)
+    mesh = refined_zone_box(comm, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
+    zone = ZoneModel(
+        mesh, discretization, TimeGrid(2.0, 82 if discretization.degree == 1 else 162), interface=condition
+    )
     assert (zone.parts > 1) == (cells == 24)
     shape = (zone.num_steps, zone.gamma.num_nodes)
     data = Steps(np.random.default_rng(0).standard_normal(shape).cumsum(axis=0)[:, zone.positions])
@@ -221,8 +223,8 @@ def test_the_interface_condition_keeps_the_speed_outside() -> None:
     grid = TimeGrid(1.0, 129)
     plain = ZoneModel(mesh, P1, grid, interface="impedance")
     other = ZoneModel(mesh, P1, grid, interface="impedance", defect=Defect((0.25, 0.0), 0.1, 0.5))
-    np.testing.assert_array_equal(plain.stepper.operators.damping, other.stepper.operators.damping)
-    assert abs(plain.stepper.operators.mass - other.stepper.operators.mass).max() > 0.0
+    np.testing.assert_array_equal(plain.stepper.assembly.damping, other.stepper.assembly.damping)
+    assert abs(plain.stepper.assembly.mass - other.stepper.assembly.mass).max() > 0.0
 
 
 @pytest.mark.mpi

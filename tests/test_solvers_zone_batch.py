@@ -21,9 +21,13 @@ from solvers.time.grid import TimeGrid
 CONDITIONS = ("dirichlet", "impedance")
 
 
-def zone_of(how: Discretization, condition: str, cells: int = 8, comm: MPI.Comm = MPI.COMM_SELF) -> ZoneModel:
-    mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (cells, cells), cell=how.cell, speed=1.0)
-    return ZoneModel(mesh, how, TimeGrid(2.0, 82 if how.degree == 1 else 162), interface=condition)
+def zone_of(
+    discretization: Discretization, condition: str, cells: int = 8, comm: MPI.Comm = MPI.COMM_SELF
+) -> ZoneModel:
+    mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (cells, cells), cell=discretization.cell, speed=1.0)
+    return ZoneModel(
+        mesh, discretization, TimeGrid(2.0, 82 if discretization.degree == 1 else 162), interface=condition
+    )
 
 
 def histories(zone: ZoneModel, num_runs: int) -> NDArray[np.float64]:
@@ -39,10 +43,10 @@ def singles(zone: ZoneModel, data: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("how", [P1, GLL2, NEWMARK], ids=["p1", "gll2", "newmark"])
+@pytest.mark.parametrize("discretization", [P1, GLL2, NEWMARK], ids=["p1", "gll2", "newmark"])
 @pytest.mark.parametrize("num_runs", [1, 3, 8, 11])
-def test_runs_at_once_are_single_runs(how: Discretization, condition: str, num_runs: int) -> None:
-    zone = zone_of(how, condition)
+def test_runs_at_once_are_single_runs(discretization: Discretization, condition: str, num_runs: int) -> None:
+    zone = zone_of(discretization, condition)
     data = histories(zone, num_runs)
     np.testing.assert_array_equal(ZoneBatch(zone, np.float64).run(data), singles(zone, data))
 

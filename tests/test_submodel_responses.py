@@ -38,8 +38,8 @@ def run(model: FullModel, signal: Signal) -> tuple[Trace, NDArray[np.float64]]:
     return out.trace, out.trace.load
 
 
-def model_of(how: Discretization) -> FullModel:
-    return FullModel(box(MPI.COMM_SELF, how), how, time_grid(how, final=1.6))
+def model_of(discretization: Discretization) -> FullModel:
+    return FullModel(box(MPI.COMM_SELF, discretization), discretization, time_grid(discretization, final=1.6))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -55,10 +55,10 @@ def test_sine_runs_hold_the_impulse_response(name: str) -> None:
     assert relative_l2(g_r, impulse_load[1:]) < 50 * EXACT
 
 
-@pytest.mark.parametrize("how, ahead", [(P1, 0.0), (GLL2, 0.0), (NEWMARK, 1e-2)])
-def test_a_sine_run_foretells_others(how: Discretization, ahead: float) -> None:
+@pytest.mark.parametrize("discretization, ahead", [(P1, 0.0), (GLL2, 0.0), (NEWMARK, 1e-2)])
+def test_a_sine_run_foretells_others(discretization: Discretization, ahead: float) -> None:
     """u and v to round-off under any scheme; r too, but for the level that an implicit load looks ahead."""
-    model = model_of(how)
+    model = model_of(discretization)
     dt = model.time.dt
     low_pass = LowPass(15.0, dt)
     sine, load = run(model, Sine(5.0))

@@ -81,9 +81,9 @@ def require_same(run: ZoneRun, other: ZoneRun) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=0.0, atol=EXACT * scale)
 
 
-def problem(comm: MPI.Comm, how: Discretization) -> tuple[Domain, Trace]:
-    domain = box(comm, how)
-    trace, _ = run_full(FullModel(domain, how, time_grid(how)), fields=False)
+def problem(comm: MPI.Comm, discretization: Discretization) -> tuple[Domain, Trace]:
+    domain = box(comm, discretization)
+    trace, _ = run_full(FullModel(domain, discretization, time_grid(discretization)), fields=False)
     return domain, trace
 
 
@@ -93,12 +93,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::solvers.space.stability.Resolut
 @pytest.mark.mpi
 @pytest.mark.parametrize("block", [1, 7, 20, 41, 1000])
 @pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
-@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
+@pytest.mark.parametrize("discretization", [P1, NEWMARK], ids=["explicit", "newmark"])
 def test_a_streamed_run_has_the_numbers_of_one_shot(
-    how: Discretization, interface: str, block: int, comm: MPI.Comm
+    discretization: Discretization, interface: str, block: int, comm: MPI.Comm
 ) -> None:
-    domain, trace = problem(comm, how)
-    zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
+    domain, trace = problem(comm, discretization)
+    zone = ZoneModel(zone_submesh(domain), discretization, time_grid(discretization), interface=interface)
     run, data = streamed(zone, Player(trace), block)
     require_same(run, one_shot(zone, Player(trace)))
     if comm.rank == 0:
@@ -107,10 +107,12 @@ def test_a_streamed_run_has_the_numbers_of_one_shot(
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
-@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
-def test_so_has_one_whose_network_combines_the_fields(how: Discretization, interface: str, comm: MPI.Comm) -> None:
-    domain, trace = problem(comm, how)
-    zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
+@pytest.mark.parametrize("discretization", [P1, NEWMARK], ids=["explicit", "newmark"])
+def test_so_has_one_whose_network_combines_the_fields(
+    discretization: Discretization, interface: str, comm: MPI.Comm
+) -> None:
+    domain, trace = problem(comm, discretization)
+    zone = ZoneModel(zone_submesh(domain), discretization, time_grid(discretization), interface=interface)
     player = Player(trace, combines=True)
     run, _ = streamed(zone, player, 7)
     require_same(run, one_shot(zone, Player(trace)))
@@ -220,10 +222,10 @@ def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
 
 
 @pytest.mark.parametrize("interface", ["dirichlet", "impedance"])
-@pytest.mark.parametrize("how", [P1, NEWMARK], ids=["explicit", "newmark"])
-def test_weights_of_a_zones_data_are_those_of_its_datum(how: Discretization, interface: str) -> None:
-    domain = box(MPI.COMM_SELF, how)
-    zone = ZoneModel(zone_submesh(domain), how, time_grid(how), interface=interface)
+@pytest.mark.parametrize("discretization", [P1, NEWMARK], ids=["explicit", "newmark"])
+def test_weights_of_a_zones_data_are_those_of_its_datum(discretization: Discretization, interface: str) -> None:
+    domain = box(MPI.COMM_SELF, discretization)
+    zone = ZoneModel(zone_submesh(domain), discretization, time_grid(discretization), interface=interface)
     fields = np.random.default_rng(0).standard_normal((3, 41, zone.gamma.num_nodes))
     trace = Trace(zone.time.times, zone.gamma, *fields)
     weights = zone.datum_weights()

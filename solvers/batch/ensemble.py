@@ -50,7 +50,7 @@ class BoundaryBlocks(Protocol):
 
     def block(self, n: int) -> NDArray[Any]:
         """The data of step n and of those after it that are at hand, ``(num_steps, num_held, num_runs)``. Local, or
-        collective on the operators' comm."""
+        collective on the assembly's comm."""
         ...
 
     def bounds(self) -> NDArray[np.float64]:
@@ -72,7 +72,7 @@ class Recorded:
 
 
 class Ensemble:
-    """Runs of one explicit scheme from rest, stepped together. Collective on the operators' comm.
+    """Runs of one explicit scheme from rest, stepped together. Collective on the assembly's comm.
 
     Args:
         stepper: The scheme in its plain form.
@@ -99,29 +99,29 @@ class Ensemble:
         depth: int | None = None,
         stencils: bool = True,
     ) -> None:
-        operators, fused = stepper.operators, stepper.fused
-        self._comm, self._dt, self.dtype = operators.comm, stepper.dt, np.dtype(dtype)
+        assembly, fused = stepper.assembly, stepper.fused
+        self._comm, self._dt, self.dtype = assembly.comm, stepper.dt, np.dtype(dtype)
         self.lanes = lanes_of(dtype, num_runs)
-        module = compiled_steps(operators.comm)
+        module = compiled_steps(assembly.comm)
         self._ffi, kind = module.ffi, suffix(dtype, self.lanes)
         self._step, self._tiled, self._motion = (
             getattr(module.lib, f"{name}_{kind}") for name in ("step", "tiled", "motion")
         )
-        num_owned, offset = len(stepper.order), operators.offset
-        neighbours = find_neighbours(operators.comm, offset, num_owned, fused.matrix.indices)
-        self.order = waiting_last(fused.matrix, stepper.order, len(operators.held), offset)
+        num_owned, offset = len(stepper.order), assembly.offset
+        neighbours = find_neighbours(assembly.comm, offset, num_owned, fused.matrix.indices)
+        self.order = waiting_last(fused.matrix, stepper.order, len(assembly.held), offset)
         position = np.empty(num_owned, dtype=np.int64)
         position[self.order] = np.arange(num_owned)
         self._position = position
         matrix = local_matrix(fused.matrix, self.order, position, offset, neighbours.wanted)
-        require_countable(operators.comm, matrix)
+        require_countable(assembly.comm, matrix)
         self._num_ready = num_ready(matrix)
         self._load_weight = fused.load_weight
-        self._mass = np.ascontiguousarray(operators.mass_diagonal[self.order])
-        self._num_driven, self._stencils = len(operators.held), stencils
+        self._mass = np.ascontiguousarray(assembly.mass_diagonal[self.order])
+        self._num_driven, self._stencils = len(assembly.held), stencils
         shape = (num_owned + len(neighbours.wanted), self.lanes)
         self._levels = (aligned(shape, dtype), aligned(shape, dtype))
-        self._exchange = Exchange(neighbours, position, offset, self._levels) if operators.comm.size > 1 else None
+        self._exchange = Exchange(neighbours, position, offset, self._levels) if assembly.comm.size > 1 else None
         self._ends = _tiles(matrix, self._num_driven, depth)
         self._struct: Any = self._ffi.new("struct steps *")
         self._kept: dict[str, Any] = {}  # what the struct points to
@@ -137,7 +137,7 @@ class Ensemble:
         history: NDArray[Any] | None = None,
         rates: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Steps from rest. Collective on the operators' comm.
+        """Steps from rest. Collective on the assembly's comm.
 
         Args:
             num_steps: Number of steps.

@@ -17,7 +17,7 @@ class BoundaryDrive:
     def __init__(self, stepper: Stepper, source: BoundarySource, reach: float, *, prescribes: bool) -> None:
         self.prescribes = prescribes
         self._source, self._reach = source, reach
-        self._begin = len(stepper.order) - len(stepper.operators.held)
+        self._begin = len(stepper.order) - len(stepper.assembly.held)
         self._weight = stepper.load_weight[self._begin :]
         self._start = 0
         self._block: NDArray[np.float64] = np.empty((0, len(self._weight)))

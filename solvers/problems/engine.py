@@ -21,7 +21,7 @@ MOST_BYTES = 2**30
 
 
 class Runs:
-    """Makes runs of a stepper. Collective on the operators' comm.
+    """Makes runs of a stepper. Collective on the assembly's comm.
 
     Args:
         stepper: The scheme.
@@ -63,7 +63,7 @@ class Runs:
         slots: NDArray[np.int64],
         dtype: DTypeLike = np.float64,
     ) -> list[NDArray[Any]] | None:
-        """Runs from rest, each under its own loads; any number of them. Collective on the operators' comm.
+        """Runs from rest, each under its own loads; any number of them. Collective on the assembly's comm.
 
         Args:
             loads: Of each run this rank's share of its loads.

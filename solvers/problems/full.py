@@ -15,7 +15,7 @@ from solvers.mesh.domain import Domain
 from solvers.problems.engine import Runs
 from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
 from solvers.problems.recording import FullRun, Recorder
-from solvers.space.assembly import Discretization, Operators, assemble_mass, assemble_stiffness, function_space
+from solvers.space.assembly import Assembly, Discretization, assemble_mass, assemble_stiffness, function_space
 from solvers.space.locate_gamma import GammaDofs, locate_gamma
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import POINTS_PER_WAVELENGTH, ResolutionWarning, points_per_wavelength
@@ -44,7 +44,7 @@ class FullModel:
 
     Args:
         domain: Ω with its zone.
-        how: Element and stepper.
+        discretization: Element and stepper.
         time: Levels of the recorded trace; the run takes the same steps.
         stencils: As of `solvers.batch.ensemble.Ensemble`, for comparisons.
 
@@ -52,19 +52,21 @@ class FullModel:
         ValueError: If the time step is unstable, the mesh does not suit the element, or the zone has no boundary.
     """
 
-    def __init__(self, domain: Domain, how: Discretization, time: TimeGrid, *, stencils: bool = True) -> None:
-        self.domain, self.how, self.time = domain, how, time
-        V = function_space(domain.mesh, how)
+    def __init__(
+        self, domain: Domain, discretization: Discretization, time: TimeGrid, *, stencils: bool = True
+    ) -> None:
+        self.domain, self.discretization, self.time = domain, discretization, time
+        V = function_space(domain.mesh, discretization)
         self.V = V
         self._comm = domain.mesh.comm
         self.gamma_dofs: GammaDofs = locate_gamma(V, domain)
         self.gamma: Gamma = self.gamma_dofs.gamma
-        self.stepper: Stepper = make_stepper(how, self._operators(), time.dt)
+        self.stepper: Stepper = make_stepper(discretization, self._assembly(), time.dt)
         self.evaluator = PointEvaluator(V)
-        self._points_at_unit_omega = points_per_wavelength(domain, how.degree, 1.0)
+        self._points_at_unit_omega = points_per_wavelength(domain, discretization.degree, 1.0)
         self._warned = False
         self.runs = Runs(self.stepper, stencils=stencils)
-        self._recorder = Recorder(V, domain, how, self.gamma_dofs, self.runs.order, time)
+        self._recorder = Recorder(V, domain, discretization, self.gamma_dofs, self.runs.order, time)
         self.zone_points: NDArray[np.float64] = self._recorder.zone_points
 
     def run(self, source: PointSource, *, fields: bool = True) -> FullRun | None:
@@ -142,19 +144,19 @@ class FullModel:
         cells = self._comm.gather(index_map.local_to_global(local.ravel()).reshape(local.shape), root=0)
         if values is None or points is None or cells is None:
             return None
-        triangles = np.concatenate(cells) if self.how.element == "p1" else None
+        triangles = np.concatenate(cells) if self.discretization.element == "p1" else None
         return Snapshot(np.concatenate(points), np.concatenate(values), triangles)
 
-    def _operators(self) -> Operators:
+    def _assembly(self) -> Assembly:
         domain, V = self.domain, self.V
-        mass = assemble_mass(V, domain, self.how)
+        mass = assemble_mass(V, domain, self.discretization)
         facet_dofs = fem.locate_dofs_topological(V, domain.mesh.topology.dim - 1, domain.outer_facets)
         num_owned = mass.shape[0]
-        return Operators(
+        return Assembly(
             self._comm,
             V.dofmap.index_map.local_range[0],
             mass,
-            assemble_stiffness(V, domain, self.how),
+            assemble_stiffness(V, domain, self.discretization),
             damping=np.zeros(num_owned),
             robin=np.zeros(num_owned),
             fixed=facet_dofs[facet_dofs < num_owned].astype(np.int32),
@@ -163,7 +165,7 @@ class FullModel:
 
     def _loads(self, source: PointSource) -> list[NodalLoad]:
         self._warn_if_coarse(source.signal.highest_omega)
-        samples = averaged_signal(source, self.time, self.how.theta)
+        samples = averaged_signal(source, self.time, self.discretization.theta)
         return [NodalLoad(*self._load(source.position), samples)]
 
     def _load(self, position: tuple[float, float]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -192,8 +194,8 @@ class FullModel:
             )
 
 
-def make_stepper(how: Discretization, operators: Operators, dt: float, *, prescribed: bool = False) -> Stepper:
-    """The stepper that the discretisation names. Collective on the operators' comm."""
-    if how.stepper == "newmark":
-        return Newmark(operators, dt, prescribed=prescribed)
-    return CentralDifference(operators, dt, prescribed=prescribed)
+def make_stepper(discretization: Discretization, assembly: Assembly, dt: float, *, prescribed: bool = False) -> Stepper:
+    """The stepper that the discretisation names. Collective on the assembly's comm."""
+    if discretization.stepper == "newmark":
+        return Newmark(assembly, dt, prescribed=prescribed)
+    return CentralDifference(assembly, dt, prescribed=prescribed)

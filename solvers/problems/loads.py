@@ -30,7 +30,7 @@ class NodalLoad:
 
     def bound(self, stepper: Stepper) -> float:
         """A hundred times the energy norm that an undamped system can take up: ``sum of dt |F_n| in M⁻¹``. Local."""
-        inverse_mass = 1.0 / stepper.operators.mass_diagonal[self.dofs]
+        inverse_mass = 1.0 / stepper.assembly.mass_diagonal[self.dofs]
         size = float(np.sqrt(np.sum(inverse_mass * self.weights**2)))
         return 100.0 * stepper.dt * float(np.abs(self.samples).sum()) * size
 

@@ -53,9 +53,11 @@ class ReciprocalModel:
         self._nodes: sp.csr_matrix = self._rows_of_gamma(
             sp.identity(index_map.size_global, format="csr")[self._first : last]
         )
-        self._mass: sp.csr_matrix = self._rows_of_gamma(assemble_mass(model.V, model.domain, model.how, zone=True))
+        self._mass: sp.csr_matrix = self._rows_of_gamma(
+            assemble_mass(model.V, model.domain, model.discretization, zone=True)
+        )
         self._stiffness: sp.csr_matrix = self._rows_of_gamma(
-            assemble_stiffness(model.V, model.domain, model.how, zone=True)
+            assemble_stiffness(model.V, model.domain, model.discretization, zone=True)
         )
 
     def batch_size(self) -> int:
@@ -101,7 +103,7 @@ class ReciprocalModel:
         return np.asarray(np.diff(samples, n=2, prepend=0.0, append=0.0))
 
     def _averaged(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(samples + self._model.how.theta * self._difference(samples))
+        return np.asarray(samples + self._model.discretization.theta * self._difference(samples))
 
     def _local(self, row: sp.csr_matrix, samples: NDArray[np.float64]) -> NodalLoad:
         dofs = row.indices - self._first

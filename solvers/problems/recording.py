@@ -53,7 +53,7 @@ class Recorder:
     Args:
         V: The space on Ω.
         domain: Ω with its zone.
-        how: Element and stepper.
+        discretization: Element and stepper.
         gamma_dofs: Dofs of Γ.
         order: The stepper's order of the owned dofs.
         time: Levels of the trace.
@@ -63,7 +63,7 @@ class Recorder:
         self,
         V: fem.FunctionSpace,
         domain: Domain,
-        how: Discretization,
+        discretization: Discretization,
         gamma_dofs: GammaDofs,
         order: NDArray[np.int32],
         time: TimeGrid,
@@ -71,8 +71,8 @@ class Recorder:
         self._V, self._domain, self._comm = V, domain, domain.mesh.comm
         self._order, self._time, self._gamma = order, time, gamma_dofs.gamma
         comm, index_map, num_nodes = self._comm, V.dofmap.index_map, self._gamma.num_nodes
-        mass = assemble_mass(V, domain, how, zone=True)[gamma_dofs.dofs]
-        stiffness = assemble_stiffness(V, domain, how, zone=True)[gamma_dofs.dofs]
+        mass = assemble_mass(V, domain, discretization, zone=True)[gamma_dofs.dofs]
+        stiffness = assemble_stiffness(V, domain, discretization, zone=True)[gamma_dofs.dofs]
         load_mass = gather_rows(comm, mass, gamma_dofs.positions, num_nodes)
         load_stiffness = gather_rows(comm, stiffness, gamma_dofs.positions, num_nodes)
         gamma_ids = index_map.local_to_global(gamma_dofs.dofs).astype(np.int64)
@@ -85,7 +85,9 @@ class Recorder:
         if load_mass is not None and load_stiffness is not None:
             strip_ids = np.unique(np.concatenate([load_mass.indices, load_stiffness.indices])).astype(np.int64)
             scaled, stiff = load_mass[:, strip_ids] / time.dt**2, load_stiffness[:, strip_ids]
-            self._load = ThreeLevels(scaled + how.theta * stiff, (1.0 - 2.0 * how.theta) * stiff - 2.0 * scaled)
+            self._load = ThreeLevels(
+                scaled + discretization.theta * stiff, (1.0 - 2.0 * discretization.theta) * stiff - 2.0 * scaled
+            )
             by_id = np.argsort(zone_ids)
             self._strip_in_zone = by_id[np.searchsorted(zone_ids, strip_ids, sorter=by_id)]
             self._gamma_in_strip = np.searchsorted(strip_ids, all_gamma)

@@ -17,8 +17,8 @@ from solvers.problems.boundary_drives import BoundaryDrive, OneRun
 from solvers.problems.full import make_stepper
 from solvers.problems.gather import canonical_order, gather_rows, record_of
 from solvers.space.assembly import (
+    Assembly,
     Discretization,
-    Operators,
     assemble_boundary_damping,
     assemble_mass,
     assemble_stiffness,
@@ -56,7 +56,7 @@ class ZoneModel:
 
     Args:
         zone: A zone mesh, from ``zone_submesh``, ``refined_zone_box`` or ``refined``.
-        how: Element and stepper.
+        discretization: Element and stepper.
         time: Levels of the boundary data.
         interface: ``"dirichlet"`` or ``"impedance"``.
         alpha: α of the impedance condition, 1 / unit of length; the inverse of the zone's size by default.
@@ -69,7 +69,7 @@ class ZoneModel:
     def __init__(
         self,
         zone: Domain,
-        how: Discretization,
+        discretization: Discretization,
         time: TimeGrid,
         *,
         interface: str = "dirichlet",
@@ -81,23 +81,25 @@ class ZoneModel:
         if alpha is not None and alpha < 0.0:
             raise ValueError(f"alpha must not be negative, got {alpha}: with a negative alpha the zone is unstable")
         self.zone = zone if defect is None else with_defect(zone, defect)
-        self.how, self.time, self.condition = how, time, interface
-        self.V = function_space(zone.mesh, how)
+        self.discretization, self.time, self.condition = discretization, time, interface
+        self.V = function_space(zone.mesh, discretization)
         self._comm = zone.mesh.comm
         self._gamma_dofs = locate_gamma(self.V, self.zone)
         self.gamma: Gamma = self._gamma_dofs.gamma
         self.alpha = 1.0 / self.gamma.size if alpha is None else alpha
         self._evaluator = PointEvaluator(self.V)
         self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
-        operators = self._operators(assemble_boundary_damping(self.V, zone, how))
+        assembly = self._assembly(assemble_boundary_damping(self.V, zone, discretization))
         self.parts = 1
-        if how.stepper == "explicit":
-            self.parts = int(np.ceil(time.dt / stable_dt(operators) - 1e-9))
+        if discretization.stepper == "explicit":
+            self.parts = int(np.ceil(time.dt / stable_dt(assembly) - 1e-9))
         self._fine = time.divided(self.parts)
-        self.stepper: Stepper = make_stepper(how, operators, self._fine.dt, prescribed=self.condition == "dirichlet")
+        self.stepper: Stepper = make_stepper(
+            discretization, assembly, self._fine.dt, prescribed=self.condition == "dirichlet"
+        )
         self._slots = _Slots(time.num_levels, self.parts)
         self._ensemble: Ensemble | None = None
-        self._damping, self._robin = self._on_gamma(operators.damping), self._on_gamma(operators.robin)
+        self._damping, self._robin = self._on_gamma(assembly.damping), self._on_gamma(assembly.robin)
         self._set_up_gathering()
 
     def boundary_source(self, trace: Trace) -> BoundarySource:
@@ -153,7 +155,7 @@ class ZoneModel:
         one, none = np.ones(self.gamma.num_nodes), np.zeros(self.gamma.num_nodes)
         if self.condition == "dirichlet":
             return DatumWeights(one, none, none, lead=1, theta=0.0)
-        return DatumWeights(self._robin, self._damping, one, lead=0, theta=self.how.theta)
+        return DatumWeights(self._robin, self._damping, one, lead=0, theta=self.discretization.theta)
 
     def run(self, source: Trace | BoundarySource) -> ZoneRun:
         """One run from rest. Collective on the zone's comm.
@@ -186,7 +188,7 @@ class ZoneModel:
         """A generous bound of the energy norm on this rank, by the magnitude of the data: a thousand times the fastest
         prescribed motion, or a hundred times what the load can add up to (the integral of ``|F|`` in M⁻¹ over the run).
         """
-        mass, held = self.stepper.operators.mass_diagonal, self.stepper.operators.held
+        mass, held = self.stepper.assembly.mass_diagonal, self.stepper.assembly.held
         if self.condition == "dirichlet":
             return 1e3 * 2.0 / self.stepper.dt * float(np.sqrt(mass.sum()))
         return 100.0 * self.time.final * float(np.sqrt(np.sum(1.0 / mass[held])))
@@ -241,17 +243,17 @@ class ZoneModel:
         if velocity is not None:
             centred_rate(history, self._fine.dt, out=velocity)
 
-    def _operators(self, damping: NDArray[np.float64]) -> Operators:
+    def _assembly(self, damping: NDArray[np.float64]) -> Assembly:
         gamma_dofs = self._gamma_dofs
         num_owned = len(damping)
         robin = np.zeros(num_owned)
         robin[gamma_dofs.dofs] = self.alpha * self.gamma.weights[gamma_dofs.positions]
         free = self.condition == "dirichlet"
-        return Operators(
+        return Assembly(
             self._comm,
             self.V.dofmap.index_map.local_range[0],
-            assemble_mass(self.V, self.zone, self.how),
-            assemble_stiffness(self.V, self.zone, self.how),
+            assemble_mass(self.V, self.zone, self.discretization),
+            assemble_stiffness(self.V, self.zone, self.discretization),
             damping=np.zeros(num_owned) if free else damping,
             robin=np.zeros(num_owned) if free else robin,
             fixed=np.empty(0, dtype=np.int32),

@@ -64,7 +64,7 @@ class Discretization:
 
 
 @dataclass(frozen=True)
-class Operators:
+class Assembly:
     """``M u'' + C u' + (K + B) u = F``: the rows that this rank owns, their columns numbered globally.
 
     Args:
@@ -122,38 +122,42 @@ def function_space(mesh: dmesh.Mesh, discretization: Discretization) -> fem.Func
     return fem.functionspace(mesh, element)
 
 
-def assemble_mass(V: fem.FunctionSpace, domain: Domain, how: Discretization, *, zone: bool = False) -> sp.csr_matrix:
+def assemble_mass(
+    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, *, zone: bool = False
+) -> sp.csr_matrix:
     """M = ∫ u v / c², over Ω or the zone's cells alone. Collective on the mesh's comm.
 
     A diagonal mass is the row sum under a quadrature at the nodes: exact lumping, one vector assembly.
     """
     slowness2 = _cell_field(domain.mesh, 1.0 / domain.speed**2)
     v = ufl.TestFunction(V)
-    if how.diagonal_mass:
-        diagonal = _assemble_vector(slowness2 * v * _dx(domain, how, zone, nodal=True))
+    if discretization.diagonal_mass:
+        diagonal = _assemble_vector(slowness2 * v * _dx(domain, discretization, zone, nodal=True))
         index_map = V.dofmap.index_map
         return diagonal_rows(diagonal, index_map.local_range[0], index_map.size_global)
     u = ufl.TrialFunction(V)
-    return _assemble_matrix(slowness2 * u * v * _dx(domain, how, zone))
+    return _assemble_matrix(slowness2 * u * v * _dx(domain, discretization, zone))
 
 
 def assemble_stiffness(
-    V: fem.FunctionSpace, domain: Domain, how: Discretization, *, zone: bool = False
+    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, *, zone: bool = False
 ) -> sp.csr_matrix:
     """K = ∫ ∇u·∇v, over Ω or the zone's cells alone. Collective on the mesh's comm."""
     u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
-    nodal = how.element == "gll"
-    return _assemble_matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * _dx(domain, how, zone, nodal=nodal))
+    nodal = discretization.element == "gll"
+    return _assemble_matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * _dx(domain, discretization, zone, nodal=nodal))
 
 
-def assemble_boundary_damping(V: fem.FunctionSpace, domain: Domain, how: Discretization) -> NDArray[np.float64]:
+def assemble_boundary_damping(
+    V: fem.FunctionSpace, domain: Domain, discretization: Discretization
+) -> NDArray[np.float64]:
     """Diagonal of C_Γ, the lumped ``∫ u v / c`` over the whole boundary of a zone mesh, owned dofs. Collective."""
-    measure = ufl.ds(domain=domain.mesh, metadata=_nodal_metadata(how))
+    measure = ufl.ds(domain=domain.mesh, metadata=_nodal_metadata(discretization))
     return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * measure)
 
 
-def _dx(domain: Domain, how: Discretization, zone: bool, *, nodal: bool = False) -> ufl.Measure:
-    metadata = _nodal_metadata(how) if nodal else {}
+def _dx(domain: Domain, discretization: Discretization, zone: bool, *, nodal: bool = False) -> ufl.Measure:
+    metadata = _nodal_metadata(discretization) if nodal else {}
     if not zone:
         return ufl.dx(domain=domain.mesh, metadata=metadata)
     mesh = domain.mesh
@@ -161,11 +165,11 @@ def _dx(domain: Domain, how: Discretization, zone: bool, *, nodal: bool = False)
     return ufl.Measure("dx", domain=mesh, subdomain_data=tags, metadata=metadata)(1)
 
 
-def _nodal_metadata(how: Discretization) -> dict[str, Any]:
+def _nodal_metadata(discretization: Discretization) -> dict[str, Any]:
     """Quadrature whose points are the element's nodes."""
-    if how.degree == 1:
+    if discretization.degree == 1:
         return {"quadrature_rule": "vertex", "quadrature_degree": 1}
-    return {"quadrature_rule": "GLL", "quadrature_degree": 2 * how.degree - 2}
+    return {"quadrature_rule": "GLL", "quadrature_degree": 2 * discretization.degree - 2}
 
 
 def _cell_field(mesh: dmesh.Mesh, values: NDArray[Any]) -> fem.Function:
@@ -198,11 +202,11 @@ def _assemble_matrix(form: ufl.Form) -> sp.csr_matrix:
     return owned
 
 
-def petsc_matrix(operators: Operators, rows: sp.csr_matrix, order: NDArray[np.int32] | None = None) -> PETSc.Mat:
-    """The matrix in PETSc, without stored zeros. Collective on the operators' comm.
+def petsc_matrix(assembly: Assembly, rows: sp.csr_matrix, order: NDArray[np.int32] | None = None) -> PETSc.Mat:
+    """The matrix in PETSc, without stored zeros. Collective on the assembly's comm.
 
     Args:
-        operators: Give the communicator and the numbering.
+        assembly: Give the communicator and the numbering.
         rows: Owned rows, global columns.
         order: The owned dof at each new position, if rows and columns shall be renumbered within each rank.
     """
@@ -214,10 +218,10 @@ def petsc_matrix(operators: Operators, rows: sp.csr_matrix, order: NDArray[np.in
     matrix = PETSc.Mat().createAIJ(
         size=((num_owned, num_global), (num_owned, num_global)),
         csr=(kept.indptr.astype(integer), kept.indices.astype(integer), kept.data),
-        comm=operators.comm,
+        comm=assembly.comm,
     )
     matrix.assemble()
     if order is None:
         return matrix
-    numbers = PETSc.IS().createGeneral((operators.offset + order).astype(integer), comm=operators.comm)
+    numbers = PETSc.IS().createGeneral((assembly.offset + order).astype(integer), comm=assembly.comm)
     return matrix.permute(numbers, numbers)

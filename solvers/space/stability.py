@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigvalsh_tridiagonal
 
 from solvers.mesh.domain import Domain, node_spacing
-from solvers.space.assembly import Operators, petsc_matrix
+from solvers.space.assembly import Assembly, petsc_matrix
 
 POINTS_PER_WAVELENGTH = 10.0
 SHORTFALL, FAILURE = 1e-3, 1e-6  # of the largest eigenvalue, and the probability of more
@@ -18,18 +18,18 @@ class ResolutionWarning(UserWarning):
     """A wavelength has too few points for the error to be small."""
 
 
-def largest_eigenvalue(operators: Operators) -> float:
-    """Largest eigenvalue of M⁻¹(K + B), M diagonal, from at most a thousandth above. Collective on the operators' comm.
+def largest_eigenvalue(assembly: Assembly) -> float:
+    """Largest eigenvalue of M⁻¹(K + B), M diagonal, from at most a thousandth above. Collective on the assembly's comm.
 
     Lanczos on M^(-1/2) (K + B) M^(-1/2), which needs far fewer products than a power iteration. From a random start
     the Ritz value after k iterations is more than a share e below the eigenvalue of a matrix with n rows with a
     probability of at most 1.648 sqrt(n) exp(-sqrt(e) (2k - 1)); k is chosen for e = 1e-3 and a probability of 1e-6.
     Fixed dofs are left out. Source: Kuczynski, Wozniakowski 1992, SIAM J. Matrix Anal. Appl. 13, theorem 4.2.
     """
-    comm, num_owned = operators.comm, len(operators.damping)
-    scale = 1.0 / np.sqrt(operators.mass_diagonal)
-    scale[operators.fixed] = 0.0
-    matrix = petsc_matrix(operators, operators.stiffness + operators.diagonal(operators.robin))
+    comm, num_owned = assembly.comm, len(assembly.damping)
+    scale = 1.0 / np.sqrt(assembly.mass_diagonal)
+    scale[assembly.fixed] = 0.0
+    matrix = petsc_matrix(assembly, assembly.stiffness + assembly.diagonal(assembly.robin))
     x_scaled, image = matrix.createVecs()
 
     def product(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,12 +40,12 @@ def largest_eigenvalue(operators: Operators) -> float:
     def dot(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
         return float(comm.allreduce(float(x @ y)))
 
-    q: NDArray[np.float64] = np.random.default_rng(operators.offset).standard_normal(num_owned) * (scale > 0.0)
+    q: NDArray[np.float64] = np.random.default_rng(assembly.offset).standard_normal(num_owned) * (scale > 0.0)
     q /= np.sqrt(dot(q, q))
     previous: NDArray[np.float64] = np.zeros(num_owned)
     alphas: list[float] = []
     betas = [0.0]
-    chance = 1.648 * np.sqrt(operators.mass.shape[1]) / FAILURE
+    chance = 1.648 * np.sqrt(assembly.mass.shape[1]) / FAILURE
     for _ in range(int(np.ceil(0.5 * (np.log(chance) / np.sqrt(SHORTFALL) + 1.0)))):
         w = product(q) - betas[-1] * previous
         alphas.append(dot(q, w))
@@ -58,18 +58,18 @@ def largest_eigenvalue(operators: Operators) -> float:
     return float(ritz / (1.0 - SHORTFALL))
 
 
-def stable_dt(operators: Operators) -> float:
-    """Largest time step of central differences, ``2 / sqrt(lambda_max)``. Collective on the operators' comm."""
-    return 2.0 / float(np.sqrt(largest_eigenvalue(operators)))
+def stable_dt(assembly: Assembly) -> float:
+    """Largest time step of central differences, ``2 / sqrt(lambda_max)``. Collective on the assembly's comm."""
+    return 2.0 / float(np.sqrt(largest_eigenvalue(assembly)))
 
 
-def require_stable(operators: Operators, dt: float) -> float:
-    """The limit, if dt keeps it. Collective on the operators' comm.
+def require_stable(assembly: Assembly, dt: float) -> float:
+    """The limit, if dt keeps it. Collective on the assembly's comm.
 
     Raises:
         ValueError: If dt exceeds it; the message names the limit.
     """
-    limit = stable_dt(operators)
+    limit = stable_dt(assembly)
     if dt > limit:
         raise ValueError(
             f"the time step {dt:.6g} exceeds the explicit stability limit {limit:.6g}: "

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from solvers.space.assembly import Operators
+from solvers.space.assembly import Assembly
 from solvers.space.stability import require_stable
 
 
@@ -28,32 +28,32 @@ class FusedStep:
     load_weight: NDArray[np.float64]
 
 
-def fuse(operators: Operators, dt: float, *, prescribed: bool = False) -> FusedStep:
-    """``A = (M/dt² + C/(2 dt))⁻¹ (2M/dt² − K − B)`` and what belongs to it. Collective on the operators' comm.
+def fuse(assembly: Assembly, dt: float, *, prescribed: bool = False) -> FusedStep:
+    """``A = (M/dt² + C/(2 dt))⁻¹ (2M/dt² − K − B)`` and what belongs to it. Collective on the assembly's comm.
 
     Args:
-        operators: The matrices of the equation, M diagonal.
+        assembly: The matrices of the equation, M diagonal.
         dt: Time step.
         prescribed: Whether the values of held dofs are prescribed.
 
     Raises:
         ValueError: If dt exceeds the stability limit.
     """
-    require_stable(operators, dt)
-    mass = operators.mass_diagonal / dt**2
-    damping = operators.damping / (2.0 * dt)
-    inverse = determined(operators, prescribed) / (mass + damping)
-    matrix = (sp.diags(inverse) @ (operators.diagonal(2.0 * mass - operators.robin) - operators.stiffness)).tocsr()
+    require_stable(assembly, dt)
+    mass = assembly.mass_diagonal / dt**2
+    damping = assembly.damping / (2.0 * dt)
+    inverse = determined(assembly, prescribed) / (mass + damping)
+    matrix = (sp.diags(inverse) @ (assembly.diagonal(2.0 * mass - assembly.robin) - assembly.stiffness)).tocsr()
     matrix.eliminate_zeros()
     matrix.sort_indices()
-    ratio = (mass - damping) / (mass + damping) if np.any(operators.damping) else None
+    ratio = (mass - damping) / (mass + damping) if np.any(assembly.damping) else None
     return FusedStep(matrix, ratio, inverse)
 
 
-def determined(operators: Operators, prescribed: bool) -> NDArray[np.float64]:
+def determined(assembly: Assembly, prescribed: bool) -> NDArray[np.float64]:
     """1 on the dofs that the equation determines, 0 on fixed and prescribed ones."""
-    free = np.ones(len(operators.damping))
-    free[operators.fixed] = 0.0
+    free = np.ones(len(assembly.damping))
+    free[assembly.fixed] = 0.0
     if prescribed:
-        free[operators.held] = 0.0
+        free[assembly.held] = 0.0
     return free

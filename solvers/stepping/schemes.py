@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from petsc4py import PETSc
 
 from solvers.errors import SolverError
-from solvers.space.assembly import Operators, petsc_matrix
+from solvers.space.assembly import Assembly, petsc_matrix
 from solvers.stepping.direct_solver import factorised
 from solvers.stepping.fused_step import determined, fuse
 
@@ -69,7 +69,7 @@ class Stepper(ABC):
     Two levels of the state are kept as NumPy arrays with PETSc vectors on top, and swapped by name.
 
     Args:
-        operators: The matrices of the equation.
+        assembly: The matrices of the equation.
         dt: Time step.
 
     Attributes:
@@ -80,13 +80,13 @@ class Stepper(ABC):
     order: NDArray[np.int32]
     load_weight: NDArray[np.float64]
 
-    def __init__(self, operators: Operators, dt: float) -> None:
-        self.operators, self.dt = operators, dt
-        rest = np.setdiff1d(np.arange(len(operators.damping), dtype=np.int32), operators.held)
-        self.order = np.concatenate([rest, operators.held]).astype(np.int32)
+    def __init__(self, assembly: Assembly, dt: float) -> None:
+        self.assembly, self.dt = assembly, dt
+        rest = np.setdiff1d(np.arange(len(assembly.damping), dtype=np.int32), assembly.held)
+        self.order = np.concatenate([rest, assembly.held]).astype(np.int32)
         self._current, self._previous = np.zeros(len(self.order)), np.zeros(len(self.order))
-        self._current_vec = PETSc.Vec().createWithArray(self._current, comm=operators.comm)
-        self._previous_vec = PETSc.Vec().createWithArray(self._previous, comm=operators.comm)
+        self._current_vec = PETSc.Vec().createWithArray(self._current, comm=assembly.comm)
+        self._previous_vec = PETSc.Vec().createWithArray(self._previous, comm=assembly.comm)
 
     def state(self) -> NDArray[np.float64]:
         """The current level, a view."""
@@ -99,7 +99,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def step(self, drive: Drive, n: int) -> None:
-        """From level n to n + 1. Collective on the operators' comm."""
+        """From level n to n + 1. Collective on the assembly's comm."""
 
     def _swap(self) -> None:
         self._current, self._previous = self._previous, self._current
@@ -114,7 +114,7 @@ def march(
     previous: NDArray[np.float64] | None = None,
     current: NDArray[np.float64] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield ``(n, u_n)`` for the levels 0 .. num_steps. Collective on the operators' comm.
+    """Yield ``(n, u_n)`` for the levels 0 .. num_steps. Collective on the assembly's comm.
 
     ``u_n`` is a view on the owned dofs in the stepper's order, valid until the next level is asked for.
 
@@ -146,8 +146,8 @@ class _Watch:
 
     def __init__(self, stepper: Stepper, drive: Drive, *, started_at_rest: bool) -> None:
         self._stepper = stepper
-        self._mass = stepper.operators.mass_diagonal[stepper.order]
-        self._comm = stepper.operators.comm
+        self._mass = stepper.assembly.mass_diagonal[stepper.order]
+        self._comm = stepper.assembly.comm
         # what a run that starts in motion may reach is not known: only values that are not finite stop it
         self._drive = drive if started_at_rest else None
 
@@ -172,10 +172,10 @@ class CentralDifference(Stepper):
         ValueError: If dt exceeds the stability limit.
     """
 
-    def __init__(self, operators: Operators, dt: float, *, prescribed: bool = False) -> None:
-        super().__init__(operators, dt)
-        self.fused = fuse(operators, dt, prescribed=prescribed)
-        self._matrix = petsc_matrix(operators, self.fused.matrix, self.order)
+    def __init__(self, assembly: Assembly, dt: float, *, prescribed: bool = False) -> None:
+        super().__init__(assembly, dt)
+        self.fused = fuse(assembly, dt, prescribed=prescribed)
+        self._matrix = petsc_matrix(assembly, self.fused.matrix, self.order)
         self.load_weight = self.fused.load_weight[self.order]
         self._minus_ratio = None if self.fused.ratio is None else -self.fused.ratio[self.order]
 
@@ -198,26 +198,26 @@ class Newmark(Stepper):
     by a drive is the averaged one, ``F_n + (F_{n+1} - 2 F_n + F_{n-1})/4``.
     """
 
-    def __init__(self, operators: Operators, dt: float, *, prescribed: bool = False) -> None:
-        super().__init__(operators, dt)
-        free = determined(operators, prescribed)
-        mass = operators.mass / dt**2
-        damping = operators.diagonal(operators.damping / (2.0 * dt))
-        stiffness = operators.stiffness + operators.diagonal(operators.robin)
+    def __init__(self, assembly: Assembly, dt: float, *, prescribed: bool = False) -> None:
+        super().__init__(assembly, dt)
+        free = determined(assembly, prescribed)
+        mass = assembly.mass / dt**2
+        damping = assembly.diagonal(assembly.damping / (2.0 * dt))
+        stiffness = assembly.stiffness + assembly.diagonal(assembly.robin)
         rows = sp.diags(free)
         left = rows @ (mass + damping + 0.25 * stiffness)
-        columns = np.concatenate(operators.comm.allgather(free))
-        kept = (left @ sp.diags(columns)).tocsr() + operators.diagonal(1.0 - free)
-        self._now = petsc_matrix(operators, (rows @ (2.0 * mass - 0.5 * stiffness)).tocsr(), self.order)
-        self._before = petsc_matrix(operators, (rows @ (damping - mass - 0.25 * stiffness)).tocsr(), self.order)
+        columns = np.concatenate(assembly.comm.allgather(free))
+        kept = (left @ sp.diags(columns)).tocsr() + assembly.diagonal(1.0 - free)
+        self._now = petsc_matrix(assembly, (rows @ (2.0 * mass - 0.5 * stiffness)).tocsr(), self.order)
+        self._before = petsc_matrix(assembly, (rows @ (damping - mass - 0.25 * stiffness)).tocsr(), self.order)
         self.load_weight = free[self.order]
         self._rhs = np.zeros(len(self.order))
-        self._rhs_vec = PETSc.Vec().createWithArray(self._rhs, comm=operators.comm)
+        self._rhs_vec = PETSc.Vec().createWithArray(self._rhs, comm=assembly.comm)
         self._known: PETSc.Mat | None = None  # what known values bring to the right-hand side; zeros bring nothing
         if prescribed:
-            self._known = petsc_matrix(operators, (left @ sp.diags(columns - 1.0)).tocsr(), self.order)
+            self._known = petsc_matrix(assembly, (left @ sp.diags(columns - 1.0)).tocsr(), self.order)
             self._sum_vec = self._rhs_vec.duplicate()
-        self._solver = factorised(petsc_matrix(operators, kept.tocsr(), self.order))
+        self._solver = factorised(petsc_matrix(assembly, kept.tocsr(), self.order))
 
     def step(self, drive: Drive, n: int) -> None:
         self._before.mult(self._previous_vec, self._rhs_vec)

@@ -88,16 +88,16 @@ def require_sources(case: Case, domain: Domain | None, points: NDArray[np.float6
 
 def domain(case: Case, comm: MPI.Comm) -> Domain:
     """The mesh of Ω with its zone. Collective on comm."""
-    how = case.domain
-    if not isinstance(how, BoxDomain):
-        return gmsh_domain(comm, case.mesh_file(), speed=case.medium.speed, outer=how.outer, zone=how.zone)
+    section = case.domain
+    if not isinstance(section, BoxDomain):
+        return gmsh_domain(comm, case.mesh_file(), speed=case.medium.speed, outer=section.outer, zone=section.zone)
     if case.zone is None or isinstance(case.medium.speed, dict):
         raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
     return box_domain(
         comm,
-        how.lower,
-        how.upper,
-        how.cells,
+        section.lower,
+        section.upper,
+        section.cells,
         case.zone.lower,
         case.zone.upper,
         cell=discretization(case).cell,
@@ -107,17 +107,17 @@ def domain(case: Case, comm: MPI.Comm) -> Domain:
 
 def medium_map(case: Case, domain: Domain) -> MediumMap:
     """The wave speed on a grid. Collective on the domain's comm."""
-    how, speed = case.domain, case.medium.speed
-    if isinstance(how, BoxDomain) and isinstance(speed, float):  # known without a search
-        x, y = grid(how.lower, how.upper, spacing(domain))
+    section, speed = case.domain, case.medium.speed
+    if isinstance(section, BoxDomain) and isinstance(speed, float):  # known without a search
+        x, y = grid(section.lower, section.upper, spacing(domain))
         return MediumMap(x, y, np.full((len(y), len(x)), speed, np.float32))
     return MediumMap(*sampled_speed(domain))
 
 
 def discretization(case: Case) -> Discretization:
     """Element and stepper of a case."""
-    how = case.discretization
-    return Discretization(how.element, how.degree, how.stepper)
+    section = case.discretization
+    return Discretization(section.element, section.degree, section.stepper)
 
 
 def time_grid(case: Case) -> TimeGrid:
@@ -134,8 +134,8 @@ def _zone(case: Case, comm: MPI.Comm, refine: int, sources: NDArray[np.float64])
     """The zone's mesh; that of a box has the nodes of Ω's mesh when it is not refined."""
     if refine < 1:
         raise ValueError(f"--refine divides each cell's edge into that many: give 1 or more, got {refine}")
-    how = case.domain
-    if not isinstance(how, BoxDomain):
+    section = case.domain
+    if not isinstance(section, BoxDomain):
         whole = domain(case, comm)
         require_sources(case, whole, sources)
         return refined(zone_submesh(whole), refine)
@@ -143,7 +143,7 @@ def _zone(case: Case, comm: MPI.Comm, refine: int, sources: NDArray[np.float64])
     if case.zone is None or isinstance(case.medium.speed, dict):
         raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
     lower, upper = case.zone.lower, case.zone.upper
-    sizes = [(how.upper[axis] - how.lower[axis]) / how.cells[axis] for axis in (0, 1)]
+    sizes = [(section.upper[axis] - section.lower[axis]) / section.cells[axis] for axis in (0, 1)]
     cells = [round((upper[axis] - lower[axis]) / sizes[axis]) * refine for axis in (0, 1)]
     return refined_zone_box(
         comm,

@@ -31,7 +31,7 @@ def write_fields(model: ZoneModel, run: ZoneRun, folder: Path) -> Path:
             function.x.array[:num_owned] = values[level]
             function.x.scatter_forward()
 
-    if model.how.degree == 1:
+    if model.discretization.degree == 1:
         path = folder / "fields.xdmf"
         with io.XDMFFile(comm, str(path), "w") as xdmf:
             xdmf.write_mesh(model.V.mesh)

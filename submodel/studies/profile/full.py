@@ -77,7 +77,7 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
     model = FullModel(domain, build.discretization(case), build.time_grid(case))
     built = time.perf_counter() - start
     explicit = isinstance(model.stepper, CentralDifference)
-    limit = seconds_of(lambda: stable_dt(model.stepper.operators)) if explicit else 0.0
+    limit = seconds_of(lambda: stable_dt(model.stepper.assembly)) if explicit else 0.0
     setup |= {"matrices and records": max(0.0, built - limit)} | ({"stability limit": limit} if explicit else {})
     start = time.perf_counter()
     geometry = shared_geometry(case, model)
