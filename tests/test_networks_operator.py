@@ -20,6 +20,7 @@ from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.operator.targets import band_weights, coordinates, fit_rays
 from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
 from networks.paper.train import TrainingError
+from networks.playback import predict_operator, ready
 from networks.training.soap import Soap
 
 SOURCES = np.random.default_rng(0).uniform(0.5, 0.8, (6, 2)) * [1, -1]
@@ -43,9 +44,52 @@ def make_data(spec: Any, sources: Any = SOURCES, seed: Any = 1) -> Any:
     """Responses of a generator with some weights: what another of its kind can learn."""
     torch.manual_seed(seed)
     teacher = OperatorGenerator(spec)
+    for part in (teacher.net.last.weight, teacher.decoder):  # a new one begins with nothing beside its rays
+        torch.nn.init.normal_(part, std=0.1)
     with torch.no_grad():
         y = teacher(torch.as_tensor(sources, dtype=torch.float32)).numpy()[:, :, :-1]
     return ResponseData(sources, y[:, 0], y[:, 1])
+
+
+def scaled(spec: Any, length: float, time: float) -> Any:
+    """The same problem in other units: places times length, times times time."""
+    options = dataclasses.asdict(spec)
+    options |= {name: (length * np.array(options[name])).tolist() for name in ("points", "normals")}
+    options |= {"weights": tuple(length * np.array(spec.weights)), "dt": spec.dt * time, "rate": spec.rate / time}
+    options |= {"band": (spec.band[0] / time, spec.band[1] / time), "speed": spec.speed * length / time}
+    if spec.walls is not None:
+        options["walls"] = (length * np.array(spec.walls)).tolist()
+    return OperatorSpec(**options)
+
+
+@pytest.mark.parametrize("rays", ["none", "direct", "walls"])
+@pytest.mark.parametrize(("length", "time"), [(2.0**-40, 1.0), (2.0**30, 1.0), (2.0**-40, 2.0**-52)])
+def test_units_of_length_and_time_do_not_matter(rays: str, length: float, time: float) -> None:
+    """To the bit; in another unit of time to the loss, as the logarithm of a delay is rounded elsewhere."""
+    spec = make_spec(rays=rays, walls=((-1.0, -1.0), (1.0, 1.0)) if rays == "walls" else None)
+    data = make_data(spec)
+    plan = OperatorPlan(epochs=40, batch_size=64)
+    first, losses = train_operator(spec, data, plan)
+    far = dataclasses.replace(data, sources=length * data.sources)
+    second, same = train_operator(scaled(spec, length, time), far, plan)
+    fresh = np.array([[0.55, -0.62], [0.7, -0.71], [0.8, 0.4]])
+    learnt = first.learnt(first.features(first.fold(as_tensor(fresh))[0]))
+    assert learnt.abs().max() > 0.05, "what is compared is more than rays"
+    assert same[-1].loss == pytest.approx(losses[-1].loss, rel=0.0 if time == 1.0 else 1e-2)
+    if time == 1.0:
+        assert torch.equal(first(as_tensor(fresh)), second(as_tensor(length * fresh)))
+        assert torch.equal(fields(first, fresh), fields(second, length * fresh))
+
+
+def as_tensor(values: Any) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float32)
+
+
+def fields(generator: Any, sources: Any) -> torch.Tensor:
+    """Displacement and load by the fast path, for a sine each; the velocity has another unit."""
+    spec = generator.spec
+    signals = np.sin(spec.band[0] * spec.dt * np.arange(spec.num_levels + 1))[None].repeat(len(sources), 0)
+    return torch.as_tensor(predict_operator(ready(generator), sources, signals))[:, [0, 2]]
 
 
 def test_a_waveform_driven_by_a_sine_is_the_field_of_a_line_source() -> None:
@@ -185,12 +229,22 @@ def test_symmetric_sources_have_permuted_responses() -> None:
     spec = make_spec(symmetries=tuple(square_map(m) for m in ALL), grid=None)
     torch.manual_seed(0)
     model = OperatorGenerator(spec)
-    torch.nn.init.normal_(model.decoder)
+    for part in (model.decoder, model.net.last.weight):  # a new network would predict nothing
+        torch.nn.init.normal_(part)
     source = np.array([[0.7, 0.45]])
-    first = model.amplitudes(torch.as_tensor(source, dtype=torch.float32))
-    for each in spec.symmetries:
-        image = torch.as_tensor(source @ np.array(each.matrix).T, dtype=torch.float32)
+    first, play = model.amplitudes(as_tensor(source)), fields(model, source)
+    turned = [as_tensor(source @ np.array(each.matrix).T) for each in spec.symmetries]
+    rays = model.known(as_tensor(source))
+    assert rays is not None and (first - rays).abs().max() > rays.abs().max(), "the network has its share"
+    for each, image in zip(spec.symmetries, turned, strict=True):
         torch.testing.assert_close(model.amplitudes(image)[..., list(each.arc)], first, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fields(model, image.numpy())[..., list(each.arc)], play, rtol=1e-4, atol=1e-5)
+    alone = OperatorGenerator(dataclasses.replace(spec, symmetries=()))
+    alone.load_state_dict(model.state_dict())
+    folded = max(turned, key=lambda image: tuple(image[0].tolist()))
+    torch.testing.assert_close(alone.amplitudes(folded), model.amplitudes(folded), rtol=1e-4, atol=1e-5)
+    miss = alone.amplitudes(turned[1])[..., list(spec.symmetries[1].arc)] - first
+    assert miss.abs().max() > 0.1 * first.abs().max(), "without symmetries it is another function"
 
 
 def test_coordinates_square_to_the_cost_and_lift_back() -> None:
@@ -212,10 +266,12 @@ def test_training_lowers_the_loss_and_learns_the_responses(rays: Any) -> None:
     spec = make_spec(rays=rays, width=32)
     data = make_data(make_spec(rays="direct", num_frequencies=16))
     model, history = train_operator(spec, data, OperatorPlan(epochs=150, batch_size=48, validation=0.0))
-    assert history[-1].loss < 0.15  # 1.5 is that of a prediction of nothing
+    untrained = OperatorGenerator(spec)
+    assert history[-1].loss < 0.15 < 0.5 < history[0].loss  # 1.5 is that of a prediction of nothing
     with torch.no_grad():
-        y = model(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, 0, :-1]
-    assert np.linalg.norm(y - data.displacement) < 0.3 * np.linalg.norm(data.displacement)
+        before, after = (each(as_tensor(SOURCES)).numpy()[:, 0, :-1] for each in (untrained, model))
+    size = np.linalg.norm(data.displacement)
+    assert np.linalg.norm(after - data.displacement) < 0.3 * size < 0.5 * np.linalg.norm(before - data.displacement)
 
 
 def test_training_is_repeatable_and_resumes_to_the_bit(tmp_path: Any) -> None:

@@ -12,6 +12,8 @@ from networks.operator.spec import OperatorSpec
 
 Array = NDArray[np.float64]
 
+TINY = float(np.finfo(np.float64).tiny)
+"""Instead of a length of 0, which is divided by."""
 EARLY = 0.03
 """Share of a run that a ray may come after its end: what a grid smears arrives before the ray."""
 
@@ -43,7 +45,7 @@ class RayGeometry:
     def __init__(self, spec: OperatorSpec) -> None:
         self.spec = spec
         points, normals = np.array(spec.points), np.array(spec.normals)
-        sizes = np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+        sizes = np.maximum(np.linalg.norm(normals, axis=1), TINY)
         self._points = np.ascontiguousarray(points.T)
         self._slopes = np.ascontiguousarray((normals / sizes[:, None]).T)
         self._slowness = sizes / spec.speed  # times the lumped length
@@ -73,7 +75,7 @@ class RayGeometry:
         right, up = self._points[0] - images[:, :1], self._points[1] - images[:, 1:]
         length = np.hypot(right, up)
         delay = length / spec.speed if travel is None else travel
-        np.maximum(length, 1e-12, out=length)
+        np.maximum(length, TINY, out=length)
         right /= length
         up /= length
         along = right * self._slopes[0] + up * self._slopes[1]

@@ -105,6 +105,13 @@ class OperatorGenerator(nn.Module):
             parts += [delay, torch.log(delay.clamp(min=floor)), way / length.clamp(min=floor * self.spec.speed)]
         return torch.cat(parts, -1)
 
+    def feature_units(self) -> Tensor:
+        """Size of each feature in the problem's own lengths and times, (feature,)."""
+        length, num_nodes = 0.5 * float(np.ptp(np.array(self.spec.points), axis=0).max()), self.node_features.shape[1]
+        units = [length] * 2 + [1.0] * num_nodes + [length] * 2
+        units += [] if self.spec.rays == "none" else [self.spec.duration, 1.0, 1.0, 1.0]
+        return self.feature_scale.new_tensor(units)
+
     def learnt(self, features: Tensor) -> Tensor:
         """Outputs of the network, (..., feature) to (..., 2 rank): time functions of displacement, then load."""
         return cast(Tensor, self.net((features - self.feature_mean) / self.feature_scale))
@@ -141,7 +148,7 @@ def _node_features(spec: OperatorSpec) -> np.ndarray:
     """Of each node its place, its normal, and whether Gamma turns there and which way."""
     points, normals = np.array(spec.points), np.array(spec.normals)
     size = np.linalg.norm(normals, axis=1, keepdims=True)
-    unit = normals / np.maximum(size, 1e-12)
+    unit = normals / np.maximum(size, np.finfo(np.float64).tiny)
     middle, half = 0.5 * (points.max(0) + points.min(0)), 0.5 * max(np.ptp(points, axis=0))
     slant = unit[:, 0] * unit[:, 1]
     turn = np.abs(slant) > 0.1

@@ -114,7 +114,8 @@ class ErrorModel:
         num_fitted = len(epsilon) - num_sorted(len(epsilon))
         fitted, rest = order[:num_fitted], order[num_fitted:]
         centre = features[fitted].mean(axis=0)
-        scale = np.maximum(features[fitted].std(axis=0), 1e-12 + 1e-6 * np.abs(centre))
+        scale = np.maximum(features[fitted].std(axis=0), 1e-6 * np.abs(centre))
+        scale[scale == 0.0] = 1.0
         scores = (features[fitted] - centre) / scale
         logarithm = np.log(epsilon[fitted])
         normal = scores.T @ scores + RIDGE * num_fitted**0.5 * np.eye(scores.shape[1])

@@ -22,6 +22,7 @@ from submodel.validate.compare import Clock, compare, predict
 from submodel.validate.result import ValidationAccumulator
 
 SPLIT: Split = "calibration"
+SAME = 1e-9  # of the zone's width: sources that are nearer to each other are one
 MOST_SOURCES = 1000  # of the training that a file keeps; more say nothing new of the density
 
 
@@ -131,7 +132,9 @@ def training_of(case: Case, generated: Generator) -> Training:
     """Where a generator's training samples lie; where it folds by symmetries, each source stands for its images."""
     sources = case.parameters.sources(generated.metadata["parameters"])
     images = [sources, *_images(sources, getattr(generated.generator.spec, "symmetries", ()))]
-    distinct: NDArray[np.float64] = np.unique(np.round(np.concatenate(images, dtype=np.float64), 9), axis=0)
+    every = np.concatenate(images, dtype=np.float64)
+    unit = SAME * float(np.ptp(generated.gamma.points, axis=0).max())
+    distinct = every[np.unique(np.rint(every / unit), axis=0, return_index=True)[1]]
     training = Training(case.parameters, distinct, generated.gamma.points)
     if len(distinct) <= MOST_SOURCES:
         return training

@@ -145,7 +145,7 @@ class OperatorFit:
         if fresh:
             inputs = features[self.chosen].flatten(0, 1).double()
             self.model.feature_mean.copy_(inputs.mean(0))
-            self.model.feature_scale.copy_(inputs.std(0).clamp(min=1e-6))
+            self.model.feature_scale.copy_(inputs.std(0).clamp(min=1e-6 * self.model.feature_units().double()))
         targets = []
         share = [1.0, LOAD]
         lost = 0.0
