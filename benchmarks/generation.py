@@ -25,8 +25,9 @@ from solvers.batch.ensemble import Ensemble, Recorded
 from solvers.problems.loads import loads_of_runs
 from solvers.stepping.schemes import CentralDifference
 from submodel.case.case import Case
-from submodel.data.manifest import Plan
-from submodel.generate.samples import batches_of, generate
+from submodel.data.kinds import SampleManifest
+from submodel.data.manifest import Precision, Request
+from submodel.generate.generate import batches_of, generate
 from submodel.solve import from_case as build
 
 CASE = Path(__file__).parent.parent / "cases" / "paper2d.toml"
@@ -35,17 +36,17 @@ RANKS = 2
 TRAIN, TEST = 100, 25
 
 
-def bare_seconds(case: Case, plan: Plan, comm: MPI.Comm, runs_at_once: int | None = None) -> float:
-    """Seconds to step a plan's samples with nothing recorded, shared by all ranks. Collective on comm."""
+def bare_seconds(case: Case, manifest: SampleManifest, comm: MPI.Comm, runs_at_once: int | None = None) -> float:
+    """Seconds to step a manifest's samples with nothing recorded, shared by all ranks. Collective on comm."""
     model = build.full_model(case, MPI.COMM_SELF)
     stepper = model.stepper
     assert isinstance(stepper, CentralDifference)
-    size = model.batch_size(plan.dtype, fields=plan.fields) if runs_at_once is None else runs_at_once
-    ensemble = Ensemble(stepper, size, plan.dtype)
+    size = model.batch_size(manifest.dtype, fields=manifest.fields) if runs_at_once is None else runs_at_once
+    ensemble = Ensemble(stepper, size, manifest.dtype)
     nothing = Recorded(np.empty(0, np.int64), np.full(case.time.levels + 1, -1))
     batches = []
-    for batch in batches_of(list(plan.samples), size, comm.size)[comm.rank :: comm.size]:
-        sources = [build.point_source(case, plan.parameters[each.split][each.index]) for each in batch]
+    for batch in batches_of(list(manifest.tasks), size, comm.size)[comm.rank :: comm.size]:
+        sources = [build.point_source(case, manifest.vector(each)) for each in batch]
         batches.append(loads_of_runs(stepper, [model._loads(source) for source in sources]))
     comm.barrier()
     start = time.perf_counter()
@@ -59,19 +60,18 @@ def work(asked: argparse.Namespace) -> None:
     """What each rank does: generate, step bare, in turn; the root prints JSON."""
     comm = MPI.COMM_WORLD
     case = Case.load(CASE)
-    arguments: dict[str, Any] = {"train": asked.train, "test": asked.test, "calibration": 0, "fields": asked.fields}
-    if asked.single:
-        arguments["precision"] = "single"
-    plan = Plan.draw(case, **arguments, seed=None, ranks_per_sample=1)
+    precision: Precision = "single" if asked.single else "double"
+    request = Request(train=asked.train, test=asked.test, calibration=0, fields=asked.fields, precision=precision)
+    manifest = SampleManifest.draw(case, request)
     loops, bares, alone = [], [], []
     for _ in range(asked.repeats):
         with tempfile.TemporaryDirectory(dir=asked.folder) as own:
             folder = comm.bcast(own)
-            loops.append(generate(case, Path(folder) / "data.h5", **arguments, comm=comm).loop_seconds)
+            loops.append(generate(case, Path(folder) / "data.h5", request, comm=comm).loop_seconds)
             comm.barrier()
         if asked.bare:
-            bares.append(bare_seconds(case, plan, comm))
-            alone.append(bare_seconds(case, plan, comm, 1))
+            bares.append(bare_seconds(case, manifest, comm))
+            alone.append(bare_seconds(case, manifest, comm, 1))
     peak = max(comm.allgather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)) / 1024
     if comm.rank == 0:
         found = {"loop": min(loops), "megabytes": peak}

@@ -30,8 +30,7 @@ from solvers.time.signals import Tabulated
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation, check_band
 from submodel.case.sampling import sample
-from submodel.data.checksum import is_reciprocal
-from submodel.data.dataset import Dataset
+from submodel.data.dataset import Dataset, reader_of
 from submodel.geometry.metrics import FieldErrors, field_errors
 from submodel.learn.train import train_generator, with_training
 from submodel.predict.generator import Generator, RecordedTraces
@@ -157,7 +156,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
     case = with_training(Case.load(asked.case), rays=asked.form)
-    reciprocal = is_reciprocal(asked.dataset)
+    reciprocal = reader_of(asked.dataset) is not Dataset
     calibration = asked.calibration or (None if reciprocal else asked.dataset)
     name = f"{case.name}, {asked.form}{', reciprocal data' if reciprocal else ''}, {asked.seconds:g} s"
     asked.output.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,11 @@ from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, wri
 from solvers.gamma.chart import gamma_arrays, gamma_from
 from submodel.data.check import CheckReport, check
 from submodel.data.checksum import dataset_name, seal, shard_name
-from submodel.data.dataset import Geometry, MediumMap, write_master
-from submodel.data.manifest import PLAN_FILE, Plan, shards_folder
+from submodel.data.dataset_file import write_master
+from submodel.data.kinds import SampleManifest
+from submodel.data.manifest import MANIFEST_FILE, Request, shards_folder
 from submodel.data.shards import ShardWriter
+from submodel.geometry.arrays import Geometry, MediumMap
 
 
 @pytest.fixture
@@ -30,16 +32,16 @@ def kinds(report: CheckReport) -> dict[str, str]:
 
 
 def rewrite(path: Path, **arguments: object) -> None:
-    """Write a dataset whose plan or geometry is not what a generation would make."""
-    plan = Plan.draw(toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1)
+    """Write a dataset whose manifest or geometry is not what a generation would make."""
+    manifest = SampleManifest.draw(toy_case(), Request())
     if "parameters" in arguments:
-        plan = Plan.from_json(json.dumps(json.loads(plan.to_json()) | arguments))
+        manifest = SampleManifest.from_json(json.dumps(json.loads(manifest.to_json()) | arguments))
     geometry = arguments.get("geometry", toy_geometry())
     assert isinstance(geometry, Geometry)
-    writer = ShardWriter(shards_folder(path), plan, geometry.shapes(True))
-    for sample in plan.samples:
-        writer.write(sample, values(sample, geometry.shapes(True)))
-    write_master(path, plan, geometry)
+    writer = ShardWriter(shards_folder(path), manifest, geometry)
+    for sample in manifest.tasks:
+        writer.write(sample, values(sample, manifest.shapes(sample, geometry)))
+    write_master(path, manifest, geometry)
 
 
 def test_a_whole_dataset_passes(path: Path) -> None:
@@ -77,8 +79,8 @@ def test_a_reader_is_not_flooded(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_generation_is_found(path: Path) -> None:
-    plan = Plan.draw(toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1)
-    (shards_folder(path) / PLAN_FILE).write_text(plan.to_json())
+    manifest = SampleManifest.draw(toy_case(), Request())
+    (shards_folder(path) / MANIFEST_FILE).write_text(manifest.to_json())
     path.unlink()
     (shards_folder(path) / "test-0001.h5").unlink()
     report = check(path)
@@ -145,14 +147,14 @@ def test_a_geometry_that_cannot_be_is_found(path: Path, arrays: dict[str, np.nda
     ],
 )
 def test_a_sealed_sample_may_still_be_wrong(path: Path, array: np.ndarray, message: str) -> None:
-    plan = Plan.draw(toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1)
+    manifest = SampleManifest.draw(toy_case(), Request())
     shard = shards_folder(path) / "train-0000.h5"
     with h5py.File(shard, "a") as file:
         del file["load"]
         file["load"] = array
     content = np.fromfile(shard, np.uint8)
     with open(shard, "r+b") as file:
-        seal(file, content, shard_name(plan.key, plan.samples[0]))
+        seal(file, content, shard_name(manifest.key, manifest.tasks[0]))
     (finding,) = check(path).findings
     assert re.search(message, finding.message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from submodel.case.case import Case
 from submodel.case.sampling import SPLITS, Split
 from submodel.data import shards as shards_module
 from submodel.data.checksum import SEAL_SIZE, dataset_name, seal, shard_fault
-from submodel.data.dataset import Dataset, DatasetError, Geometry, MediumMap, write_master
-from submodel.data.manifest import Plan, SampleId, shards_folder
+from submodel.data.dataset import Dataset
+from submodel.data.dataset_file import write_master
+from submodel.data.kinds import SampleManifest
+from submodel.data.manifest import DatasetError, Request, Task, shards_folder
 from submodel.data.shards import ShardWriter
-from submodel.geometry.arrays import FIELDS, ZONE_FIELD, shard_marks
+from submodel.geometry.arrays import FIELDS, ZONE_FIELD, Geometry, MediumMap
 
 NUM = {"train": 3, "test": 2, "calibration": 1}
 DAMAGE_STRIDE = int(os.environ.get("SUBMODEL_DAMAGE_STRIDE", "61"))  # 1 damages every byte, and takes a minute
@@ -52,20 +55,23 @@ def toy_geometry() -> Geometry:
     )
 
 
-def values(sample: SampleId, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[np.float64]]:
-    rng = np.random.default_rng([sample.index, SPLITS.index(sample.split)])
+def values(sample: Task, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float64]]:
+    rng = np.random.default_rng([sample.index, SPLITS.index(sample.group)])
     return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
 
 
-def write_dataset(path: Path, *, fields: bool = True, train: int = NUM["train"]) -> Plan:
-    plan = Plan.draw(toy_case(), train=train, test=None, calibration=None, seed=None, fields=fields, ranks_per_sample=1)
-    shapes = toy_geometry().shapes(fields)
+def write_dataset(path: Path, *, fields: bool = True, train: int = NUM["train"]) -> SampleManifest:
+    manifest = SampleManifest.draw(toy_case(), Request(train=train, fields=fields))
     shards_folder(path).mkdir()
-    writer = ShardWriter(shards_folder(path), plan, shapes)
-    for sample in plan.samples:
-        writer.write(sample, values(sample, shapes))
-    write_master(path, plan, toy_geometry())
-    return plan
+    writer = ShardWriter(shards_folder(path), manifest, toy_geometry())
+    for sample in manifest.tasks:
+        writer.write(sample, values(sample, manifest.shapes(sample, toy_geometry())))
+    write_master(path, manifest, toy_geometry())
+    return manifest
+
+
+def one_sample() -> SampleManifest:
+    return SampleManifest.draw(toy_case(), Request(train=1, test=0, calibration=0, fields=False))
 
 
 def flip(path: Path, place: int) -> None:
@@ -83,7 +89,6 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_written_is_read(path: Path) -> None:
     geometry = toy_geometry()
-    shapes = geometry.shapes(True)
     with Dataset.open(path) as dataset:
         assert dataset.case == toy_case()
         assert np.array_equal(dataset.times, geometry.times)
@@ -95,16 +100,16 @@ def test_what_was_written_is_read(path: Path) -> None:
             assert np.array_equal(getattr(dataset.medium, name), getattr(geometry.medium, name), equal_nan=True)
         for split in SPLITS:
             assert dataset.num_samples(split) == NUM[split]
-            assert np.array_equal(dataset.parameters(split), dataset.plan.vectors(split))
+            assert np.array_equal(dataset.parameters(split), dataset.manifest.vectors(split))
             traces = dataset.traces(split)
             for index in range(NUM[split]):
-                written = values(SampleId(split, index), shapes)
+                made = values(Task(split, index), dataset.manifest.shapes(Task(split, index), geometry))
                 trace = dataset.trace(split, index)
                 for name in FIELDS:
-                    assert np.array_equal(trace[name], written[name].astype(np.float32))
+                    assert np.array_equal(trace[name], made[name].astype(np.float32))
                     assert np.array_equal(traces[name][index], trace[name])
                 displacement, velocity = dataset.zone_fields(split, index)
-                levels = written[ZONE_FIELD].astype(np.float32)
+                levels = made[ZONE_FIELD].astype(np.float32)
                 assert np.array_equal(displacement, levels[1:-1])
                 rate = np.float64(levels[2:] - levels[:-2].astype(np.float64)) / (2.0 * dataset.case.time.dt)
                 np.testing.assert_allclose(velocity, rate, rtol=2.0**-23)  # rounded to float32
@@ -225,23 +230,23 @@ def test_a_sealed_file_whose_case_cannot_be_read_is_refused(path: Path) -> None:
 
 
 def test_no_byte_of_a_shard_changes_unseen(tmp_path: Path) -> None:
-    plan = write_dataset(tmp_path / "data.h5", train=1)
-    folder, sample = shards_folder(tmp_path / "data.h5"), plan.samples[0]
+    manifest = write_dataset(tmp_path / "data.h5", train=1)
+    folder, sample = shards_folder(tmp_path / "data.h5"), manifest.tasks[0]
     shard = folder / f"{sample}.h5"
     whole = shard.read_bytes()
-    assert shard_fault(folder, plan, sample) is None
+    assert shard_fault(folder, manifest.key, sample) is None
     for place in range(0, len(whole), DAMAGE_STRIDE):
         flip(shard, place)
-        assert "is damaged" in str(shard_fault(folder, plan, sample)), place
+        assert "is damaged" in str(shard_fault(folder, manifest.key, sample)), place
         shard.write_bytes(whole)
     for size in (0, 100, 512, len(whole) - 1):
         shard.write_bytes(whole[:size])
-        assert "is damaged" in str(shard_fault(folder, plan, sample)), size
+        assert "is damaged" in str(shard_fault(folder, manifest.key, sample)), size
     shard.unlink()
     shard.mkdir()
-    assert "is damaged: it cannot be read" in str(shard_fault(folder, plan, sample))
+    assert "is damaged: it cannot be read" in str(shard_fault(folder, manifest.key, sample))
     shard.rmdir()
-    assert shard_fault(folder, plan, sample) == "is missing"
+    assert shard_fault(folder, manifest.key, sample) == "is missing"
 
 
 def test_no_byte_of_the_joining_file_changes_unseen(path: Path) -> None:
@@ -255,30 +260,30 @@ def test_no_byte_of_the_joining_file_changes_unseen(path: Path) -> None:
 
 
 def test_the_writer_refuses_what_float32_cannot_hold(tmp_path: Path) -> None:
-    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
-    shapes = toy_geometry().shapes(False)
-    arrays = values(plan.samples[0], shapes)
+    manifest, geometry = one_sample(), toy_geometry()
+    sample = manifest.tasks[0]
+    arrays = values(sample, manifest.shapes(sample, geometry))
     arrays["load"][3, 2] = 1e39
     with pytest.raises(DatasetError, match="train-0000: load has values that float32 cannot hold: scale the units"):
-        ShardWriter(tmp_path, plan, shapes).write(plan.samples[0], arrays)
+        ShardWriter(tmp_path, manifest, geometry).write(sample, arrays)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_writer_takes_what_float32_can_hold(tmp_path: Path) -> None:
     """Though the sum of the squares, which is looked at first, cannot."""
-    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
-    shapes = toy_geometry().shapes(False)
-    arrays = values(plan.samples[0], shapes)
+    manifest, geometry = one_sample(), toy_geometry()
+    sample = manifest.tasks[0]
+    arrays = values(sample, manifest.shapes(sample, geometry))
     arrays["load"][3, 2] = 3e38
-    ShardWriter(tmp_path, plan, shapes).write(plan.samples[0], arrays)
+    ShardWriter(tmp_path, manifest, geometry).write(sample, arrays)
     with h5py.File(tmp_path / "train-0000.h5") as file:
         assert file["load"][3, 2] == np.float32(3e38)
 
 
 def test_the_writer_reads_back_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
-    shapes = toy_geometry().shapes(False)
-    writer = ShardWriter(tmp_path, plan, shapes)
+    manifest, geometry = one_sample(), toy_geometry()
+    sample = manifest.tasks[0]
+    writer = ShardWriter(tmp_path, manifest, geometry)
 
     class Damaging:
         """A file of which a byte has changed by the time that it is read."""
@@ -302,52 +307,54 @@ def test_the_writer_reads_back_what_it_wrote(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(shards_module, "open", Damaging, raising=False)
     with pytest.raises(DatasetError, match="what was read back is not what was written: check the disk"):
-        writer.write(plan.samples[0], values(plan.samples[0], shapes))
+        writer.write(sample, values(sample, manifest.shapes(sample, geometry)))
     assert not (tmp_path / "train-0000.h5").exists()
 
 
 def test_a_shard_is_what_hdf5_writes(tmp_path: Path) -> None:
     """Byte for byte, for every sample and split, though HDF5 itself writes the first one only."""
-    plan = write_dataset(tmp_path / "data.h5")
-    shapes = toy_geometry().shapes(True)
-    for sample in plan.samples:
+    manifest = write_dataset(tmp_path / "data.h5")
+    for sample in manifest.tasks:
         with h5py.File(tmp_path / "plain.h5", "w", userblock_size=SEAL_SIZE) as file:
-            for key, value in {**shard_marks(plan.key), **plan.marks(sample)}.items():
+            for key, value in {**manifest.shard_attributes, **manifest.marks(sample)}.items():
                 file.attrs[key] = value
-            for name, array in values(sample, shapes).items():
+            for name, array in values(sample, manifest.shapes(sample, toy_geometry())).items():
                 file.create_dataset(name, data=array.astype(np.float32))
         shard = (shards_folder(tmp_path / "data.h5") / f"{sample}.h5").read_bytes()
         assert shard[SEAL_SIZE:] == (tmp_path / "plain.h5").read_bytes()[SEAL_SIZE:]
 
 
 def test_attributes_that_hdf5_hides_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan.draw(toy_case(), train=1, test=0, seed=None, fields=False, ranks_per_sample=1)
-    shapes = toy_geometry().shapes(False)
+    manifest, geometry = one_sample(), toy_geometry()
+    sample = manifest.tasks[0]
     monkeypatch.setattr(shards_module, "_place_holder", lambda name, number: np.zeros_like(number))
     with pytest.raises(DatasetError, match="HDF5 .* hides the attribute sample: use another release"):
-        ShardWriter(tmp_path, plan, shapes).write(plan.samples[0], values(plan.samples[0], shapes))
+        ShardWriter(tmp_path, manifest, geometry).write(sample, values(sample, manifest.shapes(sample, geometry)))
 
 
-def test_a_shard_of_another_plan_is_a_fault(path: Path) -> None:
-    other = Plan.draw(toy_case(), train=3, test=2, seed=7, fields=True, ranks_per_sample=1)
-    fault = shard_fault(shards_folder(path), other, SampleId("train", 0))
+def test_a_shard_of_another_manifest_is_a_fault(path: Path) -> None:
+    other = SampleManifest.draw(toy_case(), Request(seed=7))
+    fault = shard_fault(shards_folder(path), other.key, Task("train", 0))
     assert fault is not None
     assert "of another dataset: its seal does not name this sample" in fault
 
 
-def test_a_plan_survives_json_and_names_differences() -> None:
+def test_a_manifest_survives_json_and_names_differences() -> None:
     case = toy_case()
 
-    def plan(case: Case = case, seed: int = 1, fields: bool = True, ranks_per_sample: int = 1) -> Plan:
-        return Plan.draw(case, train=2, test=1, seed=seed, fields=fields, ranks_per_sample=ranks_per_sample)
+    def manifest(case: Case = case, **arguments: Any) -> SampleManifest:
+        return SampleManifest.draw(case, Request(**{"seed": 1} | arguments))
 
-    assert Plan.from_json(plan().to_json()) == plan()
-    assert plan().difference(plan()) is None
-    assert plan().difference(plan(seed=2)) == "was begun with --seed 1, you asked for --seed 2"
-    assert "--ranks-per-sample 1" in str(plan().difference(plan(ranks_per_sample=2)))
-    assert "with fields in the zone, you asked for one with --no-fields" in str(plan().difference(plan(fields=False)))
+    first = manifest()
+    assert SampleManifest.from_json(first.to_json()) == first
+    assert first.difference(manifest()) is None
+    assert first.difference(manifest(seed=2)) == "was begun with --seed 1, you asked for --seed 2"
+    assert "--ranks-per-sample 1" in str(first.difference(manifest(ranks_per_sample=2)))
+    assert "with fields in the zone, you asked for one with --no-fields" in str(
+        first.difference(manifest(fields=False))
+    )
     faster = Case.from_json(case.to_json().replace('"speed":1.0', '"speed":0.5'))
-    assert "a case with medium.speed = 1.0, yours has 0.5" in str(plan().difference(plan(faster)))
+    assert "a case with medium.speed = 1.0, yours has 0.5" in str(first.difference(manifest(faster)))
     for text in ("{}", "[]", "text"):
-        with pytest.raises(ValueError, match="not the plan|Expecting value|mapping"):
-            Plan.from_json(text)
+        with pytest.raises(ValueError, match="not the manifest of a dataset of samples|Expecting value|mapping"):
+            SampleManifest.from_json(text)

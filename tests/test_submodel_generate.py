@@ -20,10 +20,10 @@ from test_submodel_dataset import NUM, flip, toy_case
 
 from submodel.case.case import Case
 from submodel.case.sampling import SPLITS
-from submodel.data.dataset import Dataset, DatasetError
-from submodel.data.manifest import PLAN_FILE, shards_folder
-from submodel.generate import samples as module
-from submodel.generate.samples import Generated, GenerationError, generate
+from submodel.data.dataset import Dataset
+from submodel.data.kinds import SampleManifest
+from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, shards_folder
+from submodel.generate.generate import GenerationError, GenerationReport, generate
 from submodel.solve import from_case as build
 from submodel.solve import task_farm as farm
 
@@ -34,7 +34,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mpi4py import MPI
 from test_submodel_dataset import toy_case
 from solvers.problems.full import FullModel
-from submodel.generate.samples import generate
+from submodel.generate.generate import generate
 
 FullModel.batch_size = lambda *_, **__: {{size}}  # several batches, so that some are done before the end
 
@@ -74,8 +74,8 @@ def content(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-def run(path: Path, **arguments: Any) -> Generated:
-    return generate(toy_case(), path, comm=ALONE, **arguments)
+def run(path: Path, progress: Any = None, **arguments: Any) -> GenerationReport:
+    return generate(toy_case(), path, Request(**arguments), comm=ALONE, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_finished_dataset_is_left_alone(copied: Path) -> None:
         (lambda path, folder: path.unlink(), 0),
         (lambda path, folder: path.write_bytes(b""), 0),
         (lambda path, folder: flip(path, 9000), 0),
-        (lambda path, folder: (folder / PLAN_FILE).unlink(), 0),
+        (lambda path, folder: (folder / MANIFEST_FILE).unlink(), 0),
         (lambda path, folder: (folder / "train-0000.h5.4194305.part").write_bytes(b"begun"), 0),
         (lambda path, folder: path.with_name(path.name + ".4194305.part").write_bytes(b"begun"), 0),
     ],
@@ -220,7 +220,7 @@ def test_another_case_is_refused_but_other_training_is_not(copied: Path, monkeyp
     retrained = Case.from_json(text.replace('"model":"operator"', '"model":"conv3d"'))
     assert retrained != toy_case()
     assert generate(retrained, copied, comm=ALONE).num_made == 0
-    monkeypatch.setattr("submodel.data.manifest.__version__", "9.0")
+    monkeypatch.setattr("submodel.data.kinds.__version__", "9.0")
     with pytest.raises(DatasetError, match=r"was begun by submodel 0\.1\.0, this is 9\.0"):
         run(copied)
 
@@ -259,7 +259,7 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path, copied: Path) -> None:
     (shards_folder(tmp_path / "a.h5") / "mine").write_text("mine")
     with pytest.raises(DatasetError, match="exists and holds no plan of a dataset"):
         run(tmp_path / "a.h5")
-    (shards_folder(copied) / PLAN_FILE).write_text("{}")
+    (shards_folder(copied) / MANIFEST_FILE).write_text("{}")
     with pytest.raises(DatasetError, match=r"plan\.json is damaged .*: delete it if"):
         run(copied)
     shards_folder(tmp_path / "b.h5").write_text("a file")
@@ -270,9 +270,7 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path, copied: Path) -> None:
 def test_two_generations_at_one_place_do_no_harm(whole: Path, tmp_path: Path) -> None:
     """As when ranks outlive their mpirun, and the same command is started again."""
     path = tmp_path / "data.h5"
-    with subprocess.Popen(
-        [sys.executable, "-c", script(path, "tell")], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", script(path, "tell")], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         assert run(path).num_made >= 1
@@ -283,7 +281,7 @@ def test_two_generations_at_one_place_do_no_harm(whole: Path, tmp_path: Path) ->
 
 def test_two_plans_at_one_place_are_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied.unlink()
-    plan = shards_folder(copied) / PLAN_FILE
+    plan = shards_folder(copied) / MANIFEST_FILE
     aside = plan.rename(copied.parent / "plan")
     real_link = os.link
     for sample in shards_folder(copied).iterdir():
@@ -325,9 +323,7 @@ def test_a_disk_that_is_too_small_is_refused_before_any_run(tmp_path: Path, monk
 def test_a_disk_that_fills_up_loses_nothing(whole: Path, tmp_path: Path) -> None:
     """A limit on the size of a file stands for a full disk: both are an OSError in the middle of writing."""
     path = tmp_path / "data.h5"
-    told = subprocess.run(
-        [sys.executable, "-c", script(path, "fill", size=2)], capture_output=True, text=True
-    )
+    told = subprocess.run([sys.executable, "-c", script(path, "fill", size=2)], capture_output=True, text=True)
     assert "GenerationError: train-0002 (omega " in told.stderr
     assert "the samples made so far are kept, and the same command goes on from them" in told.stderr
     assert not path.exists()
@@ -363,8 +359,8 @@ class Broken:
 def test_levels_of_another_case_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = build.time_grid(toy_case())
     model = build.full_model(toy_case(), ALONE)
-    monkeypatch.setattr(module.build, "full_model", lambda case, comm: model)
-    monkeypatch.setattr(module.build, "time_grid", lambda case: grid.divided(2))
+    monkeypatch.setattr(build, "full_model", lambda case, comm: model)
+    monkeypatch.setattr(build, "time_grid", lambda case: grid.divided(2))
     with pytest.raises(GenerationError, match="the levels of the run are not those of the case"):
         run(tmp_path / "data.h5")
 
@@ -374,7 +370,7 @@ def test_single_precision_is_kept_apart_and_close(tmp_path: Path) -> None:
     run(double)
     run(single, precision="single")
     with Dataset.open(double) as one, Dataset.open(single) as other:
-        assert (one.plan.precision, other.plan.precision) == ("double", "single")
+        assert (one.manifest.precision, other.manifest.precision) == ("double", "single")
         for name, field in one.traces("train").items():
             difference = np.linalg.norm(other.traces("train")[name] - field) / np.linalg.norm(field)
             # 2^-24 in each of 12 steps; differences over dt (dt²) raise it by 1 / omega dt, 7 at most (its square)
@@ -384,7 +380,7 @@ def test_single_precision_is_kept_apart_and_close(tmp_path: Path) -> None:
     data = toy_case().model_dump(mode="json")
     data["discretization"]["stepper"] = "newmark"
     with pytest.raises(ValueError, match="--precision single is for explicit steps, the case's stepper is newmark"):
-        generate(Case.from_dict(data), tmp_path / "newmark.h5", precision="single", comm=ALONE)
+        generate(Case.from_dict(data), tmp_path / "newmark.h5", Request(precision="single"), comm=ALONE)
 
 
 def test_the_command_takes_a_number_for_each_split(tmp_path: Path) -> None:
@@ -424,10 +420,7 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
     generate(
         case,
         path,
-        train=2,
-        test=1,
-        calibration=0,
-        ranks_per_sample=comm.size,
+        Request(train=2, test=1, calibration=0, ranks_per_sample=comm.size),
         comm=comm,
         progress=lambda n, _: told.append(n),
     )
@@ -441,9 +434,9 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
     comm.barrier()
     if comm.size > 1:
         with pytest.raises(DatasetError, match=f"was begun with --ranks-per-sample {comm.size}, you asked for .* 1"):
-            generate(case, path, train=2, test=1, calibration=0, comm=comm)
+            generate(case, path, Request(train=2, test=1, calibration=0), comm=comm)
         with pytest.raises(ValueError, match="--ranks-per-sample 5 does not divide"):
-            generate(case, path, ranks_per_sample=5, comm=comm)
+            generate(case, path, Request(ranks_per_sample=5), comm=comm)
 
 
 @pytest.mark.mpi
@@ -453,20 +446,17 @@ def test_a_run_that_fails_on_one_rank_is_told_to_all(
 ) -> None:
     path = shared_path / "data.h5"
     split, index = sample.split("-")
-    place = module.Plan.draw(
-        toy_case(), train=None, test=None, calibration=None, seed=None, fields=True, ranks_per_sample=1
-    )
-    bad = tuple(place.parameters[split][int(index)][1:])
+    bad = tuple(SampleManifest.draw(toy_case(), Request()).parameters[split][int(index)][1:])
 
     def diverge(source: Any) -> None:
         if source.position == bad:
             raise FloatingPointError("it diverged")
 
     real = build.full_model
-    monkeypatch.setattr(module.build, "full_model", lambda case, comm: Broken(real(case, comm), diverge))
+    monkeypatch.setattr(build, "full_model", lambda case, comm: Broken(real(case, comm), diverge))
     with pytest.raises(GenerationError, match=f"{sample} .* could not be made: it diverged; the samples made so far"):
         generate(toy_case(), path, comm=comm)
-    monkeypatch.setattr(module.build, "full_model", real)
+    monkeypatch.setattr(build, "full_model", real)
     assert not path.exists()
     done = generate(toy_case(), path, comm=comm)
     assert done.num_made >= 1
@@ -484,7 +474,7 @@ def test_a_model_that_one_rank_cannot_build_is_told_to_all(
             raise ValueError("the time step is too large")
         return real(case, group)
 
-    monkeypatch.setattr(module.build, "full_model", full_model)
+    monkeypatch.setattr(build, "full_model", full_model)
     with pytest.raises(ValueError, match="the time step is too large"):
         generate(toy_case(), shared_path / "data.h5", comm=comm)
 

@@ -14,8 +14,7 @@ from mpi4py import MPI
 from roof_problems import done
 
 from submodel.case.case import Case
-from submodel.data.dataset import Dataset
-from submodel.data.reciprocal import ReciprocalDataset
+from submodel.data.dataset import Dataset, ReciprocalDataset
 from submodel.geometry.symmetry import IDENTITY, find
 from submodel.geometry.travel_time import travel_table
 from submodel.solve import from_case as build
@@ -82,7 +81,7 @@ def test_it_is_covered_by_reciprocal_runs(case: Path, dataset: Path, tmp_path: P
     assert "112 runs, two for each of 56 nodes of the zone's boundary: they cover every source in" in said
     with Dataset.open(dataset) as data, ReciprocalDataset.open(tmp_path / "r.h5") as runs:
         omega, *place = data.parameters("train")[0]
-        assert place == runs.plan.sources[0]
+        assert place == runs.manifest.sources[0]
         signal = np.sin(omega * data.times)
         for g, name in zip(runs.responses(), ("displacement", "load"), strict=True):
             truth = data.traces("train")[name][0]

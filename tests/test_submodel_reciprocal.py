@@ -22,13 +22,12 @@ from test_submodel_dataset import flip, toy_case, write_dataset
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import sample
 from submodel.data.check import check
-from submodel.data.dataset import Dataset, DatasetError
-from submodel.data.manifest import PLAN_FILE, shards_folder
-from submodel.data.reciprocal import ReciprocalDataset
-from submodel.data.reciprocal_manifest import ReciprocalPlan
+from submodel.data.dataset import Dataset, ReciprocalDataset
+from submodel.data.kinds import ReciprocalManifest
+from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, shards_folder
 from submodel.generate import reciprocal as module
-from submodel.generate.reciprocal import ReciprocalGenerated, generate_reciprocal
-from submodel.generate.samples import GenerationError
+from submodel.generate.generate import GenerationError, GenerationReport, generate
+from submodel.generate.reciprocal import ReciprocalProduction
 from submodel.solve import from_case as build
 
 ALONE = MPI.COMM_SELF
@@ -36,9 +35,11 @@ NUM = 5
 RUNS = 10  # 16 nodes of Γ, of which 5 stand for all under 4 maps; two fields
 
 
-def run(path: Path, case: Case | None = None, **arguments: Any) -> ReciprocalGenerated:
-    asked: dict[str, Any] = {"num": NUM, "comm": ALONE} | arguments
-    return generate_reciprocal(case or toy_case(), path, **asked)
+def run(
+    path: Path, case: Case | None = None, *, comm: MPI.Comm = ALONE, announce: Any = None, **arguments: Any
+) -> GenerationReport:
+    request = Request(**{"train": NUM} | arguments)
+    return generate(case or toy_case(), path, request, kind=ReciprocalProduction, comm=comm, announce=announce)
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -66,7 +67,7 @@ def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any)
     run(tmp_path / "data.h5", case)
     model, num, dt = build.full_model(case, ALONE), case.time.levels, case.time.dt
     with ReciprocalDataset.open(tmp_path / "data.h5") as dataset:
-        assert len(dataset.plan.orbits) == {"auto": 5, "[]": 16, "['transpose']": 9}[str(maps)]
+        assert len(dataset.manifest.orbits) == {"auto": 5, "[]": 16, "['transpose']": 9}[str(maps)]
         assert np.array_equal(dataset.sources, sample(case, NUM, case.parameters.seed, "train")[:, 1:])
         assert np.array_equal(dataset.times, case.time.times)
         assert np.array_equal(dataset.gamma.points, model.gamma.points)
@@ -75,7 +76,7 @@ def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any)
         assert all(r.dtype == np.float32 and r.flags.c_contiguous for r in responses)
         for part, all_ in zip(dataset.responses(slice(1, 3)), responses, strict=True):
             assert np.array_equal(part, all_[1:3])
-        for index, (x, y) in enumerate(dataset.plan.sources):
+        for index, (x, y) in enumerate(dataset.manifest.sources):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 direct = model.run(build.point_source(case, (5.0, x, y)), fields=False)
@@ -90,7 +91,7 @@ def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any)
 def test_the_symmetries_are_those_of_the_mesh(whole: Path) -> None:
     with ReciprocalDataset.open(whole) as dataset:
         names = [symmetry.name for symmetry in dataset.symmetries]
-        assert names == dataset.plan.symmetries == ["identity", "transpose", "antitranspose", "rotate-180"]
+        assert names == dataset.manifest.symmetries == ["identity", "transpose", "antitranspose", "rotate-180"]
         assert dataset.medium.uniform == 1.0
         dataset.require_case(toy_case())
         with pytest.raises(CaseError, match="was generated for another case"):
@@ -107,7 +108,7 @@ def test_the_symmetries_are_those_of_the_mesh(whole: Path) -> None:
         (lambda path, folder: shutil.rmtree(folder), RUNS),
         (lambda path, folder: path.unlink(), 0),
         (lambda path, folder: flip(path, 9000), 0),
-        (lambda path, folder: (folder / PLAN_FILE).unlink(), 0),
+        (lambda path, folder: (folder / MANIFEST_FILE).unlink(), 0),
     ],
 )
 def test_what_is_missing_or_damaged_is_redone(copied: Path, whole: Path, spoil: Any, num_made: int) -> None:
@@ -122,7 +123,9 @@ import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from mpi4py import MPI
 from test_submodel_dataset import toy_case
-from submodel.generate.reciprocal import generate_reciprocal
+from submodel.data.manifest import Request
+from submodel.generate.generate import generate
+from submodel.generate.reciprocal import ReciprocalProduction
 
 def die(done, total):
     if done == 3:
@@ -130,7 +133,8 @@ def die(done, total):
 
 from solvers.problems.reciprocal import ReciprocalModel
 ReciprocalModel.batch_size = lambda self: 1  # so that some are done before the end
-generate_reciprocal(toy_case(), "{{path}}", num={NUM}, comm=MPI.COMM_SELF, progress=die)
+request = Request(train={NUM})
+generate(toy_case(), "{{path}}", request, kind=ReciprocalProduction, comm=MPI.COMM_SELF, progress=die)
 """
 
 
@@ -162,7 +166,7 @@ def test_a_run_that_fails_loses_no_other(whole: Path, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num": 6}, "was begun with --train 5, you asked for --train 6"),
+        ({"train": 6}, "was begun with --train 5, you asked for --train 6"),
         ({"seed": 7}, "was begun with --seed 42, you asked for --seed 7"),
     ],
 )
@@ -184,7 +188,7 @@ def test_another_case_or_other_symmetries_are_refused(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num": 0}, "--train is 0: give the number of sources, 1 or more"),
+        ({"train": 0}, "--train is 0: give the number of sources, 1 or more"),
         ({"seed": -1}, "--seed is -1: give a whole number, 0 or more"),
         ({"ranks_per_sample": 2}, "--ranks-per-sample 2 does not divide the 1 ranks"),
     ],
@@ -198,7 +202,8 @@ def test_arguments_that_cannot_be_used_are_refused(tmp_path: Path, arguments: di
 def test_a_false_symmetry_is_refused(tmp_path: Path) -> None:
     data = toy_case().model_dump(mode="json") | {"symmetry": {"maps": ["mirror-x"]}}
     data["zone"] = {"lower": [-0.25, -0.25], "upper": [0.25, 0.25]}
-    assert len(run(tmp_path / "a.h5", Case.from_dict(data)).plan.orbits) == 16  # true, but the triangles lack it
+    counts = run(tmp_path / "a.h5", Case.from_dict(data)).manifest.counts()
+    assert counts["load"] == 16  # true, but the triangles lack it
     data["zone"]["upper"] = [0.125, 0.25]
     with pytest.raises(CaseError, match="the zone's boundary has no node at the image"):
         run(tmp_path / "b.h5", Case.from_dict(data))
@@ -206,16 +211,16 @@ def test_a_false_symmetry_is_refused(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
-    with pytest.raises(DatasetError, match=r"10 samples need 0\.0 GB .* or ask for fewer sources with --train"):
+    with pytest.raises(DatasetError, match=r"10 runs need 0\.0 GB .* or ask for fewer sources with --train"):
         run(tmp_path / "data.h5")
 
 
-def test_a_plan_survives_json() -> None:
-    plan = ReciprocalPlan("{}", 1, 1, "0", [[0.5, 0.5]], ["identity"], [[[0, 0]], [[1, 0]]])
-    assert ReciprocalPlan.from_json(plan.to_json()) == plan
-    assert plan.key == ReciprocalPlan.from_json(plan.to_json()).key
-    with pytest.raises(ValueError, match="not the plan of a reciprocal dataset"):
-        ReciprocalPlan.from_json("{}")
+def test_a_manifest_survives_json() -> None:
+    manifest = ReciprocalManifest("{}", 1, 1, "0", [[0.5, 0.5]], ["identity"], [[[0, 0]], [[1, 0]]])
+    assert ReciprocalManifest.from_json(manifest.to_json()) == manifest
+    assert manifest.key == ReciprocalManifest.from_json(manifest.to_json()).key
+    with pytest.raises(ValueError, match="not the manifest of a dataset of runs"):
+        ReciprocalManifest.from_json("{}")
 
 
 def test_kinds_of_datasets_are_not_mistaken(whole: Path, tmp_path: Path) -> None:

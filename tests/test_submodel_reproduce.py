@@ -19,8 +19,9 @@ from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
 from networks.paper.train import TrainingError
 from submodel.case.case import Case, CaseError
 from submodel.cli.commands import reproduce as command
-from submodel.data.dataset import Dataset, DatasetError
-from submodel.generate.samples import generate
+from submodel.data.dataset import Dataset
+from submodel.data.manifest import DatasetError, Request
+from submodel.generate.generate import generate
 from submodel.predict.generator import RecordedTraces
 from submodel.solve import from_case as build
 from submodel.studies.paper import bench as reproduce_job
@@ -290,10 +291,10 @@ def test_a_job_that_fails_is_named(
 
 def test_datasets_that_do_not_serve_are_refused(toy_data: tuple[Case, Path], tmp_path: Path) -> None:
     case, _ = toy_data
-    generate(case, tmp_path / "bare.h5", comm=ALONE, train=1, test=1, fields=False)
+    generate(case, tmp_path / "bare.h5", Request(train=1, test=1, fields=False), comm=ALONE)
     with pytest.raises(DatasetError, match="no fields in the zone"):
         reproduce(case, tmp_path / "bare.h5", tmp_path / "out", JOBS, comm=ALONE)
-    generate(case, tmp_path / "short.h5", comm=ALONE, train=1, test=0)
+    generate(case, tmp_path / "short.h5", Request(train=1, test=0), comm=ALONE)
     with pytest.raises(DatasetError, match="no test samples.*--test 1"):
         reproduce(case, tmp_path / "short.h5", tmp_path / "out", JOBS, comm=ALONE)
     other = Case.load(toy(tmp_path, speed="speed = 0.5"))

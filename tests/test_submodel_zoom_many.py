@@ -25,8 +25,8 @@ from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
 from submodel.data.hdf5 import laid_out
+from submodel.data.manifest import DatasetError
 from submodel.data.zoom_file import ZoomedFile
-from submodel.geometry.arrays import DatasetError
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.zoom.batch import Zoomer, require_table

@@ -29,7 +29,7 @@ BLOCKED = {
 ROOF_BLOCKED = {
     "submodel.case.case": {*FE, *NN, "h5py"},
     "submodel.cli.app": {*FE, *NN, "h5py", "matplotlib"},
-    "submodel.generate.samples": NN,
+    "submodel.generate.generate": NN,
     "submodel.learn.train": FE,
     "submodel.predict.error_bound": {*FE, "cffi"},
     "submodel.predict.generator": {*FE, "cffi"},

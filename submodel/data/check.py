@@ -1,22 +1,21 @@
-"""Looks through a dataset: is every number there, whole, finite, and new?"""
+"""Verify a dataset: that every number is there, whole, finite, and new."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from submodel.case.case import CaseError
-from submodel.case.sampling import SPLITS
-from submodel.data.checksum import MISSING, is_reciprocal, shard_fault
-from submodel.data.dataset import Dataset, DatasetError
-from submodel.data.manifest import PLAN_FILE, Plan, SampleId, shards_folder
-from submodel.data.reciprocal import ReciprocalDataset
-from submodel.data.reciprocal_manifest import FIELDS, ReciprocalPlan
+from submodel.case.case import Case, CaseError
+from submodel.data.checksum import MISSING, shard_fault
+from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
+from submodel.data.kinds import KINDS
+from submodel.data.manifest import MANIFEST_FILE, DatasetError, Manifest, Task, shards_folder
 
+KINDS_OF_FINDING = ("file", "missing", "damaged", "duplicate", "parameters")  # the worst first
 MOST_LINES = 10  # of a report for a reader; the JSON holds all
 
 
@@ -25,7 +24,7 @@ class Finding:
     """Something wrong with a dataset.
 
     Args:
-        kind: "file", "missing", "damaged", "duplicate" or "parameters".
+        kind: one of `KINDS_OF_FINDING`.
         where: the sample, or the file.
         message: what is wrong.
     """
@@ -37,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found.
+    """Faults of a dataset.
 
     Args:
         path: the dataset.
@@ -53,7 +52,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """True where nothing is wrong."""
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
@@ -79,68 +78,31 @@ def check(path: str | Path) -> CheckReport:
     """Read all of a dataset and compare it with its checksums, shapes and parameters. Local.
 
     Args:
-        path: the dataset; it may be unfinished, or lack samples.
+        path: the dataset, of either kind; it may be unfinished, or lack samples.
 
     Returns:
         The report; a file that is no dataset is a finding too.
     """
     path = Path(path)
-    if is_reciprocal(path):
-        return _check_reciprocal(path)
     try:
-        with Dataset.open_master(path) as dataset:
-            plan, case = dataset.plan, dataset.case
-            findings = list(_check_file(dataset))
-    except DatasetError as error:
-        return _unreadable(path, error)
-    vectors = [(str(sample), _vector(plan, sample)) for sample in plan.samples]
-    findings += _check_parameters(vectors, case.require)
-    return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, _sorted(findings))
-
-
-def _check_reciprocal(path: Path) -> CheckReport:
-    """As `check`, of a reciprocal dataset."""
-    try:
-        with ReciprocalDataset.open_master(path) as dataset:
-            plan, case = dataset.plan, dataset.case
+        with reader_of(path).open_master(path) as dataset:
+            manifest = dataset.manifest
             findings = [Finding("damaged", str(path), fault) for fault in _geometry_faults(dataset)]
-            for run, fault in dataset.faults():
-                findings.append(Finding("missing" if fault == MISSING else "damaged", str(run), fault))
+            findings += [_finding(task, fault) for task, fault in dataset.faults()]
+            findings += _check_parameters(manifest, dataset.case)
     except DatasetError as error:
-        return _unreadable(path, error)
-    places = [(f"source {i}", tuple(place)) for i, place in enumerate(plan.sources)]
-    findings += _check_parameters(places, lambda place: case.require_source(*place))
-    return CheckReport(str(path), _num_runs(plan), _sorted(findings), "runs")
+        return _check_unfinished(path, str(error))
+    findings.sort(key=lambda finding: KINDS_OF_FINDING.index(finding.kind))
+    return CheckReport(str(path), manifest.counts(), tuple(findings), manifest.UNIT)
 
 
-def _num_runs(plan: ReciprocalPlan) -> dict[str, int]:
-    return {field: len(plan.orbits) for field in FIELDS}
-
-
-def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
-    order = ("file", "missing", "damaged", "duplicate", "parameters")
-    return tuple(sorted(findings, key=lambda finding: order.index(finding.kind)))
-
-
-def _vector(plan: Plan, sample: SampleId) -> tuple[float, ...]:
-    return tuple(plan.parameters[sample.split][sample.index])
-
-
-def _check_file(dataset: Dataset) -> Iterator[Finding]:
-    """What all samples share, and every sample."""
-    yield from (Finding("damaged", str(dataset.path), fault) for fault in _geometry_faults(dataset))
-    for sample in dataset.plan.samples:
-        fault = shard_fault(dataset.folder, dataset.plan, sample)
-        if fault is None:
-            fault = dataset.sample_fault(sample)
-        if fault:
-            yield Finding("missing" if fault == MISSING else "damaged", str(sample), fault)
+def _finding(task: Task, fault: str) -> Finding:
+    return Finding("missing" if fault == MISSING else "damaged", str(task), fault)
 
 
 def _geometry_faults(dataset: Dataset | ReciprocalDataset) -> Iterator[str]:
-    """What cannot be right in the arrays that all samples share."""
-    geometry = dataset.geometry
-    num_levels = dataset.case.time.levels
+    """Faults of the arrays that all samples share."""
+    geometry, num_levels = dataset.geometry, dataset.case.time.levels
     if len(geometry.times) != num_levels or not (np.diff(geometry.times) > 0).all():
         yield f"time has not the {num_levels} rising levels of the case"
     if fault := geometry.gamma.fault():
@@ -154,46 +116,36 @@ def _geometry_faults(dataset: Dataset | ReciprocalDataset) -> Iterator[str]:
         yield "medium has wave speeds that are not positive"
 
 
-def _check_parameters(
-    named: Iterable[tuple[str, tuple[float, ...]]], require: Callable[[tuple[float, ...]], None]
-) -> Iterator[Finding]:
+def _check_parameters(manifest: Manifest, case: Case) -> Iterator[Finding]:
     """Samples that repeat another, also of another split, and those that the case cannot run."""
     seen: dict[tuple[float, ...], str] = {}
-    for name, vector in named:
+    for name, vector in manifest.parameters_by_name():
         first = seen.setdefault(vector, name)
         if first != name:
             yield Finding("duplicate", name, f"has the same parameters as {first}")
         try:
-            require(vector)
+            manifest.require(case, vector)
         except CaseError as error:
             yield Finding("parameters", name, str(error))
 
 
-def _unreadable(path: Path, error: DatasetError) -> CheckReport:
+def _check_unfinished(path: Path, message: str) -> CheckReport:
     """The report on what is no dataset, or not yet one."""
-    plan_file = shards_folder(path) / PLAN_FILE
-    plan = None if path.exists() else _plan(plan_file)
-    if plan is None:
-        return CheckReport(str(path), {}, (Finding("file", str(path), str(error)),))
-    faults = [(str(sample), shard_fault(plan_file.parent, plan, sample)) for sample in plan.samples]
-    findings: list[Any] = [Finding("missing", str(path), "is not there: the generation is unfinished")]
-    findings += [
-        Finding("missing" if fault == MISSING else "damaged", sample, fault) for sample, fault in faults if fault
-    ]
-    if isinstance(plan, ReciprocalPlan):
-        return CheckReport(str(path), _num_runs(plan), tuple(findings), "runs")
-    return CheckReport(str(path), {split: plan.num(split) for split in SPLITS}, tuple(findings))
+    folder = shards_folder(path)
+    manifest = None if path.exists() else _manifest(folder / MANIFEST_FILE)
+    if manifest is None:
+        return CheckReport(str(path), {}, (Finding("file", str(path), message),))
+    faults = [(task, shard_fault(folder, manifest.key, task)) for task in manifest.tasks]
+    findings = [Finding("missing", str(path), "is not there: the generation is unfinished")]
+    findings += [_finding(task, fault) for task, fault in faults if fault]
+    return CheckReport(str(path), manifest.counts(), tuple(findings), manifest.UNIT)
 
 
-def _plan(path: Path) -> Plan | ReciprocalPlan | None:
-    """The plan in a file, of either kind, or None."""
-    try:
-        text = path.read_text()
-    except (OSError, ValueError):
-        return None
-    for kind in (Plan, ReciprocalPlan):
+def _manifest(path: Path) -> Manifest | None:
+    """The manifest in a file, of either kind, or None."""
+    for kind in KINDS:
         try:
-            return kind.from_json(text)
-        except ValueError:
+            return kind.from_json(path.read_text())
+        except (OSError, ValueError):
             continue
     return None

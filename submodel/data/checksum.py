@@ -7,42 +7,25 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel.geometry.arrays import FORMAT_VERSION
-
+FORMAT_VERSION = 4
 SEAL_SIZE = 512  # bytes; an HDF5 user block, which the library leaves alone
 MISSING = "is missing"
 DATASET, RECIPROCAL = "submodel dataset, version ", "submodel reciprocal dataset, version "
 
 
-class Keyed(Protocol):
-    """A plan, known by its key."""
-
-    @property
-    def key(self) -> str: ...
-
-
 def dataset_name(kind: str = DATASET) -> str:
-    """What the seal of a dataset says."""
+    """Words of a dataset's seal; kind is `DATASET` or `RECIPROCAL`."""
     return f"{kind}{FORMAT_VERSION}"
 
 
-def is_reciprocal(path: Path) -> bool:
-    """Whether a file says that it is a reciprocal dataset, of whatever version. Local."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(RECIPROCAL)) == RECIPROCAL.encode()
-    except OSError:
-        return False
-
-
-def shard_name(key: str, sample: object) -> str:
-    """What the seal of a shard says; key is that of the plan."""
-    return f"submodel shard, version {FORMAT_VERSION}, plan {key}, sample {sample}"
+def shard_name(key: str, task: object) -> str:
+    """Words of a shard's seal; key is that of the manifest."""
+    return f"submodel shard, version {FORMAT_VERSION}, plan {key}, sample {task}"
 
 
 def seal(file: BinaryIO, content: NDArray[np.uint8], name: str) -> None:
@@ -51,32 +34,32 @@ def seal(file: BinaryIO, content: NDArray[np.uint8], name: str) -> None:
     Args:
         file: open for writing.
         content: (byte,) all of it, the place of the seal included.
-        name: what the seal says.
+        name: words of the seal.
     """
     file.seek(0)
     file.write(seal_line(content, name))
 
 
 def is_sealed(content: NDArray[np.uint8], name: str) -> bool:
-    """Whether the content is what was sealed under that name."""
+    """True where the content is what was sealed under that name."""
     return content[:SEAL_SIZE].tobytes() == seal_line(content, name)
 
 
-def shard_fault(folder: Path, plan: Keyed, sample: object) -> str | None:
-    """What is wrong with a shard, or None. Reads all of it. Local.
+def shard_fault(folder: Path, key: str, task: object) -> str | None:
+    """Fault of a shard, or None. Reads all of it. Local.
 
     Args:
         folder: where the shards lie.
-        plan: what it must belong to.
-        sample: which one.
+        key: of the manifest that it must belong to.
+        task: which one.
     """
     try:
-        content = np.fromfile(folder / f"{sample}.h5", np.uint8)
+        content = np.fromfile(folder / f"{task}.h5", np.uint8)
     except FileNotFoundError:
         return MISSING
     except OSError as error:
         return f"is damaged: it cannot be read ({error.strerror})"
-    name = shard_name(plan.key, sample)
+    name = shard_name(key, task)
     if is_sealed(content, name):
         return None
     if content[: len(name)].tobytes() == name.encode():

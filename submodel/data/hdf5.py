@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from submodel.data.checksum import SEAL_SIZE, dataset_name, seal
-from submodel.data.manifest import shards_folder
+from submodel.data.manifest import DatasetError, Joined, shards_folder
 from submodel.data.whole import whole_file
-from submodel.geometry.arrays import DatasetError
 
 METADATA_SIZE = 2**16  # bytes, generously, of what HDF5 writes beside the arrays of a shard
 VERSION = str(h5py.version.hdf5_version)
@@ -40,9 +39,7 @@ def sealed_file(path: Path, kind: str) -> Iterator[h5py.File]:
             seal(sealed, content, dataset_name(kind))
 
 
-def shard_places(
-    path: Path, attributes: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, int]:
+def shard_places(path: Path, attributes: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Write a shard of zeros, and say at which byte each of its float32 arrays begins. Local.
 
     Args:
@@ -73,34 +70,18 @@ def _require_space(path: Path, num_bytes: int) -> None:
         os.posix_fallocate(file.fileno(), 0, num_bytes)
 
 
-def join(
-    file: h5py.File,
-    path: Path,
-    name: str,
-    shape: tuple[int, ...],
-    pieces: Sequence[tuple[str, str, tuple[int, ...], Any]],
-    axes: str,
-) -> None:
-    """Add a virtual dataset, joined from the shards along a first axis.
-
-    Args:
-        file: The file.
-        path: What it will be called.
-        name: Of the dataset.
-        shape: Of one piece.
-        pieces: Of each a shard's file name, the array therein, this array's shape, and which part of it is taken.
-        axes: Names of the axes.
-    """
-    if not pieces:
-        file.create_dataset(name, (0, *shape), np.float32).attrs["axes"] = axes
+def join(file: h5py.File, path: Path, joined: Joined) -> None:
+    """Add a virtual dataset, joined from the shards along a first axis; path is what the file will be called."""
+    if not joined.pieces:
+        file.create_dataset(joined.name, (0, *joined.shape), np.float32).attrs["axes"] = joined.axes
         return
-    layout = h5py.VirtualLayout((len(pieces), *shape), np.float32)
+    layout = h5py.VirtualLayout((len(joined.pieces), *joined.shape), np.float32)
     layout.dcpl.set_obj_track_times(False)  # the same arguments give the same bytes
-    for place, (shard, array, whole, part) in enumerate(pieces):
+    for row, piece in enumerate(joined.pieces):
         # relative, so that file and folder move together; HDF5 takes a lone % for a pattern
-        source = f"{shards_folder(path).name}/{shard}".replace("%", "%%")
-        layout[place] = h5py.VirtualSource(source, array, whole)[part]
-    file.create_virtual_dataset(name, layout, fillvalue=np.nan).attrs["axes"] = axes
+        shard = f"{shards_folder(path).name}/{piece.task}.h5".replace("%", "%%")
+        layout[row] = h5py.VirtualSource(shard, piece.array, piece.shape)[piece.part]
+    file.create_virtual_dataset(joined.name, layout, fillvalue=np.nan).attrs["axes"] = joined.axes
 
 
 def put(file: h5py.File, name: str, array: NDArray[Any], axes: str, unit: str) -> None:

@@ -1,186 +1,247 @@
-"""What a dataset is to hold: the arguments of its generation and the parameters drawn from them."""
+"""The manifest of a dataset: the arguments of its generation, what is drawn from them, and the tasks that fill it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel import __version__
 from submodel.case.case import Case
-from submodel.case.sampling import SPLITS, Split, sample
+from submodel.case.errors import SubmodelError
+from submodel.data.checksum import FORMAT_VERSION
+from submodel.geometry.arrays import Geometry
 
 Precision = Literal["double", "single"]
 PRECISIONS = get_args(Precision)
-OPTIONS = {
-    "seed": "--seed",
-    "train": "--train",
-    "test": "--test",
-    "calibration": "--calibration",
-    "ranks_per_sample": "--ranks-per-sample",
-    "precision": "--precision",
-}
-PLAN_FILE = "plan.json"
+MANIFEST_FILE = "plan.json"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class DatasetError(SubmodelError, ValueError):
+    """A dataset that cannot be read, or not be written as asked; the message names the remedy."""
 
 
 @dataclass(frozen=True)
-class SampleId:
-    """One sample: its split and its place therein."""
+class Request:
+    """Arguments of a generation; None stands for the case's.
 
-    split: Split
+    Args:
+        train: number of training samples; of a reciprocal dataset, of sources, 2048 when None.
+        test: number of test samples.
+        calibration: number of calibration samples.
+        seed: of the Latin hypercubes.
+        ranks_per_sample: MPI ranks that share a run.
+        fields: whether displacement and velocity in the zone are stored.
+        precision: of the explicit steps; single is nearly twice as fast, at errors of some 1e-6.
+    """
+
+    train: int | None = None
+    test: int | None = None
+    calibration: int | None = None
+    seed: int | None = None
+    ranks_per_sample: int = 1
+    fields: bool = True
+    precision: Precision = "double"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to make: a sample of a split, or a reciprocal run of a quantity, by its number therein."""
+
+    group: str
     index: int
 
     def __str__(self) -> str:
-        return f"{self.split}-{self.index:04d}"
+        return f"{self.group}-{self.index:04d}"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Stored:
+    """An array that lies in the joining file itself."""
+
+    name: str
+    values: NDArray[np.float64]
+    axes: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An array of a shard, or a part of it, that is one row of a joined array.
+
+    Args:
+        task: whose shard it is.
+        array: name therein.
+        shape: of all of that array.
+        part: which part of it is taken.
+    """
+
+    task: Task
+    array: str
+    shape: tuple[int, ...]
+    part: Any = ...
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An array of the joining file whose rows lie in shards.
+
+    Args:
+        name: of the array.
+        shape: of one row.
+        pieces: the rows.
+        axes: names of the axes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    pieces: list[Piece]
+    axes: str
+
+
+@dataclass(frozen=True)
+class Manifest(ABC):
     """Everything that decides the bytes of a dataset.
 
     Args:
         case: JSON of the case.
         seed: of the Latin hypercubes.
-        train: number of training samples.
-        test: number of test samples.
-        calibration: number of calibration samples.
-        fields: whether displacement and velocity in the zone are stored.
         ranks_per_sample: the order of sums, and with it the last bit, depends on it.
-        precision: of the explicit steps, double or single.
         code_version: of submodel.
-        parameters: vector of each sample, by split.
     """
 
     case: str
     seed: int
-    train: int
-    test: int
-    calibration: int
-    fields: bool
     ranks_per_sample: int
-    precision: Precision
     code_version: str
-    parameters: dict[str, list[list[float]]]
+
+    FORMAT: ClassVar[str]  # attribute of the joining file
+    SEAL: ClassVar[str]  # the beginning of its seal
+    UNIT: ClassVar[str]  # of what is counted
+    REFUSAL: ClassVar[str]  # where another kind is wanted
+    SMALLER: ClassVar[str]  # a way to need less room
+    STORED: ClassVar[tuple[str, ...]]  # attributes of the joining file beside case, seed and code_version
+    LISTS: ClassVar[tuple[str, ...]] = ()  # those among them that stand there as JSON
 
     @classmethod
-    def draw(
-        cls,
-        case: Case,
-        *,
-        train: int | None,
-        test: int | None,
-        calibration: int | None = 0,
-        seed: int | None,
-        fields: bool,
-        ranks_per_sample: int,
-        precision: Precision = "double",
-    ) -> Plan:
-        """Draw the samples; what is None is the case's.
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
 
         Raises:
-            ValueError: a count or the seed is negative, nothing is asked for, or a source cannot be run.
-        """
-        num: dict[Split, int] = {}
-        for split, asked in zip(SPLITS, (train, test, calibration), strict=True):
-            num[split] = getattr(case.parameters, split) if asked is None else asked
-            if num[split] < 0:
-                raise ValueError(f"--{split} is {num[split]}: give a number of samples, 0 or more")
-        if precision == "single" and case.discretization.stepper != "explicit":
-            raise ValueError(
-                f"--precision single is for explicit steps, the case's stepper is {case.discretization.stepper}: "
-                "leave it out"
-            )
-        if sum(num.values()) == 0:
-            raise ValueError("--train, --test and --calibration are all 0: ask for one sample at least")
-        seed = case.parameters.seed if seed is None else seed
-        if seed < 0:
-            raise ValueError(f"--seed is {seed}: give a whole number, 0 or more")
-        drawn = {split: sample(case, num[split], seed, split) for split in SPLITS}
-        for vector in np.concatenate([drawn[split] for split in SPLITS]):
-            case.require(vector)
-        return cls(
-            case=case.to_json(),
-            seed=seed,
-            train=num["train"],
-            test=num["test"],
-            calibration=num["calibration"],
-            fields=fields,
-            ranks_per_sample=ranks_per_sample,
-            precision=precision,
-            code_version=__version__,
-            parameters={split: rows(drawn[split]) for split in SPLITS},
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """The plan that `to_json` wrote.
-
-        Raises:
-            ValueError: the text is not a plan.
+            ValueError: the text is not a manifest of this kind.
         """
         try:
             return cls(**json.loads(text))
         except TypeError as error:
-            raise ValueError(f"not the plan of a dataset: {error}") from error
+            raise ValueError(f"not the manifest of a dataset of {cls.UNIT}: {error}") from error
 
     def to_json(self) -> str:
-        """Text that `from_json` reads back as an equal plan."""
+        """Text that `from_json` reads back as an equal manifest."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @cached_property
     def key(self) -> str:
-        """Sixteen hexadecimal digits that tell this plan from any other."""
+        """Sixteen hexadecimal digits that tell this manifest from any other."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
-    @property
-    def dtype(self) -> type[np.floating[Any]]:
-        """Of the explicit steps."""
-        return np.float32 if self.precision == "single" else np.float64
+    @classmethod
+    def from_file(cls, attributes: Mapping[str, Any], read: Callable[[str], NDArray[Any]]) -> Self:
+        """Read it from a joining file.
+
+        Args:
+            attributes: of its root.
+            read: gives an array by name.
+        """
+        values = {name: attributes[name] for name in ("case", "seed", "code_version", *cls.STORED)}
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        return cls(**plain | {name: json.loads(plain[name]) for name in cls.LISTS} | cls._drawn(read))
+
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the joining file's root."""
+        begin = {"format": self.FORMAT, "format_version": FORMAT_VERSION, "plan": self.key, "case": self.case}
+        begin |= {"case_fingerprint": Case.from_json(self.case).fingerprint(), "code_version": self.code_version}
+        own = {name: getattr(self, name) for name in ("seed", *self.STORED)}
+        return begin | own | {name: json.dumps(own[name]) for name in self.LISTS}
 
     @property
-    def samples(self) -> tuple[SampleId, ...]:
-        """Every sample, training first."""
-        return tuple(SampleId(split, i) for split in SPLITS for i in range(self.num(split)))
+    def shard_attributes(self) -> dict[str, Any]:
+        """Attributes that all shards have."""
+        return {"format": "submodel-shard", "format_version": FORMAT_VERSION, "plan": self.key}
 
-    def num(self, split: Split) -> int:
-        """Number of samples of a split."""
-        num: int = getattr(self, split)
-        return num
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All that is to be made, in order."""
+        return tuple(Task(group, index) for group, num in self.counts().items() for index in range(num))
 
-    def marks(self, sample: SampleId) -> dict[str, Any]:
-        """What a shard says of its sample."""
-        parameters = np.array(self.parameters[sample.split][sample.index])
-        return {"split": sample.split, "sample": sample.index, "parameters": parameters}
+    def num_bytes(self, tasks: list[Task], geometry: Geometry) -> int:
+        """Bytes of the arrays of some tasks."""
+        shapes = [shape for task in tasks for shape in self.shapes(task, geometry).values()]
+        return sum(4 * int(np.prod(shape)) for shape in shapes)
 
-    def vectors(self, split: Split) -> NDArray[np.float64]:
-        """Parameters of a split, (sample, axis)."""
-        return Case.from_json(self.case).parameters.matrix(self.parameters[split])
-
-    def difference(self, asked: Plan) -> str | None:
+    def difference(self, asked: Self) -> str | None:
         """What was begun and what is asked for now, in words, or None when both make the same dataset."""
-        for key, option in OPTIONS.items():
-            begun, now = getattr(self, key), getattr(asked, key)
+        for option, begun in self.options().items():
+            now = asked.options()[option]
             if begun != now:
                 return f"was begun with {option} {begun}, you asked for {option} {now}"
-        if self.fields != asked.fields:
-            words = {True: "with fields in the zone", False: "with --no-fields"}
-            return f"was begun {words[self.fields]}, you asked for one {words[asked.fields]}"
-        return case_difference(self.case, self.code_version, asked.case, asked.code_version)
+        if self.code_version != asked.code_version:
+            return f"was begun by submodel {self.code_version}, this is {asked.code_version}"
+        for key, before, now in Case.from_json(self.case).differences(Case.from_json(asked.case)):
+            return f"was begun from a case with {key} = {json.dumps(before)}, yours has {json.dumps(now)}"
+        return self._other_difference(asked)
 
+    def label(self, task: Task) -> str:
+        """Name of a task in a message."""
+        return str(task)
 
-def case_difference(begun_case: str, begun_version: str, asked_case: str, asked_version: str) -> str | None:
-    """In what the program, or the physics of a case, differs from that asked for now, in words."""
-    if begun_version != asked_version:
-        return f"was begun by submodel {begun_version}, this is {asked_version}"
-    for key, begun, now in Case.from_json(begun_case).differences(Case.from_json(asked_case)):
-        return f"was begun from a case with {key} = {json.dumps(begun)}, yours has {json.dumps(now)}"
-    return None
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Number of tasks, by split or quantity."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Options of the command line that decide the dataset."""
+
+    @abstractmethod
+    def marks(self, task: Task) -> dict[str, Any]:
+        """Attributes of a task's shard."""
+
+    @abstractmethod
+    def shapes(self, task: Task, geometry: Geometry) -> Shapes:
+        """Shape of each array of a task's shard."""
+
+    @abstractmethod
+    def contents(self, geometry: Geometry) -> Iterator[Stored | Joined]:
+        """Arrays of the joining file, beside the geometry."""
+
+    @abstractmethod
+    def parameters_by_name(self) -> list[tuple[str, tuple[float, ...]]]:
+        """Parameters, which must differ and be possible, with what they belong to."""
+
+    @abstractmethod
+    def require(self, case: Case, vector: tuple[float, ...]) -> None:
+        """Refuse one of these that the case cannot run.
+
+        Raises:
+            CaseError: it cannot.
+        """
+
+    @classmethod
+    @abstractmethod
+    def _drawn(cls, read: Callable[[str], NDArray[Any]]) -> dict[str, Any]:
+        """Values that are arrays of the joining file."""
+
+    @abstractmethod
+    def _other_difference(self, asked: Self) -> str | None:
+        """A difference that is neither one of the options nor of the case."""
 
 
 def rows(array: NDArray[np.float64]) -> list[list[float]]:
@@ -189,5 +250,5 @@ def rows(array: NDArray[np.float64]) -> list[list[float]]:
 
 
 def shards_folder(path: Path) -> Path:
-    """Where the samples of a dataset lie, one file each: beside it, dataset.h5 and dataset.shards/."""
+    """The folder of a dataset's shards, beside it: dataset.h5 and dataset.shards/."""
     return path.with_suffix(".shards")

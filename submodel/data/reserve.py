@@ -1,114 +1,127 @@
-"""Claiming a dataset's place: what lies there, and which plan it follows.
+"""The place of a dataset: what lies there, and the manifest that it follows.
 
-There is no lock: ranks that outlive a killed mpirun would hold it. Two generations of one plan write the same bytes,
-each under names of its own until they are whole; one of another plan is refused.
+There is no lock: ranks that outlive a killed mpirun would hold it. Two generations of one manifest write the same
+bytes, each under names of its own until they are whole; one of another manifest is refused.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TypeVar
 
-from submodel.data.dataset import Dataset, DatasetError
-from submodel.data.manifest import PLAN_FILE, Plan, shards_folder
+from submodel.data.dataset import READERS
+from submodel.data.manifest import MANIFEST_FILE, DatasetError, Manifest, shards_folder
+from submodel.data.outputs import require_file
 from submodel.data.whole import UNFINISHED, unfinished_name
 
-
-class Claimed(Protocol):
-    """A plan that can be kept in a file and compared with another."""
-
-    def to_json(self) -> str: ...
-
-    @classmethod
-    def from_json(cls, text: str) -> Self: ...
-
-    def difference(self, asked: Any) -> str | None: ...
+AnyManifest = TypeVar("AnyManifest", bound=Manifest)
 
 
-AnyPlan = TypeVar("AnyPlan", bound=Claimed)
-
-
-def plan_of(path: Path) -> Plan:
-    """The plan of a dataset."""
-    with Dataset.open_master(path) as dataset:
-        return dataset.plan
-
-
-def claim(path: Path, asked: AnyPlan, read: Callable[[Path], AnyPlan]) -> tuple[AnyPlan, bool]:
-    """Claim the dataset's place, and find or write its plan. Local.
+def begun(path: Path, asked: AnyManifest) -> tuple[AnyManifest, bool]:
+    """Find what lies at a dataset's place; nothing is changed. Local.
 
     Args:
         path: the dataset.
         asked: what it is to hold.
-        read: gives the plan of a file that joins the samples, or raises DatasetError.
 
     Returns:
-        The plan, that which was begun if there is one, and whether the joining file is there and whole.
+        The manifest, that which was begun if there is one, and whether the joining file is there and whole.
 
     Raises:
-        DatasetError: something else lies there, or it was begun with other arguments, or cannot be written.
+        DatasetError: something else lies there, or it was begun with other arguments.
+        CaseError: it cannot be written.
     """
     folder = shards_folder(path)
     if path.suffix == folder.suffix:
         raise DatasetError(f"{path} would be taken for the folder of its samples: choose another ending, .h5")
     if not path.parent.is_dir():
         raise DatasetError(f"there is no folder {path.parent}: create it, or choose another -o")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DatasetError(f"{path} is a folder: name a file, such as {path / 'dataset.h5'}")
-    begun = _begun(path, folder, type(asked), read)
-    for plan in begun:
-        if difference := plan.difference(asked):
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise DatasetError(f"cannot write {folder} (it is a file): choose another -o")
+    beside, joining = _beside(path, folder, type(asked)), None
+    if os.path.exists(path):
+        try:
+            joining = _of_dataset(path, asked)
+        except DatasetError as error:
+            if beside is None:  # with a manifest beside it, a damaged file is written anew
+                raise DatasetError(f"{path} exists and is in the way: {error}; or choose another -o") from error
+    elif beside is None and folder.is_dir() and any(folder.iterdir()):
+        raise DatasetError(f"{folder} exists and holds no plan of a dataset: choose another -o, or delete it")
+    for manifest in (beside, joining):
+        if manifest and (difference := manifest.difference(asked)):
             raise DatasetError(f"{path} {difference}: choose another -o, or delete {path} and {folder}")
+    first = beside or joining or asked
+    if joining != first:
+        require_file(path, "dataset.h5")
+    return first, joining == first
+
+
+@contextmanager
+def claimed(path: Path, manifest: Manifest) -> Iterator[None]:
+    """Claim a dataset's place, and let go of it after a failure before which no sample was made. Local.
+
+    Raises:
+        DatasetError: as `tidy`.
+    """
+    folder, new = shards_folder(path), tidy(path, manifest)
+    try:
+        yield
+    except BaseException:
+        if new and not path.exists() and not any(folder.glob("*.h5")):
+            with suppress(OSError):  # another generation is at work there
+                (folder / MANIFEST_FILE).unlink(missing_ok=True)
+                folder.rmdir()
+        raise
+
+
+def tidy(path: Path, manifest: Manifest) -> bool:
+    """Remove what dead processes left unfinished; write the manifest where there is none, and say whether. Local.
+
+    Raises:
+        DatasetError: another generation has just begun there, or it cannot be written.
+    """
+    folder = shards_folder(path)
     try:
         folder.mkdir(exist_ok=True)
         _clear(folder)
         _clear(path.parent, path.name + ".")
-        if not (folder / PLAN_FILE).exists():
-            _write_plan(folder / PLAN_FILE, begun[0] if begun else asked)
+        new = not (folder / MANIFEST_FILE).exists()
+        if new:
+            _write(folder / MANIFEST_FILE, manifest)
     except OSError as error:
         raise DatasetError(f"cannot write {error.filename or folder} ({error.strerror}): choose another -o") from error
-    plan = begun[0] if begun else asked
-    return plan, _is_whole(path, plan, read)
+    return new
 
 
-def _begun(path: Path, folder: Path, kind: type[AnyPlan], read: Callable[[Path], AnyPlan]) -> list[AnyPlan]:
-    """The plans found at a dataset's place: that beside its samples, and that within it."""
-    plans = []
-    if (folder / PLAN_FILE).exists():
-        try:
-            plans.append(kind.from_json((folder / PLAN_FILE).read_text()))
-        except ValueError as error:
-            raise DatasetError(
-                f"{folder / PLAN_FILE} is damaged ({error}): delete it if {path} exists, else delete {folder}"
-            ) from error
-    if path.exists():
-        try:
-            plans.append(read(path))
-        except DatasetError as error:
-            if not plans:  # with a plan beside it, a damaged file is written anew
-                raise DatasetError(f"{path} exists and is in the way: {error}; or choose another -o") from error
-    elif not plans and folder.is_dir() and any(folder.iterdir()):
-        raise DatasetError(f"{folder} exists and holds no plan of a dataset: choose another -o, or delete it")
-    return plans
-
-
-def _is_whole(path: Path, plan: AnyPlan, read: Callable[[Path], AnyPlan]) -> bool:
-    """Whether the file that joins the samples is there and undamaged."""
-    if not path.exists():
-        return False
+def _beside(path: Path, folder: Path, kind: type[AnyManifest]) -> AnyManifest | None:
+    """The manifest beside the shards."""
+    file = folder / MANIFEST_FILE
+    if not file.exists():
+        return None
     try:
-        return bool(read(path) == plan)
-    except DatasetError:
-        return False
+        return kind.from_json(file.read_text())
+    except ValueError as error:
+        raise DatasetError(f"{file} is damaged ({error}): delete it if {path} exists, else delete {folder}") from error
 
 
-def _write_plan(path: Path, plan: Claimed) -> None:
-    """Write a plan, whole, unless another generation has written one in the meantime."""
+def _of_dataset(path: Path, asked: AnyManifest) -> AnyManifest:
+    """The manifest in a joining file, of the kind that is asked for."""
+    reader = next(reader for reader in READERS if isinstance(asked, reader.KIND))
+    with reader.open_master(path) as dataset:
+        manifest: AnyManifest = dataset.manifest  # type: ignore[assignment]
+        return manifest
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    """Write a manifest, whole, unless another generation has written one in the meantime."""
     unfinished = unfinished_name(path)
-    unfinished.write_text(plan.to_json())
+    unfinished.write_text(manifest.to_json())
     try:
         os.link(unfinished, path)
     except FileExistsError as error:
@@ -128,7 +141,7 @@ def _clear(folder: Path, prefix: str = "") -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether there is such a process on this machine."""
+    """True where there is such a process on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -7,80 +7,67 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from submodel.data.checksum import SEAL_SIZE, seal_line, shard_name
 from submodel.data.hdf5 import VERSION, shard_places
+from submodel.data.manifest import DatasetError, Manifest, Task
 from submodel.data.whole import whole_file
-from submodel.geometry.arrays import DatasetError, shard_marks
+from submodel.geometry.arrays import Geometry
 
 Floats = NDArray[np.floating[Any]]
-
-
-class Recorded(Protocol):
-    """A plan whose samples, or runs, are written."""
-
-    @property
-    def key(self) -> str: ...
-
-    def marks(self, sample: Any) -> dict[str, Any]:
-        """What a shard says of its sample."""
-        ...
 
 
 class ShardWriter:
     """Writes one file a sample, whole or not at all. Local.
 
-    All shards of a dataset have one layout. HDF5 makes it once; then a shard is a copy of it with its numbers in their
+    All shards of one shape have one layout. HDF5 makes it once; then a shard is a copy of it with its numbers in their
     places, byte for byte what HDF5 writes, at a small part of its time.
 
     Args:
         folder: where the shards lie.
-        plan: what they belong to.
-        shapes: of each array of a sample.
+        manifest: what they belong to.
+        geometry: which gives their shapes.
     """
 
-    def __init__(self, folder: Path, plan: Recorded, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._folder = folder
-        self._plan = plan
-        self._key = plan.key
-        self._shapes = dict(shapes)
+    def __init__(self, folder: Path, manifest: Manifest, geometry: Geometry) -> None:
+        self._folder, self._manifest, self._geometry = folder, manifest, geometry
         self._layouts: dict[str, _Layout] = {}
-        self._read: NDArray[np.uint8] = np.empty(0, np.uint8)  # a shard as it is read back; all are of one size
+        self._read: NDArray[np.uint8] = np.empty(0, np.uint8)  # a shard as it is read back
 
-    def write(self, sample: object, arrays: Mapping[str, Floats]) -> None:
-        """Write a sample to a temporary name, read it back, compare, and give it its name.
+    def write(self, task: Task, arrays: Mapping[str, Floats]) -> None:
+        """Write a shard to a temporary name, read it back, compare, and give it its name.
 
         Args:
-            sample: which one.
-            arrays: those of `Geometry.shapes`; stored as float32.
+            task: which one.
+            arrays: those of `Manifest.shapes`; stored as float32.
 
         Raises:
             DatasetError: a value is not finite in float32, or what was read back differs.
             OSError: the file cannot be written.
         """
-        with whole_file(self._folder / f"{sample}.h5", sync=False) as unfinished:
-            self._put(unfinished, self._content(unfinished, sample, arrays))
+        with whole_file(self._folder / f"{task}.h5", sync=False) as unfinished:
+            self._put(unfinished, self._content(unfinished, task, arrays))
 
-    def _content(self, unfinished: Path, sample: object, arrays: Mapping[str, Floats]) -> NDArray[np.uint8]:
+    def _content(self, unfinished: Path, task: Task, arrays: Mapping[str, Floats]) -> NDArray[np.uint8]:
         """All bytes of a shard; HDF5 needs a file, of that name, for the first."""
-        marks = self._plan.marks(sample)
-        words = repr({name: mark for name, mark in marks.items() if isinstance(mark, str)})
-        if words not in self._layouts:
-            self._layouts[words] = _layout(unfinished, shard_marks(self._key), marks, self._shapes)
-        layout = self._layouts[words]
+        marks, shapes = self._manifest.marks(task), self._manifest.shapes(task, self._geometry)
+        same = repr((shapes, {name: mark for name, mark in marks.items() if isinstance(mark, str)}))
+        if same not in self._layouts:
+            self._layouts[same] = _layout(unfinished, self._manifest.shard_attributes, marks, shapes)
+        layout = self._layouts[same]
         for name, place in layout.arrays.items():
             with np.errstate(over="ignore"):  # an overflow is told below
                 np.copyto(place, arrays[name], casting="same_kind")
             if not _is_finite(place):
-                raise DatasetError(f"{sample}: {name} has values that float32 cannot hold: scale the units of the case")
+                raise DatasetError(f"{task}: {name} has values that float32 cannot hold: scale the units of the case")
         for name, number in layout.marks.items():
             number[...] = marks[name]
         content = layout.content
-        content[:SEAL_SIZE] = np.frombuffer(seal_line(content, shard_name(self._key, sample)), np.uint8)
+        content[:SEAL_SIZE] = np.frombuffer(seal_line(content, shard_name(self._manifest.key, task)), np.uint8)
         return content
 
     def _put(self, path: Path, content: NDArray[np.uint8]) -> None:
@@ -96,13 +83,13 @@ class ShardWriter:
 
 
 def _is_finite(values: NDArray[np.float32]) -> bool:
-    """Whether all values are finite; the sum of their squares tells it in a tenth of the time, unless it overflows."""
+    """True where all are finite; the sum of their squares tells it in a tenth of the time, unless it overflows."""
     flat = values.reshape(-1)
     return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
 
 
 def _same(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
-    """Whether two contents are equal, eight bytes at a time."""
+    """True where two contents are equal, eight bytes at a time."""
     whole = len(a) - len(a) % 8
     return np.array_equal(a[:whole].view(np.uint64), b[:whole].view(np.uint64)) and np.array_equal(a[whole:], b[whole:])
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from submodel.case.case import Case
 from submodel.data.hdf5 import laid_out, lay_out
-from submodel.geometry.arrays import DatasetError
+from submodel.data.manifest import DatasetError
 
 FORMAT, FORMAT_VERSION = "submodel-zoomed", 1
 

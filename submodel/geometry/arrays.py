@@ -1,31 +1,16 @@
-"""What stands in a dataset, apart from how it is written: names, shapes and attributes."""
+"""Arrays that all samples of a dataset share: the zone's boundary, its nodes, the medium, the times."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.gamma.gamma import Gamma
-from submodel.case.case import Case
-from submodel.case.errors import SubmodelError
-from submodel.data.manifest import Plan
 
-FORMAT_VERSION = 4
-MASTER, SHARD = "submodel-dataset", "submodel-shard"
 FIELDS = ("displacement", "velocity", "load")  # on the zone's boundary, (time, arc)
 ZONE_FIELD = "zone_displacement"  # in the zone, (level, node): a level before the first and one after the last beside
-
-
-def names(fields: bool) -> tuple[str, ...]:
-    """The arrays of a sample, with or without those in the zone."""
-    return FIELDS + ((ZONE_FIELD,) if fields else ())
-
-
-class DatasetError(SubmodelError, ValueError):
-    """A dataset that cannot be read, or not be written as asked; the message names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -74,35 +59,3 @@ class Geometry:
     gamma: Gamma
     zone_points: NDArray[np.float64]
     medium: MediumMap
-
-    def shapes(self, fields: bool) -> dict[str, tuple[int, int]]:
-        """The shape of each array of one sample."""
-        num_times, num_arc = len(self.times), self.gamma.num_nodes
-        shapes = dict.fromkeys(FIELDS, (num_times, num_arc))
-        if fields:
-            shapes[ZONE_FIELD] = (num_times + 2, len(self.zone_points))
-        return shapes
-
-
-def shard_marks(key: str) -> dict[str, Any]:
-    """The attributes that every shard has; key is that of the plan."""
-    return {"format": SHARD, "format_version": FORMAT_VERSION, "plan": key}
-
-
-def master_attributes(plan: Plan) -> dict[str, Any]:
-    """The root attributes of a dataset."""
-    return {
-        "format": MASTER,
-        "format_version": FORMAT_VERSION,
-        "plan": plan.key,
-        "case": plan.case,
-        "case_fingerprint": Case.from_json(plan.case).fingerprint(),
-        "code_version": plan.code_version,
-        "seed": plan.seed,
-        "train": plan.train,
-        "test": plan.test,
-        "calibration": plan.calibration,
-        "fields": plan.fields,
-        "ranks_per_sample": plan.ranks_per_sample,
-        "precision": plan.precision,
-    }

@@ -94,7 +94,7 @@ def fine_tune(
                 f"{tuning.dataset} holds responses by reciprocity, which {model.spec.model} cannot learn from"
             )
         job = family.prepare(case, dataset, length)
-        key = dataset.plan.key
+        key = dataset.manifest.key
     job = replace(
         job, spec=model.spec, plan=tuning_plan(job.plan, about["plan"], RATES["operator" if operator else "paper"])
     )

@@ -17,8 +17,7 @@ from networks.training.plan import Epoch
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
-from submodel.data.dataset import Dataset
-from submodel.data.reciprocal import ReciprocalDataset
+from submodel.data.dataset import Dataset, ReciprocalDataset
 from submodel.geometry.arrays import MediumMap
 from submodel.geometry.symmetry import find
 from submodel.geometry.travel_time import travel_table

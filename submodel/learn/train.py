@@ -20,10 +20,9 @@ from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
 from submodel.case.parameters import X, Y
 from submodel.case.sections import Training
-from submodel.data.checksum import is_reciprocal
-from submodel.data.dataset import Dataset, DatasetError
+from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
+from submodel.data.manifest import DatasetError
 from submodel.data.outputs import require_file
-from submodel.data.reciprocal import ReciprocalDataset
 from submodel.geometry.source_region import DomainMap
 from submodel.learn import operator as train_operator
 from submodel.learn import paper as train_paper
@@ -139,7 +138,7 @@ def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
         CaseError: It belongs to another case.
         DatasetError: It cannot be used, or holds no training samples.
     """
-    dataset: Dataset | ReciprocalDataset = ReciprocalDataset.open(path) if is_reciprocal(path) else Dataset.open(path)
+    dataset = reader_of(path).open(path)
     try:
         dataset.require_case(case)
         if isinstance(dataset, Dataset) and dataset.num_samples("train") == 0:
@@ -158,7 +157,7 @@ def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, A
         "gamma": gamma_document(dataset.gamma),
         "domain": DomainMap.of(dataset.medium).to_json(),
         "zone_points": dataset.zone_points.tolist() if isinstance(dataset, Dataset) else [],
-        "dataset": {"file": dataset.path.name, "key": dataset.plan.key},
+        "dataset": {"file": dataset.path.name, "key": dataset.manifest.key},
         "parameters": _parameters(dataset).tolist(),
     }
 

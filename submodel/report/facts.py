@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from submodel.case.case import Case, CaseError
-from submodel.case.sampling import SPLITS
 from submodel.case.sections import BoxDomain
-from submodel.data.checksum import is_reciprocal
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -25,9 +23,7 @@ def describe(path: Path) -> dict[str, Any]:
     if path.suffix == ".toml":
         return {"file": f"{path}, a case"} | of_case(Case.load(path))
     if path.suffix == ".h5":
-        if is_reciprocal(path):
-            return {"file": f"{path}, a reciprocal dataset"} | _of_reciprocal(path)
-        return _of_zoomed(path) or {"file": f"{path}, a dataset"} | _of_dataset(path)
+        return _of_zoomed(path) or _of_dataset(path)
     if path.suffix == ".safetensors":
         return {"file": f"{path}, a generator"} | _of_generator(path)
     raise CaseError(f"{path} is neither a case (.toml) nor a dataset (.h5) nor a generator (.safetensors)")
@@ -71,7 +67,7 @@ def _speeds(case: Case) -> str:
 
 def _of_zoomed(path: Path) -> dict[str, Any]:
     """Facts about zoomed runs; none where the file holds something else."""
-    from submodel.data.dataset import DatasetError
+    from submodel.data.manifest import DatasetError
     from submodel.data.zoom_file import ZoomedFile
 
     try:
@@ -88,27 +84,12 @@ def _of_zoomed(path: Path) -> dict[str, Any]:
     return facts | {name.replace("_", " "): value for name, value in said.items() if value is not None}
 
 
-def _of_reciprocal(path: Path) -> dict[str, Any]:
-    from submodel.data.reciprocal import ReciprocalDataset
-
-    with ReciprocalDataset.open(path) as dataset:
-        return dataset.describe()
-
-
 def _of_dataset(path: Path) -> dict[str, Any]:
-    from submodel.data.dataset import Dataset
+    """Facts about a dataset of either kind."""
+    from submodel.data.dataset import reader_of
 
-    with Dataset.open(path) as dataset:
-        return {
-            "case": f"{dataset.case.name} ({dataset.case.fingerprint()})",
-            "samples": _counts(*(dataset.num_samples(split) for split in SPLITS)),
-            "seed": dataset.plan.seed,
-            "levels": f"{len(dataset.times)} up to t = {dataset.times[-1]:g} {dataset.case.units.time}",
-            "nodes on the zone's boundary": dataset.gamma.num_nodes,
-            "nodes in the zone": len(dataset.zone_points),
-            "fields in the zone": "yes" if dataset.plan.fields else "no",
-            "written by": f"submodel {dataset.plan.code_version}",
-        }
+    with reader_of(path).open(path) as dataset:
+        return {"file": f"{path}, {dataset.TITLE}"} | dataset.describe()
 
 
 def _of_generator(path: Path) -> dict[str, Any]:

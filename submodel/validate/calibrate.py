@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from solvers.problems.zone import INTERFACE_CONDITIONS
 from submodel.case.case import Case
 from submodel.case.sampling import Split
-from submodel.data.dataset import Dataset, DatasetError
+from submodel.data.dataset import Dataset
+from submodel.data.manifest import DatasetError
 from submodel.predict.error_bound import COVERAGE, Training, Trust, num_sorted, rank_of
 from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build

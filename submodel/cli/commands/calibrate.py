@@ -36,11 +36,10 @@ def calibrate_where_possible(case: Case, name: str, dataset: Path, generator: Pa
         generator: Its file, which is whole in any case.
         device: Where the network runs.
     """
-    from submodel.data.checksum import is_reciprocal
-    from submodel.data.dataset import Dataset
+    from submodel.data.dataset import Dataset, reader_of
 
     later = f"submodel calibrate {name} --dataset {dataset} --generator {generator}"
-    if is_reciprocal(dataset):
+    if reader_of(dataset) is not Dataset:
         typer.echo(f"no error bound yet: generate calibration samples, then {later.replace(str(dataset), 'DATASET')}")
         return
     with Dataset.open(dataset) as data:

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from click import Choice
 
-from submodel.case.case import Case, CaseError
+from submodel.case.case import Case
 from submodel.cli.terminal.errors import parallel
 from submodel.cli.terminal.options import (
     CaseArgument,
 )
-from submodel.data.manifest import PRECISIONS, Precision
+from submodel.data.manifest import PRECISIONS, Precision, Request
 
 EPILOG_GENERATE = (
     "Example: mpirun -n 2 submodel generate cases/paper2d.toml -o paper2d.h5. Killed and started again, it goes on."
@@ -46,68 +46,26 @@ def generate(
     ] = False,
 ) -> None:
     """Run the full model for the samples of a case, in parallel under mpirun, and record the zone's traces."""
-    if reciprocal:
-        _generate_reciprocal(case, output, train, test, calibration, seed, ranks_per_sample, precision)
-        return
     from submodel.cli.terminal.progress import count_progress
-    from submodel.generate.samples import generate as generate_dataset
+    from submodel.generate.generate import generate as generate_dataset
+    from submodel.generate.reciprocal import ReciprocalProduction
+    from submodel.generate.samples import SampleProduction
 
-    with parallel() as comm, count_progress("generate", "samples", shown=comm.rank == 0) as progress:
-        done = generate_dataset(
+    kind, unit = (ReciprocalProduction, "runs") if reciprocal else (SampleProduction, "samples")
+    with parallel() as comm, count_progress("generate", unit, shown=comm.rank == 0) as progress:
+        report = generate_dataset(
             Case.load(case),
             output,
-            train=train,
-            test=test,
-            calibration=calibration,
-            seed=seed,
-            ranks_per_sample=ranks_per_sample,
-            fields=fields,
-            precision=precision,
-            comm=comm,
-            progress=progress,
-        )
-    if comm.rank == 0:
-        kept = f", {done.num_kept} were there" if done.num_kept else ""
-        spent = f"{done.loop_seconds:.1f} s, set-up {done.setup_seconds:.1f} s"
-        typer.echo(f"{output}: {done.num_made} samples made{kept} ({spent}, {comm.size} ranks)")
-
-
-def _generate_reciprocal(
-    case: Path,
-    output: Path,
-    train: int | None,
-    test: int | None,
-    calibration: int | None,
-    seed: int | None,
-    ranks_per_sample: int,
-    precision: Precision,
-) -> None:
-    """Run from the nodes of the zone's boundary."""
-    from submodel.cli.terminal.progress import count_progress
-    from submodel.generate.reciprocal import generate_reciprocal
-
-    with parallel() as comm, count_progress("generate", "runs", shown=comm.rank == 0) as progress:
-        if test is not None or calibration is not None:
-            raise CaseError(
-                "--test and --calibration do not go with --reciprocal, which makes training data: "
-                "generate them as another dataset, with --train 0"
-            )
-        if precision != "double":
-            raise CaseError("--reciprocal makes its runs in double precision: leave --precision out")
-        done = generate_reciprocal(
-            Case.load(case),
-            output,
-            num=train,
-            seed=seed,
-            ranks_per_sample=ranks_per_sample,
+            Request(train, test, calibration, seed, ranks_per_sample, fields, precision),
+            kind=kind,
             comm=comm,
             announce=typer.echo,
             progress=progress,
         )
     if comm.rank == 0:
-        kept = f", {done.num_kept} were there" if done.num_kept else ""
-        spent = f"{done.loop_seconds:.1f} s, set-up {done.setup_seconds:.1f} s"
-        typer.echo(f"{output}: {done.num_made} runs made{kept} ({spent}, {comm.size} ranks)")
+        there = f", {report.num_kept} were there" if report.num_kept else ""
+        spent = f"{report.loop_seconds:.1f} s, set-up {report.setup_seconds:.1f} s"
+        typer.echo(f"{output}: {report.num_made} {unit} made{there} ({spent}, {comm.size} ranks)")
 
 
 EPILOG_CHECK = "Example: submodel check paper2d.h5 --json. The exit status is 0 when all is well, 1 when not."

@@ -51,12 +51,12 @@ def profile(
         read = Case.load(case)
         if json_file is not None:
             require_file(json_file, "profile.json")
-        full, plan = profile_full(read, samples, precision, imports)
+        full, manifest = profile_full(read, samples, precision, imports)
         jobs = [full]
         if generator is not None:
             from submodel.studies.profile.zoom import profile_zoom
 
-            jobs.append(profile_zoom(read, generator, plan.vectors("train")))
+            jobs.append(profile_zoom(read, generator, manifest.vectors("train")))
     for job in jobs:
         _show(job)
     if generator is None:

@@ -228,7 +228,7 @@ class Bench:
         said: dict[str, Any] = {
             "spec": spec.to_dict(),
             "plan": {name: value for name, value in asdict(plan).items() if name not in FREE},
-            "dataset": self.dataset.plan.key,
+            "dataset": self.dataset.manifest.key,
             "version": __version__,
         }
         if evaluated:

@@ -15,7 +15,8 @@ from networks.paper.printed_tables import PaperSplit
 from solvers.problems.zone import ZoneModel
 from submodel.case.case import Case
 from submodel.case.errors import SubmodelError
-from submodel.data.dataset import Dataset, DatasetError
+from submodel.data.dataset import Dataset
+from submodel.data.manifest import DatasetError
 from submodel.data.outputs import require_folder
 from submodel.geometry.metrics import field_errors
 from submodel.learn.paper_spec import FIELDS

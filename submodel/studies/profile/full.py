@@ -22,10 +22,11 @@ from solvers.problems.full import FullModel
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, march
 from submodel.case.case import Case, CaseError
-from submodel.data.manifest import Plan, Precision
+from submodel.data.kinds import SampleManifest
+from submodel.data.manifest import Precision, Request
 from submodel.data.shards import ShardWriter
-from submodel.generate.samples import shared_geometry
-from submodel.geometry.arrays import FIELDS, ZONE_FIELD
+from submodel.generate.production import shared_geometry
+from submodel.geometry.arrays import FIELDS, ZONE_FIELD, Geometry
 from submodel.report.wording import seconds as in_words
 from submodel.solve import from_case as build
 from submodel.studies.profile.timing import Job, Part, least, seconds_of, steps_limit
@@ -38,22 +39,20 @@ IO_LIMIT = (
 )
 
 
-def draw(case: Case, num_runs: int | None, precision: Precision, model: FullModel) -> Plan:
-    """A plan of some runs: as many as are stepped at once by default.
+def draw(case: Case, num_runs: int | None, precision: Precision, model: FullModel) -> SampleManifest:
+    """The manifest of some runs: as many as are stepped at once by default.
 
     Raises:
         CaseError: Less than one is asked for.
     """
     if num_runs is not None and num_runs < 1:
         raise CaseError(f"--samples is {num_runs}: give the runs of a batch, 1 or more")
-    some = partial(
-        Plan.draw, case, test=0, calibration=0, seed=None, fields=True, ranks_per_sample=1, precision=precision
-    )
-    one = some(train=1)
-    return some(train=model.batch_size(one.dtype) if num_runs is None else num_runs)
+    one = SampleManifest.draw(case, Request(train=1, test=0, calibration=0, precision=precision))
+    num_runs = model.batch_size(one.dtype) if num_runs is None else num_runs
+    return SampleManifest.draw(case, Request(train=num_runs, test=0, calibration=0, precision=precision))
 
 
-def profile_full(case: Case, num_runs: int | None, precision: Precision, imports: float) -> tuple[Job, Plan]:
+def profile_full(case: Case, num_runs: int | None, precision: Precision, imports: float) -> tuple[Job, SampleManifest]:
     """Generation: one run on Ω, and a batch of them, from nothing to shards. Serial.
 
     Args:
@@ -82,14 +81,14 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
     start = time.perf_counter()
     geometry = shared_geometry(case, model)
     setup["medium on a grid"] = time.perf_counter() - start
-    plan = draw(case, num_runs, precision, model)
-    counts = tuple(dict.fromkeys((1, plan.train)))
-    runs = [_Runs(case, model, plan.vectors("train")[:num], plan.dtype) for num in counts]
+    manifest = draw(case, num_runs, precision, model)
+    counts = tuple(dict.fromkeys((1, manifest.train)))
+    runs = [_Runs(case, model, manifest.vectors("train")[:num], manifest.dtype) for num in counts]
     parts = [Part(f"{SET_UP}: {name}", (seconds,) * len(counts)) for name, seconds in setup.items()]
     parts += _join([each.parts() for each in runs])
-    parts.append(_writing(runs[0].arrays, plan, geometry.shapes(plan.fields), counts))
+    parts.append(_writing(runs[0].arrays, manifest, geometry, counts))
     notes = (*runs[-1].notes(), IO_LIMIT, SETUP, _dataset(case, parts, counts[-1]))
-    return Job(f"full runs of {case.name}, as generate makes them", counts, tuple(parts), notes), plan
+    return Job(f"full runs of {case.name}, as generate makes them", counts, tuple(parts), notes), manifest
 
 
 def _dataset(case: Case, parts: Sequence[Part], num_runs: int) -> str:
@@ -219,12 +218,12 @@ class _Silence:
 
 
 def _writing(
-    arrays: Mapping[str, NDArray[Any]], plan: Plan, shapes: Mapping[str, tuple[int, int]], counts: Sequence[int]
+    arrays: Mapping[str, NDArray[Any]], manifest: SampleManifest, geometry: Geometry, counts: Sequence[int]
 ) -> Part:
     """Shards of some runs, one after another, beside plain writes of as many bytes."""
     with tempfile.TemporaryDirectory() as name:
-        folder, sample = Path(name), plan.samples[0]
-        writer = ShardWriter(folder, plan, shapes)
+        folder, sample = Path(name), manifest.tasks[0]
+        writer = ShardWriter(folder, manifest, geometry)
         writer.write(sample, arrays)
         content = (folder / f"{sample}.h5").read_bytes()
 
