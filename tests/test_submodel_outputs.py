@@ -52,7 +52,7 @@ def test_a_file_of_another_sort_is_left_alone(tmp_path: Path, there: str, kind: 
     if there == kind:
         require_output(path, kind=kind)
     else:
-        with pytest.raises(CaseError, match=f"exists and is no {kind}: choose another name"):
+        with pytest.raises(CaseError, match=f"exists and is no file of the sort {kind}: choose another name"):
             require_output(path, kind=kind)
     assert path.read_bytes() == before
 

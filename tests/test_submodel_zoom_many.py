@@ -252,7 +252,7 @@ def test_files_that_are_something_else_are_left_alone(shop: Shop) -> None:
     folder = shop.folder / "zoomed"
     folder.mkdir()
     (folder / "zoomed.h5").write_bytes(b"something else")
-    refused(submodel(*zoom(shop, table_in(shop.folder))), "cannot be read as a file of this program")
+    refused(submodel(*zoom(shop, table_in(shop.folder))), "zoomed.h5 exists and is no file of the sort zoomed runs")
     done("generate", shop.case, "-o", shop.folder / "data.h5", "--train", 1, "--test", 0)
     with pytest.raises(DatasetError, match="holds no zoomed runs|cannot be read"):
         ZoomedFile(shop.folder / "data.shards" / "train-0000.h5")

@@ -75,7 +75,7 @@ def require_output(path: Path, *, inputs: Iterable[Path | None] = (), kind: Kind
     if path.resolve().parent.suffix == shards_folder(path).suffix:
         raise CaseError(f"{path} would lie among the samples of a dataset: choose another folder")
     if path.is_file() and not _fits(path, kind):
-        raise CaseError(f"{path} exists and is no {kind}: choose another name, or remove it, such as {path.name}.old")
+        raise CaseError(f"{path} exists and is no file of the sort {kind}: choose another name, or move it away")
 
 
 def _is_same(first: Path, second: Path) -> bool:
