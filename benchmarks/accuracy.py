@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import solver_problems as toys
 import test_solvers_wave as wave
 
+from solvers.gamma.condition import condition_named
 from solvers.mesh.domain import zone_submesh
 from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
@@ -41,7 +42,9 @@ def replay() -> dict[str, float]:
         model = FullModel(toys.box(MPI.COMM_SELF, discretization, num_cells), discretization, TimeGrid(2.0, num_levels))
         trace, truth = toys.run_full(model, PointSource((0.513, 0.621), Sine(4.0 * np.pi)))
         for condition in ("dirichlet", "impedance"):
-            zone = ZoneModel(zone_submesh(model.domain), discretization, model.time, interface=condition)
+            zone = ZoneModel(
+                zone_submesh(model.domain), discretization, model.time, condition=condition_named(condition)
+            )
             u, v = toys.zone_errors(zone, trace, model.zone_points, truth)
             errors[f"{name}, {condition}, displacement"] = u
             errors[f"{name}, {condition}, velocity"] = v

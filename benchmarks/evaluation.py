@@ -14,8 +14,8 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.gamma.condition import CONDITIONS
 from solvers.gamma.trace import Trace
-from solvers.problems.zone import INTERFACE_CONDITIONS
 from submodel.case.case import Case
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
@@ -78,7 +78,7 @@ def evaluate_all(
     predicted = np.asarray(predict(dataset.parameters(split)))
     seconds = time.perf_counter() - start
     out: dict[str, Any] = {}
-    for interface in INTERFACE_CONDITIONS:
+    for interface in CONDITIONS:
         if interface == "dirichlet" or "load" in fields:
             out[interface] = evaluate_fields(
                 case, dataset, predicted, interface, fields=fields, split=split, refine=refine
@@ -103,7 +103,7 @@ def evaluate_fields(
     num = dataset.num_samples(split)
     if predicted.shape[:2] != (num, len(fields)):
         raise ValueError(f"{num} samples of {len(fields)} fields were to be predicted, got shape {predicted.shape}")
-    zone = build.zone_model(case, MPI.COMM_SELF, interface=interface, refine=refine)
+    zone = build.zone_model(case, MPI.COMM_SELF, condition=interface, refine=refine)
     gamma, times = dataset.gamma, dataset.times
     on_gamma: dict[str, list[FieldErrors]] = {name: [] for name in FIELDS}
     in_zone: dict[str, list[FieldErrors]] = {"displacement": [], "velocity": []}

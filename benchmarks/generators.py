@@ -24,8 +24,8 @@ from evaluation import FIELDS, evaluate_all, scores
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.gamma.condition import CONDITIONS
 from solvers.gamma.trace import Trace
-from solvers.problems.zone import INTERFACE_CONDITIONS
 from solvers.time.signals import Tabulated
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation, check_band
@@ -57,7 +57,7 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
         traces = generated.traces(fresh.parameters("test"))
         fields = np.array([[getattr(trace, name) for name in FIELDS] for trace in traces])
         few = fields[:NUM_REFINED]
-        fine = {kind: zone_errors(case, fresh, few, kind, refine=REFINE) for kind in INTERFACE_CONDITIONS}
+        fine = {kind: zone_errors(case, fresh, few, kind, refine=REFINE) for kind in CONDITIONS}
         return {
             "seed": seed,
             "parameters": trained.generator.num_parameters,
@@ -65,7 +65,7 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
             "training": trained.history[-1].elapsed,
             "plain": evaluate_all(case, fresh, lambda _: fields),
             "refined": {kind: {name: scores(each) for name, each in errors.items()} for kind, errors in fine.items()},
-            "signals": {kind: unseen_signals(case, generated, kind) for kind in INTERFACE_CONDITIONS},
+            "signals": {kind: unseen_signals(case, generated, kind) for kind in CONDITIONS},
             "bound": None if calibration is None else covered(generated, fresh, fields),
         }
 
@@ -76,7 +76,7 @@ def covered(generated: Generator, fresh: Dataset, fields: Fields) -> dict[str, A
     if trust is None:
         raise RuntimeError("the generator was just calibrated")
     parameters, found = fresh.parameters("test"), {}
-    for kind in INTERFACE_CONDITIONS:
+    for kind in CONDITIONS:
         errors = zone_errors(generated.case, fresh, fields, kind)
         epsilon = np.array([error.mean_epsilon for error in errors["displacement"]])
         bound = trust.bound(parameters, kind)
@@ -89,7 +89,7 @@ def zone_errors(
 ) -> dict[str, list[FieldErrors]]:
     """Errors after the zoom of every test sample, against full FE; of a refined zone against its own run with the
     recorded trace, as another grid is another solution."""
-    zone = build.zone_model(case, MPI.COMM_SELF, interface=kind, refine=refine)
+    zone = build.zone_model(case, MPI.COMM_SELF, condition=kind, refine=refine)
     where, times = fresh.gamma, fresh.times
     found: dict[str, list[FieldErrors]] = {"displacement": [], "velocity": []}
     for index in range(len(fields)):
@@ -108,7 +108,7 @@ def zone_errors(
 
 def unseen_signals(case: Case, generated: Generator, kind: str) -> dict[str, float]:
     """Errors for signals of a kind that was never trained, against fresh full runs."""
-    found = validate_excitations(case, generated, excitations(case, generated), comm=MPI.COMM_SELF, interface=kind)
+    found = validate_excitations(case, generated, excitations(case, generated), comm=MPI.COMM_SELF, condition=kind)
     if found is None:
         raise RuntimeError("on one rank there is a result")
     u, v = scores(after.displacement for _, after in found), scores(after.velocity for _, after in found)
@@ -168,7 +168,7 @@ def main() -> None:
             asked.output.write_text(json.dumps(rows, indent=1) + "\n")
             asked.output.with_suffix(".md").write_text(table(rows))
             print(f"{name}, seed {seed}: {found['parameters']} parameters, {found['training']:.0f} s")
-            for kind in INTERFACE_CONDITIONS:
+            for kind in CONDITIONS:
                 print(f"  {kind:10s} {words(found, kind)}", flush=True)
 
 
@@ -193,7 +193,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     lines = ["Mean over the training seeds (worst seed). Made by the commands of benchmarks/generators.py.", ""]
     lines += [" | ".join(("", *head, "")).strip(), " | ".join(("", *["---"] * len(head), "")).strip()]
     for name, seeds in rows.items():
-        for kind in INTERFACE_CONDITIONS:
+        for kind in CONDITIONS:
             each = list(seeds.values())
             cells = [name, f"{each[0]['parameters']}", kind]
             cells.append(_over(f["plain"][kind]["zone"]["displacement"]["epsilon"] for f in each))

@@ -28,6 +28,7 @@ from networks.operator.fast.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.playback import OperatorPlayback, ResponseGenerator, predict_operator, ready
+from solvers.gamma.condition import Impedance
 from solvers.gamma.datum import DatumWeights
 from solvers.mesh.domain import refined_zone_box
 from solvers.problems.zone import ZoneModel
@@ -46,7 +47,7 @@ NUM_SETS = 64
 def zone_model(num_levels: int, cells: int = 32) -> ZoneModel:
     """The reference zone under the impedance condition."""
     mesh = refined_zone_box(MPI.COMM_SELF, (-0.25, -0.25), (0.25, 0.25), (cells, cells), cell="triangle", speed=1.0)
-    return ZoneModel(mesh, Discretization(), TimeGrid((num_levels - 1) * DT, num_levels), interface="impedance")
+    return ZoneModel(mesh, Discretization(), TimeGrid((num_levels - 1) * DT, num_levels), condition=Impedance())
 
 
 def generator(zone: ZoneModel, **changes: Any) -> OperatorGenerator:

@@ -19,6 +19,7 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.gamma.condition import condition_named
 from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Defect, Domain, box_domain, refined_zone_box, with_defect
 from solvers.problems.full import FullModel, FullRun
@@ -71,7 +72,7 @@ def zone_model(
     cells = (NUM_CELLS * factor, NUM_CELLS * factor)
     mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, cells, cell="triangle", speed=1.0)
     return ZoneModel(
-        mesh, HOW, grid(final), interface=condition, alpha=alpha, defect=DEFECT if defect else None
+        mesh, HOW, grid(final), condition=condition_named(condition, alpha=alpha), defect=DEFECT if defect else None
     )
 
 

@@ -26,6 +26,7 @@ from petsc4py import PETSc
 
 from solvers.batch.ensemble import Ensemble, Recorded
 from solvers.batch.native_build import FLAGS
+from solvers.gamma.condition import Impedance, condition_named
 from solvers.gamma.datum import Steps
 from solvers.mesh.domain import refined_zone_box
 from solvers.problems.boundary_drives import OneRun
@@ -117,7 +118,7 @@ class HandWritten:
 def reference_zone(condition: str) -> ZoneModel:
     """The zone of the reference problem."""
     mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (32, 32), cell="triangle", speed=1.0)
-    return ZoneModel(mesh, Discretization(), TimeGrid(FINAL, NUM_LEVELS), interface=condition)
+    return ZoneModel(mesh, Discretization(), TimeGrid(FINAL, NUM_LEVELS), condition=condition_named(condition))
 
 
 def step_versions(condition: str) -> tuple[ZoneModel, dict[str, Callable[[], object]]]:
@@ -145,9 +146,9 @@ def step_versions(condition: str) -> tuple[ZoneModel, dict[str, Callable[[], obj
     return zone, {
         "C loop": lambda: hand.run(array),
         "C loop that records": lambda: hand.run(array, history),
-        "steps": lambda: stepping.run(zone.num_steps, boundary=OneRun(data, zone.reach), recorded=nothing),
+        "steps": lambda: stepping.run(zone.num_steps, boundary=OneRun(data, zone.energy_bound), recorded=nothing),
         "steps, rows by entries": lambda: plainly.run(
-            zone.num_steps, boundary=OneRun(data, zone.reach), recorded=nothing
+            zone.num_steps, boundary=OneRun(data, zone.energy_bound), recorded=nothing
         ),
         "run": lambda: zone.run(data),
         "PETSc, step by step": plain,
@@ -183,7 +184,7 @@ def measure_factorisations(report: Report, repeats: int) -> None:
     for element, degree, cells in SYSTEMS:
         discretization = Discretization(element, degree, "newmark")
         mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
-        zone = ZoneModel(mesh, discretization, TimeGrid(FINAL, NUM_LEVELS), interface="impedance")
+        zone = ZoneModel(mesh, discretization, TimeGrid(FINAL, NUM_LEVELS), condition=Impedance())
         assembly, dt = zone.stepper.assembly, zone.time.dt
         left = assembly.mass / dt**2 + assembly.diagonal(assembly.damping / (2.0 * dt) + 0.25 * assembly.robin)
         matrix = petsc_matrix(assembly, (left + 0.25 * assembly.stiffness).tocsr(), zone.stepper.order)

@@ -26,6 +26,7 @@ from solver_problems import (
     zone_errors,
 )
 
+from solvers.gamma.condition import Impedance, condition_named
 from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain, cell_midpoints, refined_zone_box, zone_submesh
 from solvers.problems.full import FullModel, FullRun
@@ -65,7 +66,7 @@ def full(geometry: str, method: str, folder: Path) -> tuple[FullModel, Trace, Fu
 @pytest.mark.parametrize("geometry", ["box", "plate"])
 def test_replay_is_exact(geometry: str, method: str, condition: str, folder: Path) -> None:
     model, trace, truth = full(geometry, method, folder)
-    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, condition=condition_named(condition))
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -74,7 +75,7 @@ def test_replay_is_exact(geometry: str, method: str, condition: str, folder: Pat
 @pytest.mark.parametrize("geometry", ["box", "plate"])
 def test_replay_from_single_precision(geometry: str, method: str, condition: str, folder: Path) -> None:
     model, trace, truth = full(geometry, method, folder)
-    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, condition=condition_named(condition))
     assert max(zone_errors(zone, rounded(trace), model.zone_points, truth)) < SINGLE
 
 
@@ -82,7 +83,7 @@ def test_replay_from_single_precision(geometry: str, method: str, condition: str
 @pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
 def test_impedance_replay_is_exact_for_any_alpha(method: str, alpha: float, folder: Path) -> None:
     model, trace, truth = full("plate", method, folder)
-    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, interface="impedance", alpha=alpha)
+    zone = ZoneModel(zone_submesh(model.domain), model.discretization, model.time, condition=Impedance(alpha))
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -107,7 +108,7 @@ def test_replay_with_a_rank_that_owns_nothing_of_the_zone(
     model = FullModel(domain, discretization, time_grid(discretization))
     beside = 0.5 * float(np.sign(model.zone_points[0, 1]))
     trace, truth = run_full(model, PointSource((-0.4, beside), Sine(5.0)))
-    zone = ZoneModel(zone_submesh(domain), discretization, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(domain), discretization, model.time, condition=condition_named(condition))
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -120,7 +121,7 @@ def test_replay_with_the_source_in_a_cell_at_the_interface(
     discretization = METHODS[method]
     model = FullModel(box(comm, discretization), discretization, time_grid(discretization))
     trace, truth = run_full(model, PointSource((0.26, 0.04), Sine(5.0)))  # a tenth of a cell outside
-    zone = ZoneModel(zone_submesh(model.domain), discretization, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(model.domain), discretization, model.time, condition=condition_named(condition))
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -136,7 +137,7 @@ def test_replay_of_a_zone_with_a_hole_or_at_the_boundary(shape: str, condition: 
     domain = replace(domain, zone_cells=np.flatnonzero(inside).astype(np.int32))
     model = FullModel(domain, P1, time_grid(P1, final=1.6))
     trace, truth = run_full(model, PointSource((-0.1, -0.1), Sine(5.0)))
-    zone = ZoneModel(zone_submesh(domain), P1, model.time, interface=condition)
+    zone = ZoneModel(zone_submesh(domain), P1, model.time, condition=condition_named(condition))
     assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -146,7 +147,7 @@ def test_source_on_the_interface_itself_replays(comm: MPI.Comm) -> None:
         model, PointSource((0.25, 0.125), Sine(5.0))
     )  # a node of Γ: outside counts it as load
     for condition in ("dirichlet", "impedance"):
-        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition)
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, condition=condition_named(condition))
         assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -154,7 +155,7 @@ def test_replay_of_a_pulse(comm: MPI.Comm) -> None:
     model = FullModel(box(comm, P1), P1, TimeGrid(3.0, 129))
     trace, truth = run_full(model, PointSource((0.5, -0.4), Ricker(2.0)))
     for condition in ("dirichlet", "impedance"):
-        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition)
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, condition=condition_named(condition))
         assert max(zone_errors(zone, trace, model.zone_points, truth)) < ROUND_OFF
 
 
@@ -166,7 +167,7 @@ def test_replay_on_a_zone_mesh_of_its_own(method: str, condition: str, folder: P
     model, trace, truth = full("box", method, folder)
     for comm in (MPI.COMM_WORLD, MPI.COMM_SELF):
         mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (4, 4), cell=model.discretization.cell, speed=1.0)
-        zone = ZoneModel(mesh, model.discretization, model.time, interface=condition)
+        zone = ZoneModel(mesh, model.discretization, model.time, condition=condition_named(condition))
         known = truth if comm.size > 1 or MPI.COMM_WORLD.size == 1 else MPI.COMM_WORLD.bcast(truth)
         assert max(zone_errors(zone, trace, model.zone_points, known)) < ROUND_OFF
 
@@ -182,7 +183,7 @@ def test_a_trace_one_level_late_is_no_replay(folder: Path) -> None:
         load=np.vstack([trace.load[:1], trace.load[:-1]]),
     )
     for condition in ("dirichlet", "impedance"):
-        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition)
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, condition=condition_named(condition))
         assert min(zone_errors(zone, late, model.zone_points, truth)) > 0.02
 
 

@@ -26,6 +26,7 @@ from solver_problems import (
     time_grid,
 )
 
+from solvers.gamma.condition import Impedance, condition_named
 from solvers.mesh.domain import Defect, node_spacing, with_defect, zone_submesh
 from solvers.problems.full import FullModel, make_stepper
 from solvers.problems.zone import ZoneModel
@@ -70,7 +71,7 @@ def test_alpha_lowers_the_limit() -> None:
     zone = zone_submesh(box(MPI.COMM_SELF, P1))
     limits = []
     for alpha in (0.0, 2.0, 1000.0):
-        model = ZoneModel(zone, P1, TimeGrid(1.0, 401), interface="impedance", alpha=alpha)
+        model = ZoneModel(zone, P1, TimeGrid(1.0, 401), condition=Impedance(alpha))
         limits.append(stable_dt(model.stepper.assembly))
         assert limits[-1] == pytest.approx(exact_limit(model.stepper.assembly), rel=0.01)
     assert limits[0] >= limits[1] > limits[2]
@@ -80,9 +81,7 @@ def test_alpha_lowers_the_limit() -> None:
 def test_a_larger_step_is_refused_and_the_limit_named(comm: MPI.Comm) -> None:
     """h/sqrt(2) = 0.0884 on 16 cells, a little more with u = 0 around, and the safe side of that."""
     domain = box(comm, P1)
-    with pytest.raises(
-        ValueError, match=r"time step 0.1 exceeds the explicit stability limit 0.088\d*: use more"
-    ):
+    with pytest.raises(ValueError, match=r"time step 0.1 exceeds the explicit stability limit 0.088\d*: use more"):
         FullModel(domain, P1, TimeGrid(1.0, 11))
     FullModel(domain, P1, TimeGrid(1.0, 13))  # 0.083
 
@@ -160,12 +159,15 @@ class _Poisoned:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9], ids=str)
 @pytest.mark.parametrize("condition", ["dirichlet", "impedance"])
 @pytest.mark.parametrize("stepper", ["explicit", "newmark"])
-def test_bad_data_stop_a_zone_run_on_every_rank(
-    stepper: str, condition: str, value: float, comm: MPI.Comm
-) -> None:
+def test_bad_data_stop_a_zone_run_on_every_rank(stepper: str, condition: str, value: float, comm: MPI.Comm) -> None:
     """Checked every 32 levels and at the end: data bad from level 40 on are noticed at level 64."""
     discretization = Discretization(stepper=stepper)
-    zone = ZoneModel(zone_submesh(box(comm, discretization)), discretization, TimeGrid(2.0, 101), interface=condition)
+    zone = ZoneModel(
+        zone_submesh(box(comm, discretization)),
+        discretization,
+        TimeGrid(2.0, 101),
+        condition=condition_named(condition),
+    )
     num_dofs = len(zone.stepper.assembly.held)
     with pytest.raises(DivergenceError, match=r"diverged: at level 64 \(t = 1.28\)") as caught:
         zone.run(_Poisoned(num_dofs, 40, value))
@@ -177,7 +179,7 @@ def test_bad_data_stop_a_zone_run_on_every_rank(
 @pytest.mark.mpi
 def test_an_unstable_interface_diverges(comm: MPI.Comm) -> None:
     """A negative alpha is an energy source: what ZoneModel refuses is built by hand, driven by one bad datum."""
-    model = ZoneModel(zone_submesh(box(comm, P1)), P1, TimeGrid(8.0, 401), interface="impedance")
+    model = ZoneModel(zone_submesh(box(comm, P1)), P1, TimeGrid(8.0, 401), condition=Impedance())
     assembly = model.stepper.assembly
     model.stepper = CentralDifference(replace(assembly, robin=-20.0 * assembly.robin), model.time.dt)
     num_dofs = len(assembly.held)
@@ -204,5 +206,5 @@ def test_the_bound_does_not_depend_on_the_unit_of_time(unit: float) -> None:
     run = model.run(PointSource(SOURCE.position, Sine(5.0 / unit)))
     assert run is not None
     for condition in ("dirichlet", "impedance"):
-        zone = ZoneModel(zone_submesh(domain), P1, model.time, interface=condition)
+        zone = ZoneModel(zone_submesh(domain), P1, model.time, condition=condition_named(condition))
         assert np.isfinite(zone.run(run.trace).displacement).all()

@@ -25,6 +25,7 @@ from solver_problems import (
     zone_errors,
 )
 
+from solvers.gamma.condition import Impedance, condition_named
 from solvers.gamma.datum import BoundarySource, Steps
 from solvers.gamma.trace import Trace
 from solvers.mesh.compat import geometry_dofs
@@ -60,7 +61,7 @@ class Noisy:
 def noise_errors(condition: str, alpha: float | None) -> tuple[float, float]:
     """Error of a zone under a noisy datum, relative to u over t in [0, 10]; and its growth from [0, 2] to [8, 10]."""
     model, run = reference_run(64, 10.0, 641, 2.0 * np.pi)
-    zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition, alpha=alpha)
+    zone = ZoneModel(zone_submesh(model.domain), P1, model.time, condition=condition_named(condition, alpha=alpha))
     out = zone.run(Noisy(zone.boundary_source(run.trace)))
     u = zone.at(out.displacement, model.zone_points)
     assert u is not None and run.displacement is not None
@@ -95,7 +96,7 @@ def test_a_constant_error_of_the_load_grows_without_alpha_only() -> None:
     model, run = reference_run(64, 10.0, 641, 2.0 * np.pi)
     final = {}
     for alpha in (0.0, 2.0):
-        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface="impedance", alpha=alpha)
+        zone = ZoneModel(zone_submesh(model.domain), P1, model.time, condition=Impedance(alpha))
         assert run.trace.load is not None
         wrong = replace(run.trace, load=run.trace.load + 0.01 * run.trace.gamma.weights)
         shift = zone.run(wrong).displacement - zone.run(run.trace).displacement
@@ -117,7 +118,7 @@ def test_a_refined_box_stays_close_to_the_full_run(method: str, condition: str) 
     trace, truth = run_full(model, PointSource((0.513, 0.621), Sine(2.0 * np.pi)))
     cells = num_cells // 2
     mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
-    zone = ZoneModel(mesh, discretization, model.time, interface=condition)
+    zone = ZoneModel(mesh, discretization, model.time, condition=condition_named(condition))
     assert zone.parts == (2 if discretization.stepper == "explicit" and discretization.degree == 1 else zone.parts)
     error, _ = zone_errors(zone, trace, model.zone_points, truth)
     assert error < 0.02
@@ -131,11 +132,9 @@ def test_a_refined_unstructured_zone_stays_close(condition: str, comm: MPI.Comm,
     model = FullModel(domain, P1, TimeGrid(1.2, 97))
     trace, truth = run_full(model, PointSource((0.413, 0.321), Sine(4.0)))
     mesh = refined(zone_submesh(domain), 4)
-    num_cells = comm.allreduce(
-        int(np.count_nonzero(domain.zone_cells < domain.mesh.topology.index_map(2).size_local))
-    )
+    num_cells = comm.allreduce(int(np.count_nonzero(domain.zone_cells < domain.mesh.topology.index_map(2).size_local)))
     assert mesh.mesh.topology.index_map(2).size_global == 16 * num_cells
-    zone = ZoneModel(mesh, P1, model.time, interface=condition)
+    zone = ZoneModel(mesh, P1, model.time, condition=condition_named(condition))
     assert zone.parts >= 2
     assert zone.gamma.num_nodes == 4 * model.gamma.num_nodes
     error, _ = zone_errors(zone, trace, model.zone_points, truth)
@@ -165,14 +164,9 @@ def test_what_a_defect_scatters_leaves_under_impedance_only(condition: str) -> N
     defect = Defect((0.02, -0.03), 0.1, 0.5)
     knowing = FullModel(with_defect(model.domain, defect), P1, model.time)
     truth = knowing.run(PointSource((0.413, 0.321), Sine(4.0 * np.pi)))
-    zone = ZoneModel(zone_submesh(model.domain), P1, model.time, interface=condition, defect=defect)
+    zone = ZoneModel(zone_submesh(model.domain), P1, model.time, condition=condition_named(condition), defect=defect)
     u = zone.at(zone.run(plain.trace).displacement, model.zone_points)
-    assert (
-        truth is not None
-        and truth.displacement is not None
-        and plain.displacement is not None
-        and u is not None
-    )
+    assert truth is not None and truth.displacement is not None and plain.displacement is not None and u is not None
     scattered = np.linalg.norm(truth.displacement - plain.displacement)
     error = np.linalg.norm(u - truth.displacement) / scattered
     assert error < 0.15 if condition == "impedance" else error > 0.5
@@ -183,12 +177,10 @@ def test_a_fast_defect_makes_the_zone_divide_its_steps() -> None:
     mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (32, 32), cell="triangle", speed=1.0)
     grid = TimeGrid(2.0, 256)
     assert ZoneModel(mesh, P1, grid).parts == 1
-    fast = ZoneModel(mesh, P1, grid, defect=Defect((0.0, 0.0), 0.1, 2.0), interface="impedance")
+    fast = ZoneModel(mesh, P1, grid, defect=Defect((0.0, 0.0), 0.1, 2.0), condition=Impedance())
     assert fast.parts == 2
     assert len(fast.run(_silence(fast)).displacement) == 256
-    assert (
-        ZoneModel(mesh, replace(P1, stepper="newmark"), grid, defect=Defect((0.0, 0.0), 0.1, 2.0)).parts == 1
-    )
+    assert ZoneModel(mesh, replace(P1, stepper="newmark"), grid, defect=Defect((0.0, 0.0), 0.1, 2.0)).parts == 1
 
 
 @pytest.mark.mpi
@@ -201,7 +193,10 @@ def test_a_run_has_the_numbers_of_plain_steps(
     """To round-off: PETSc adds a row's products in another order, a hundred steps add up to a few 1e-14."""
     mesh = refined_zone_box(comm, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
     zone = ZoneModel(
-        mesh, discretization, TimeGrid(2.0, 82 if discretization.degree == 1 else 162), interface=condition
+        mesh,
+        discretization,
+        TimeGrid(2.0, 82 if discretization.degree == 1 else 162),
+        condition=condition_named(condition),
     )
     assert (zone.parts > 1) == (cells == 24)
     shape = (zone.num_steps, zone.gamma.num_nodes)
@@ -221,8 +216,8 @@ def test_the_interface_condition_keeps_the_speed_outside() -> None:
     """A defect that reaches Γ changes the zone's cells, not the medium that the waves leave into."""
     mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (16, 16), cell="triangle", speed=1.0)
     grid = TimeGrid(1.0, 129)
-    plain = ZoneModel(mesh, P1, grid, interface="impedance")
-    other = ZoneModel(mesh, P1, grid, interface="impedance", defect=Defect((0.25, 0.0), 0.1, 0.5))
+    plain = ZoneModel(mesh, P1, grid, condition=Impedance())
+    other = ZoneModel(mesh, P1, grid, condition=Impedance(), defect=Defect((0.25, 0.0), 0.1, 0.5))
     np.testing.assert_array_equal(plain.stepper.assembly.damping, other.stepper.assembly.damping)
     assert abs(plain.stepper.assembly.mass - other.stepper.assembly.mass).max() > 0.0
 
@@ -230,8 +225,8 @@ def test_the_interface_condition_keeps_the_speed_outside() -> None:
 @pytest.mark.mpi
 def test_results_are_gathered_in_canonical_order(comm: MPI.Comm) -> None:
     mesh = refined_zone_box(comm, LOWER, UPPER, (4, 4), cell="quadrilateral", speed=1.0)
-    zone = ZoneModel(mesh, GLL2, TimeGrid(1.0, 65))
-    assert zone.alpha == pytest.approx(2.0)  # one over the zone's size
+    zone = ZoneModel(mesh, GLL2, TimeGrid(1.0, 65), condition=Impedance())
+    assert zone.condition.parameters()["alpha"] == pytest.approx(2.0)  # one over the zone's size
     num_owned = zone.V.dofmap.index_map.size_local
     x, y = zone.V.tabulate_dof_coordinates()[:num_owned, :2].T
     values = np.vstack([x + 2.0 * y, x * y])
@@ -254,13 +249,13 @@ def test_a_zone_model_says_what_it_cannot_take() -> None:
     model, run = reference_run(64, 2.0, 161, 4.0 * np.pi)
     mesh = zone_submesh(model.domain)
     with pytest.raises(ValueError, match="must be one of .*'dirichlet', 'impedance'.*, got 'neumann'"):
-        ZoneModel(mesh, P1, model.time, interface="neumann")
+        ZoneModel(mesh, P1, model.time, condition=condition_named("neumann"))
     with pytest.raises(ValueError, match=r"alpha must not be negative, got -1.0"):
-        ZoneModel(mesh, P1, model.time, interface="impedance", alpha=-1.0)
+        ZoneModel(mesh, P1, model.time, condition=Impedance(-1.0))
     with pytest.raises(ValueError, match="covers no cell of the zone"):
         ZoneModel(mesh, P1, model.time, defect=Defect((0.8, 0.8), 0.1, 2.0))
-    zone = ZoneModel(mesh, P1, model.time, interface="impedance")
-    with pytest.raises(ValueError, match="needs the load r on Γ, which this trace lacks"):
+    zone = ZoneModel(mesh, P1, model.time, condition=Impedance())
+    with pytest.raises(ValueError, match="needs the load on Γ, which this trace lacks"):
         zone.run(replace(run.trace, load=None))
     other = ZoneModel(mesh, P1, TimeGrid(2.0, 200))
     with pytest.raises(ValueError, match="has 161 levels up to t = 2, the zone expects 200 up to t = 2"):
@@ -268,9 +263,7 @@ def test_a_zone_model_says_what_it_cannot_take() -> None:
     longer = ZoneModel(mesh, P1, TimeGrid(2.2, 161))
     with pytest.raises(ValueError, match="up to t = 2, the zone expects 161 up to t = 2.2"):
         longer.run(run.trace)
-    elsewhere = refined_zone_box(
-        MPI.COMM_SELF, (-0.5, -0.25), (0.0, 0.25), (16, 16), cell="triangle", speed=1.0
-    )
+    elsewhere = refined_zone_box(MPI.COMM_SELF, (-0.5, -0.25), (0.0, 0.25), (16, 16), cell="triangle", speed=1.0)
     with pytest.raises(ValueError, match="leaves the trace's curve"):
         ZoneModel(elsewhere, P1, model.time).run(run.trace)
 

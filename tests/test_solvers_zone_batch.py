@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from solver_problems import GLL2, NEWMARK, P1
 
 from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.gamma.condition import condition_named
 from solvers.gamma.datum import Steps
 from solvers.mesh.domain import refined_zone_box
 from solvers.problems.boundary_drives import ManyRuns
@@ -26,7 +27,10 @@ def zone_of(
 ) -> ZoneModel:
     mesh = refined_zone_box(comm, (-0.25, -0.25), (0.25, 0.25), (cells, cells), cell=discretization.cell, speed=1.0)
     return ZoneModel(
-        mesh, discretization, TimeGrid(2.0, 82 if discretization.degree == 1 else 162), interface=condition
+        mesh,
+        discretization,
+        TimeGrid(2.0, 82 if discretization.degree == 1 else 162),
+        condition=condition_named(condition),
     )
 
 
@@ -109,7 +113,7 @@ def test_rates_are_those_of_the_history(num_runs: int) -> None:
     zone = zone_of(P1, "impedance")
     assert isinstance(zone.stepper, CentralDifference)
     ensemble = Ensemble(zone.stepper, num_runs)
-    data = ManyRuns(histories(zone, num_runs), zone.reach)
+    data = ManyRuns(histories(zone, num_runs), zone.energy_bound)
     recorded = Recorded(np.array([5, 0, 40]), np.arange(zone.num_steps + 1))
     history = np.zeros((num_runs, zone.num_steps + 1, 3))
     rates = np.full((num_runs, zone.num_steps - 1, 3), np.nan)

@@ -76,7 +76,7 @@ def test_any_signal_and_several_sources_agree_with_full_fe(case: Case, operator:
     signals: tuple[Signal, ...] = (Sine(2.2), Ricker(4.0), Chirp(2.0, 5.0, 2.0), Tabulated(tuple(t), tuple(t**2)))
     excitations = [Excitation((HERE,), (signal,)) for signal in signals]
     excitations.append(Excitation((HERE, THERE), (Ricker(3.0), Sine(2.8))))
-    found = validate_excitations(case, operator, excitations, comm=MPI.COMM_SELF, interface=interface)
+    found = validate_excitations(case, operator, excitations, comm=MPI.COMM_SELF, condition=interface)
     assert found is not None and len(found) == 5
     for before, after in found:
         for errors in (before.displacement, before.velocity, after.displacement, after.velocity):
@@ -221,7 +221,7 @@ def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operato
 
     from submodel.solve import from_case as build
 
-    zone = build.zone_model(case, MPI.COMM_SELF, interface=interface)
+    zone = build.zone_model(case, MPI.COMM_SELF, condition=interface)
     weights = zone.datum_weights()
     assert weights is not None
     excitations = [Excitation((HERE,), (Sine(omega),)) for omega in (2.2, 2.5, 2.8)]

@@ -141,7 +141,7 @@ def test_a_recorded_trace_is_replayed_by_zoom(workshop: Workshop) -> None:
     recorded = ("--boundary", "recorded", "--dataset", workshop.dataset, "--sample", 1)
     done("zoom", workshop.case, *recorded, "-o", out, "--interface", "dirichlet")
     record = json.loads((out / "zoom.json").read_text())
-    assert record["boundary"].startswith("recorded, sample 1") and record["alpha"] is None
+    assert record["boundary"].startswith("recorded, sample 1") and "alpha" not in record
 
 
 def test_fields_of_a_higher_degree_keep_it(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_generator_can_be_used_for_a_zoom(whole: tuple[Reproduced, Path], toy_
 def test_recorded_traces_replay_to_an_error_of_rounding(toy_data: tuple[Case, Path], tmp_path: Path) -> None:
     """The zone, the error and the order of nodes of a job, with a prediction that is exact."""
     case, path = toy_data
-    zone = build.zone_model(case, ALONE, interface="dirichlet")
+    zone = build.zone_model(case, ALONE, condition="dirichlet")
     with Dataset.open(path) as dataset:
         bench = reproduce_job.Bench(case, dataset, tmp_path, OPTIONS, zone)
         exact = np.stack(dataset.zone_fields("test", 1)).astype(np.float64)

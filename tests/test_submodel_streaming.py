@@ -15,6 +15,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import NEWMARK, P1, box, generate_plate, plate, run_full, time_grid
 
+from solvers.gamma.condition import Dirichlet, Impedance, condition_named
 from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain, refined, zone_submesh
 from solvers.problems.full import FullModel
@@ -98,7 +99,9 @@ def test_a_streamed_run_has_the_numbers_of_one_shot(
     discretization: Discretization, interface: str, block: int, comm: MPI.Comm
 ) -> None:
     domain, trace = problem(comm, discretization)
-    zone = ZoneModel(zone_submesh(domain), discretization, time_grid(discretization), interface=interface)
+    zone = ZoneModel(
+        zone_submesh(domain), discretization, time_grid(discretization), condition=condition_named(interface)
+    )
     run, data = streamed(zone, Player(trace), block)
     require_same(run, one_shot(zone, Player(trace)))
     if comm.rank == 0:
@@ -112,7 +115,9 @@ def test_so_has_one_whose_network_combines_the_fields(
     discretization: Discretization, interface: str, comm: MPI.Comm
 ) -> None:
     domain, trace = problem(comm, discretization)
-    zone = ZoneModel(zone_submesh(domain), discretization, time_grid(discretization), interface=interface)
+    zone = ZoneModel(
+        zone_submesh(domain), discretization, time_grid(discretization), condition=condition_named(interface)
+    )
     player = Player(trace, combines=True)
     run, _ = streamed(zone, player, 7)
     require_same(run, one_shot(zone, Player(trace)))
@@ -129,7 +134,7 @@ def test_so_has_one_on_a_refined_zone_with_divided_steps(interface: str, block: 
     domain = box(comm, P1)
     grid = TimeGrid(6.0, 161)
     trace, _ = run_full(FullModel(domain, P1, grid), fields=False)
-    zone = ZoneModel(refined(zone_submesh(domain), 4), P1, grid, interface=interface)
+    zone = ZoneModel(refined(zone_submesh(domain), 4), P1, grid, condition=condition_named(interface))
     assert zone.parts > 1
     player = Player(trace)
     run, _ = streamed(zone, player, block)
@@ -144,7 +149,7 @@ def test_so_has_one_on_a_foreign_zone_of_an_unstructured_mesh(comm: MPI.Comm, sh
     domain = plate(comm, generate_plate(comm, shared_path, size=0.15, quads=False))
     grid = TimeGrid(1.0, 101)
     trace, _ = run_full(FullModel(domain, P1, grid), fields=False)
-    zone = ZoneModel(refined(zone_submesh(domain), 2), P1, grid, interface="impedance")
+    zone = ZoneModel(refined(zone_submesh(domain), 2), P1, grid, condition=Impedance())
     run, _ = streamed(zone, Player(trace), 16)
     require_same(run, one_shot(zone, Player(trace)))
 
@@ -152,7 +157,7 @@ def test_so_has_one_on_a_foreign_zone_of_an_unstructured_mesh(comm: MPI.Comm, sh
 @pytest.mark.parametrize("block", [1, 9])
 def test_a_velocity_that_is_not_predicted_is_the_same_rate_of_change(block: int) -> None:
     domain, trace = problem(MPI.COMM_SELF, P1)
-    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="dirichlet")
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), condition=Dirichlet())
     run, _ = streamed(zone, Player(trace, ("displacement",)), block)
     require_same(run, one_shot(zone, Player(trace, ("displacement",))))
 
@@ -198,7 +203,7 @@ def test_a_divergence_is_noticed_though_the_largest_value_is_not_known_yet(comm:
     from solvers.stepping.schemes import DivergenceError
 
     domain, trace = problem(comm, P1)
-    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), condition=Impedance())
     broken = trace.load.copy() if trace.load is not None else np.empty(0)
     broken[25:] = np.nan
     player = Player(Trace(trace.times, trace.gamma, trace.displacement, trace.velocity, broken))
@@ -209,7 +214,7 @@ def test_a_divergence_is_noticed_though_the_largest_value_is_not_known_yet(comm:
 @pytest.mark.mpi
 def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
     domain, trace = problem(comm, P1)
-    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), interface="impedance")
+    zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1), condition=Impedance())
     with pytest.raises(ValueError, match="a block holds one level at least, got 0"):
         streamed(zone, Player(trace), 0)
     short = Trace(trace.times[:20], trace.gamma, trace.displacement[:20], trace.velocity[:20])
@@ -225,7 +230,9 @@ def test_what_cannot_be_streamed_is_refused(comm: MPI.Comm) -> None:
 @pytest.mark.parametrize("discretization", [P1, NEWMARK], ids=["explicit", "newmark"])
 def test_weights_of_a_zones_data_are_those_of_its_datum(discretization: Discretization, interface: str) -> None:
     domain = box(MPI.COMM_SELF, discretization)
-    zone = ZoneModel(zone_submesh(domain), discretization, time_grid(discretization), interface=interface)
+    zone = ZoneModel(
+        zone_submesh(domain), discretization, time_grid(discretization), condition=condition_named(interface)
+    )
     fields = np.random.default_rng(0).standard_normal((3, 41, zone.gamma.num_nodes))
     trace = Trace(zone.time.times, zone.gamma, *fields)
     weights = zone.datum_weights()

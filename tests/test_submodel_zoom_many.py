@@ -117,7 +117,7 @@ def test_many_sets_are_single_runs(interface: str, comm: MPI.Comm, shared_path: 
     stored = ZoomedFile(shared_path / "out" / "zoomed.h5")
     assert not len(stored.pending())
     for number, vector in enumerate(SETS):
-        wanted = single(case, generated, vector, interface=interface)
+        wanted = single(case, generated, vector, condition=interface)
         require_close(stored.array("displacement")[number], wanted)
         assert stored.array("peak")[number] == pytest.approx(np.abs(wanted).max(), rel=SINGLE)
     if out is not None:
@@ -176,7 +176,7 @@ def test_finer_zones_and_defects(refine: int, tmp_path: Path) -> None:
     case, generated = known()
     file = tmp_path / "exact.safetensors"
     file.write_bytes(b"exact")
-    how: dict[str, Any] = {"refine": refine, "defect": Defect((0.0, 0.0), 0.1, 0.5), "interface": "impedance"}
+    how: dict[str, Any] = {"refine": refine, "defect": Defect((0.0, 0.0), 0.1, 0.5), "condition": "impedance"}
     table = ParameterTable.read(table_in(tmp_path, SETS[:2]), case)
     zoom_many(case, replace(generated, path=file), table, tmp_path, comm=MPI.COMM_SELF, setup=ZoneSetup(**how))
     stored = ZoomedFile(tmp_path / "zoomed.h5").array("displacement")

@@ -15,10 +15,10 @@ class BoundarySource(Protocol):
     """Boundary data of a zone run, asked for as they are needed; recorded and predicted data look the same."""
 
     def block(self, n: int) -> NDArray[np.float64]:
-        """What drives step n and those of the steps after it that are at hand, shape ``(num_steps, num_owned)``.
+        """Data of step n and of those after it that are at hand, shape ``(num_steps, num_owned)``.
 
-        At this rank's dofs of Γ in canonical order; as many steps on every rank. Under ``dirichlet`` the displacement
-        at the level that a step leads to, under ``impedance`` the nodal datum g at the level that it starts from.
+        At this rank's dofs of Γ in canonical order; as many steps on every rank. Where values are prescribed, u at the
+        level that a step leads to, otherwise the nodal datum g at the level that it starts from.
         """
         ...
 
@@ -29,7 +29,7 @@ class BoundarySource(Protocol):
 
 @dataclass(frozen=True)
 class DatumWeights:
-    """What drives each step of an undivided zone, as a combination of the fields of a trace at its nodes.
+    """Weights of a trace's fields in the data that drive each step of an undivided zone.
 
     ``datum[n] = load r[n] + velocity v[n] + displacement ū[n + lead]``
 
@@ -37,7 +37,7 @@ class DatumWeights:
         displacement: Weights of u, shape ``(num_nodes,)``.
         velocity: Of v.
         load: Of r.
-        lead: 1 under ``dirichlet``, which needs u one level ahead, otherwise 0.
+        lead: 1 where u is needed one level ahead, at the end of the step, otherwise 0.
         theta: Of the average ū of three levels; 0 for u itself.
     """
 
@@ -58,22 +58,13 @@ class DatumWeights:
         if self.velocity.any():
             out += self.velocity * v
         if self.load.any():
-            out += self.load * required_load(trace)
+            if trace.load is None:
+                raise ValueError(
+                    "this interface condition needs the load on Γ, which this trace lacks: "
+                    "train a generator with the field 'load', or use a condition that does not need it"
+                )
+            out += self.load * trace.load
         return out
-
-
-def required_load(trace: Trace) -> NDArray[np.float64]:
-    """The load of a trace.
-
-    Raises:
-        ValueError: If it lacks one.
-    """
-    if trace.load is None:
-        raise ValueError(
-            "the impedance condition needs the load r on Γ, which this trace lacks: "
-            "train a generator with the field 'load', or use the dirichlet condition"
-        )
-    return trace.load
 
 
 class Steps:

@@ -40,6 +40,11 @@ class Trace:
                 raise ValueError(f"the trace's {name} has shape {field.shape}, its times and nodes ask for {shape}")
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that are there."""
+        return ("displacement", "velocity") if self.load is None else ("displacement", "velocity", "load")
+
+    @property
     def dt(self) -> float:
         """Time step of the levels."""
         return float(self.times[-1] - self.times[0]) / (len(self.times) - 1)

@@ -14,9 +14,9 @@ from solvers.stepping.schemes import Stepper
 class BoundaryDrive:
     """Feeds a boundary source to the held dofs of a stepper, which are numbered last, step by step."""
 
-    def __init__(self, stepper: Stepper, source: BoundarySource, reach: float, *, prescribes: bool) -> None:
+    def __init__(self, stepper: Stepper, source: BoundarySource, energy_bound: float, *, prescribes: bool) -> None:
         self.prescribes = prescribes
-        self._source, self._reach = source, reach
+        self._source, self._energy_bound = source, energy_bound
         self._begin = len(stepper.order) - len(stepper.assembly.held)
         self._weight = stepper.load_weight[self._begin :]
         self._start = 0
@@ -24,7 +24,7 @@ class BoundaryDrive:
 
     def bound(self) -> float:
         """A generous bound of the energy norm."""
-        return self._reach * self._source.magnitude()
+        return self._energy_bound * self._source.magnitude()
 
     def apply(self, out: NDArray[np.float64], n: int) -> None:
         if not self._start <= n < self._start + len(self._block):
@@ -39,14 +39,14 @@ class BoundaryDrive:
 class OneRun:
     """A boundary source as an ensemble of one run takes it."""
 
-    def __init__(self, source: BoundarySource, reach: float) -> None:
-        self._source, self._reach = source, reach
+    def __init__(self, source: BoundarySource, energy_bound: float) -> None:
+        self._source, self._energy_bound = source, energy_bound
 
     def block(self, n: int) -> NDArray[Any]:
         return self._source.block(n)[:, :, None]
 
     def bounds(self) -> NDArray[np.float64]:
-        return np.array([self._reach * self._source.magnitude()])
+        return np.array([self._energy_bound * self._source.magnitude()])
 
 
 class ManyRuns:
@@ -54,13 +54,13 @@ class ManyRuns:
 
     Args:
         data: Shape ``(num_runs, num_steps, num_owned)``.
-        reach: Largest energy norm that data of magnitude one can cause, generously.
+        energy_bound: Largest energy norm that data of magnitude one can cause, generously.
     """
 
-    def __init__(self, data: NDArray[Any], reach: float) -> None:
+    def __init__(self, data: NDArray[Any], energy_bound: float) -> None:
         self._data = np.ascontiguousarray(data, dtype=np.float64)
         largest, least = data.max(axis=(1, 2), initial=0.0), data.min(axis=(1, 2), initial=0.0)
-        self._bounds = reach * np.maximum(largest, -least)
+        self._bounds = energy_bound * np.maximum(largest, -least)
 
     def block(self, n: int) -> NDArray[Any]:
         return self._data[:, n:].transpose(1, 2, 0)

@@ -1,4 +1,4 @@
-"""A run on the zone Ω' alone, fed with boundary data level by level, under either interface condition."""
+"""A run on the zone Ω' alone, fed with boundary data level by level, under an interface condition."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.gamma.condition import Dirichlet, InterfaceCondition
 from solvers.gamma.datum import BoundarySource, DatumWeights, Steps
 from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
@@ -30,8 +31,6 @@ from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, Stepper, march
 from solvers.time.grid import TimeGrid, centred_rate
 
-INTERFACE_CONDITIONS = ("dirichlet", "impedance")
-
 
 @dataclass(frozen=True)
 class ZoneRun:
@@ -51,19 +50,17 @@ class ZoneRun:
 class ZoneModel:
     """The wave equation on the zone, built once and run for many traces. Collective on the zone's comm.
 
-    Under ``dirichlet`` u on Γ is prescribed ([A]). Under ``impedance`` ∂u/∂n + u_t/c + α u = g on Γ, which lets waves
-    leave that the boundary data do not know. Explicit steps that a refined or faster zone cannot take are divided.
+    Explicit steps that a refined or faster zone cannot take are divided.
 
     Args:
         zone: A zone mesh, from ``zone_submesh``, ``refined_zone_box`` or ``refined``.
         discretization: Element and stepper.
         time: Levels of the boundary data.
-        interface: ``"dirichlet"`` or ``"impedance"``.
-        alpha: α of the impedance condition, 1 / unit of length; the inverse of the zone's size by default.
+        condition: The interface condition; `Dirichlet` by default.
         defect: A disc with another wave speed; the interface condition keeps the speed of the outside.
 
     Raises:
-        ValueError: For an unknown interface condition, a negative alpha, or a defect outside the zone.
+        ValueError: For a defect outside the zone.
     """
 
     def __init__(
@@ -72,42 +69,38 @@ class ZoneModel:
         discretization: Discretization,
         time: TimeGrid,
         *,
-        interface: str = "dirichlet",
-        alpha: float | None = None,
+        condition: InterfaceCondition | None = None,
         defect: Defect | None = None,
     ) -> None:
-        if interface not in INTERFACE_CONDITIONS:
-            raise ValueError(f"the interface condition must be one of {INTERFACE_CONDITIONS}, got '{interface}'")
-        if alpha is not None and alpha < 0.0:
-            raise ValueError(f"alpha must not be negative, got {alpha}: with a negative alpha the zone is unstable")
         self.zone = zone if defect is None else with_defect(zone, defect)
-        self.discretization, self.time, self.condition = discretization, time, interface
+        self.discretization, self.time = discretization, time
         self.V = function_space(zone.mesh, discretization)
         self._comm = zone.mesh.comm
         self._gamma_dofs = locate_gamma(self.V, self.zone)
         self.gamma: Gamma = self._gamma_dofs.gamma
-        self.alpha = 1.0 / self.gamma.size if alpha is None else alpha
+        self.condition = (condition or Dirichlet()).fitted(self.gamma)
         self._evaluator = PointEvaluator(self.V)
         self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
-        assembly = self._assembly(assemble_boundary_damping(self.V, zone, discretization))
+        admittance = self._on_gamma(assemble_boundary_damping(self.V, zone, discretization))
+        self._terms = self.condition.terms(self.gamma, admittance)
+        assembly = self._assembly()
         self.parts = 1
         if discretization.stepper == "explicit":
             self.parts = int(np.ceil(time.dt / stable_dt(assembly) - 1e-9))
         self._fine = time.divided(self.parts)
         self.stepper: Stepper = make_stepper(
-            discretization, assembly, self._fine.dt, prescribed=self.condition == "dirichlet"
+            discretization, assembly, self._fine.dt, prescribed=self.condition.prescribes
         )
         self._slots = _Slots(time.num_levels, self.parts)
         self._ensemble: Ensemble | None = None
-        self._damping, self._robin = self._on_gamma(assembly.damping), self._on_gamma(assembly.robin)
         self._set_up_gathering()
 
     def boundary_source(self, trace: Trace) -> BoundarySource:
         """Boundary data from a trace, carried over to this zone's nodes and levels. Local.
 
         Raises:
-            ValueError: If the trace has other levels than this zone, belongs to another curve, or lacks the load that
-                the impedance condition needs.
+            ValueError: If the trace has other levels than this zone, belongs to another Γ, or lacks a field that the
+                interface condition needs.
         """
         if not self.time.matches(trace.times):
             raise ValueError(
@@ -139,12 +132,13 @@ class ZoneModel:
             stop: The one after the last, all by default; from the trace's last level there is one step.
 
         Raises:
-            ValueError: If the trace lacks the load that the impedance condition needs.
+            ValueError: If the trace lacks a field that the interface condition needs.
         """
         num_fine = (len(trace.times) - 1) * self.parts + 1
         first = start * self.parts
         end = num_fine if stop is None else min(stop * self.parts, num_fine)
         low, high = max(0, first - 1), min(num_fine, end + 1)
+        self.condition.require(trace.fields, "this trace")
         return self._weights().of(trace.resampled(self.parts, low, high))[first - low : end - low]
 
     def datum_weights(self) -> DatumWeights | None:
@@ -152,10 +146,7 @@ class ZoneModel:
         return None if self.parts > 1 else self._weights()
 
     def _weights(self) -> DatumWeights:
-        one, none = np.ones(self.gamma.num_nodes), np.zeros(self.gamma.num_nodes)
-        if self.condition == "dirichlet":
-            return DatumWeights(one, none, none, lead=1, theta=0.0)
-        return DatumWeights(self._robin, self._damping, one, lead=0, theta=self.discretization.theta)
+        return self.condition.datum(self._terms, self.discretization.theta)
 
     def run(self, source: Trace | BoundarySource) -> ZoneRun:
         """One run from rest. Collective on the zone's comm.
@@ -176,7 +167,7 @@ class ZoneModel:
 
     def drive(self, source: BoundarySource) -> BoundaryDrive:
         """What makes the stepper follow a boundary source in `march`, step by step. Local."""
-        return BoundaryDrive(self.stepper, source, self.reach, prescribes=self.condition == "dirichlet")
+        return BoundaryDrive(self.stepper, source, self.energy_bound, prescribes=self.condition.prescribes)
 
     @property
     def num_steps(self) -> int:
@@ -184,14 +175,10 @@ class ZoneModel:
         return (self.time.num_levels - 1) * self.parts + 1
 
     @property
-    def reach(self) -> float:
-        """A generous bound of the energy norm on this rank, by the magnitude of the data: a thousand times the fastest
-        prescribed motion, or a hundred times what the load can add up to (the integral of ``|F|`` in M⁻¹ over the run).
-        """
+    def energy_bound(self) -> float:
+        """A generous bound of the energy norm on this rank, for boundary data of magnitude one."""
         mass, held = self.stepper.assembly.mass_diagonal, self.stepper.assembly.held
-        if self.condition == "dirichlet":
-            return 1e3 * 2.0 / self.stepper.dt * float(np.sqrt(mass.sum()))
-        return 100.0 * self.time.final * float(np.sqrt(np.sum(1.0 / mass[held])))
+        return self.condition.energy_bound(mass, mass[held], self.stepper.dt, self.time.final)
 
     def at(self, values: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64] | None:
         """Values of a run at points of the zone, on the root; ``None`` elsewhere. Collective on the zone's comm.
@@ -230,7 +217,7 @@ class ZoneModel:
                 self._recorded = Recorded(np.argsort(self._ensemble.order), self._slots.places[1:])
             self._ensemble.run(
                 self.num_steps,
-                boundary=OneRun(data, self.reach),
+                boundary=OneRun(data, self.energy_bound),
                 recorded=self._recorded,
                 history=history[None],
                 rates=None if velocity is None else velocity[None],
@@ -243,19 +230,18 @@ class ZoneModel:
         if velocity is not None:
             centred_rate(history, self._fine.dt, out=velocity)
 
-    def _assembly(self, damping: NDArray[np.float64]) -> Assembly:
-        gamma_dofs = self._gamma_dofs
-        num_owned = len(damping)
-        robin = np.zeros(num_owned)
-        robin[gamma_dofs.dofs] = self.alpha * self.gamma.weights[gamma_dofs.positions]
-        free = self.condition == "dirichlet"
+    def _assembly(self) -> Assembly:
+        gamma_dofs, terms = self._gamma_dofs, self._terms
+        damping, robin = np.zeros((2, self.V.dofmap.index_map.size_local))
+        damping[gamma_dofs.dofs] = terms.damping[gamma_dofs.positions]
+        robin[gamma_dofs.dofs] = terms.spring[gamma_dofs.positions]
         return Assembly(
             self._comm,
             self.V.dofmap.index_map.local_range[0],
             assemble_mass(self.V, self.zone, self.discretization),
             assemble_stiffness(self.V, self.zone, self.discretization),
-            damping=np.zeros(num_owned) if free else damping,
-            robin=np.zeros(num_owned) if free else robin,
+            damping=damping,
+            robin=robin,
             fixed=np.empty(0, dtype=np.int32),
             held=gamma_dofs.dofs,
         )

@@ -83,7 +83,7 @@ class ZoneBatch:
             out[0] = model.run(Steps(data[0])).displacement[:, model.nodes]
             return
         whole = out if len(out) == self.lanes else np.empty((self.lanes, *out.shape[1:]), self.dtype)
-        boundary = ManyRuns(data, model.reach)
+        boundary = ManyRuns(data, model.energy_bound)
         ensemble.run(model.num_steps - 1, boundary=boundary, recorded=self._recorded, history=whole)
         if whole is not out:
             out[:] = whole[: len(out)]

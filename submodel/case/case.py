@@ -21,7 +21,7 @@ from submodel.case.sections import (
     DeclaredSymmetry,
     Discretization,
     GmshDomain,
-    InterfaceCondition,
+    Interface,
     Medium,
     Section,
     Source,
@@ -47,7 +47,7 @@ class Case(Section):
     medium: Medium = Field(description="wave speed")
     time: Time = Field(description="final time and number of levels")
     discretization: Discretization = Field(description="element, degree and stepper")
-    interface: InterfaceCondition = Field(default=InterfaceCondition(kind="impedance"), description="of the zone run")
+    interface: Interface = Field(default=Interface(kind="impedance"), description="of the zone run")
     source: Source = Field(description="time signature")
     parameters: Parameters = Field(description="what is sampled")
     symmetry: DeclaredSymmetry = Field(default=DeclaredSymmetry(), description="maps that leave the problem as it is")

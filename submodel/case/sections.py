@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from solvers.gamma.condition import CONDITIONS, InterfaceCondition, condition_named
+
 Point = tuple[float, float]
 Model = Literal[
     "operator",
@@ -138,22 +140,36 @@ class Discretization(Section):
         return self
 
 
-class InterfaceCondition(Section):
-    """How boundary data enter the zone run; a command may choose otherwise."""
+class Interface(Section):
+    """How boundary data enter the zone run; a command may choose otherwise.
 
-    kind: Literal["dirichlet", "impedance"] = Field(description="interface condition", examples=["impedance"])
+    Beside the kind stand the numbers of that condition, see `solvers.gamma.condition.CONDITIONS`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(description="interface condition: dirichlet or impedance", examples=["impedance"])
     alpha: float | None = Field(
         default=None, ge=0, description="1/length; the solver chooses when absent", examples=[2.0]
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.kind == "dirichlet" and self.alpha is not None:
-            raise ValueError(
-                f'interface.alpha = {self.alpha:g} has no meaning with kind = "dirichlet": '
-                'leave it out, or write kind = "impedance"'
-            )
+        if self.kind not in CONDITIONS:
+            known = " or ".join(f"'{name}'" for name in CONDITIONS)
+            raise ValueError(f"interface.kind should be {known}, got '{self.kind}'")
+        self.condition()
         return self
+
+    def condition(self, kind: str | None = None) -> InterfaceCondition:
+        """The condition, or another with its default numbers.
+
+        Raises:
+            ValueError: A number has no meaning with the kind, or there is no such kind.
+        """
+        if kind is not None and kind != self.kind:
+            return condition_named(kind)
+        return condition_named(self.kind, alpha=self.alpha, **(self.model_extra or {}))
 
 
 class Source(Section):

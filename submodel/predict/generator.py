@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.gamma.chart import gamma_from
+from solvers.gamma.condition import CONDITIONS, missing, served
 from solvers.gamma.datum import DatumWeights
 from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
@@ -167,21 +168,22 @@ class Generator:
         """Γ as it was trained for."""
         return gamma_from(self.metadata["gamma"])
 
-    def require(self, interface: str) -> None:
-        """See that it predicts what an interface condition needs, before any work starts.
+    def require(self, condition: str) -> None:
+        """See that it predicts what a kind of interface condition needs, before any work starts.
 
         Raises:
             CaseError: It does not.
         """
-        if interface == "impedance" and "load" not in self.fields:
+        available = {*self.fields, "velocity"}  # which follows from the displacement
+        if absent := missing(CONDITIONS[condition], available):
+            others = " or ".join(f"--interface {name}" for name in served(available))
             remedy = (
-                "its model predicts the zone, which has no load: use --interface dirichlet, or a model that predicts "
-                "the boundary"
+                f"its model predicts the zone, which has no load: use {others}, or a model that predicts the boundary"
                 if self._nodes() is not None
-                else 'train with "load" among training.fields, or use --interface dirichlet'
+                else f'train with "{absent}" among training.fields, or use {others}'
             )
             raise CaseError(
-                f"the impedance condition needs the load on Γ, and {self.path} predicts "
+                f"the {condition} condition needs the {absent} on Γ, and {self.path} predicts "
                 f"{', '.join(self.fields)}: {remedy}"
             )
 
@@ -231,19 +233,19 @@ class Generator:
             warnings += check_band(case, excitation, self.band, extrapolate=extrapolate)
         return warnings + self._sparse(excitation)
 
-    def bound(self, excitation: Excitation, interface: str) -> ErrorBound:
+    def bound(self, excitation: Excitation, condition: str) -> ErrorBound:
         """A bound of ε after the zoom with the conforming zone, or why there is none."""
         parameters, trust = excitation.parameters(self.case), self.trust
         if trust is None:
             return ErrorBound(None, "the generator was not calibrated, see `submodel calibrate`")
-        if interface not in trust.models:
+        if condition not in trust.models:
             return ErrorBound(None, f"the generator was calibrated for {' and '.join(trust.models)} only")
         if parameters is None or len(parameters) > 1:
             return ErrorBound(None, f"it is calibrated for one source whose signal is {self.case.source.signal}")
         if not self.case.parameters.contains(parameters[0]):
             return ErrorBound(None, "the parameters lie outside what the generator was trained for")
-        bound = float(trust.bound(parameters, interface)[0])
-        return ErrorBound(bound, f"split conformal on {trust.models[interface].num_runs} runs", trust.coverage)
+        bound = float(trust.bound(parameters, condition)[0])
+        return ErrorBound(bound, f"split conformal on {trust.models[condition].num_runs} runs", trust.coverage)
 
     def playback(self, excitation: Excitation) -> Prediction:
         """What it predicts for an excitation, level by level; the sources' waves are added.

@@ -33,7 +33,7 @@ def zone_model(
     case: Case,
     comm: MPI.Comm,
     *,
-    interface: str | None = None,
+    condition: str | None = None,
     refine: int = 1,
     defect: Defect | None = None,
     sources: NDArray[np.float64] | None = None,
@@ -43,7 +43,7 @@ def zone_model(
     Args:
         case: The case.
         comm: Communicator that shares the zone.
-        interface: Interface condition, the case's by default.
+        condition: Kind of interface condition, the case's by default.
         refine: How many cells each cell's edge is divided into.
         defect: A disc with another wave speed.
         sources: Places from which it is going to be excited, shape ``(num_sources, 2)``, the same on every rank.
@@ -52,16 +52,9 @@ def zone_model(
         CaseError: A source lies in the zone, on its boundary, or outside the domain.
         ValueError: The solver cannot take it: a defect outside the zone, a factor that is no power of two.
     """
-    kind = case.interface.kind if interface is None else interface
-    alpha = case.interface.alpha if kind == "impedance" else None
-    return ZoneModel(
-        _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources),
-        discretization(case),
-        time_grid(case),
-        interface=kind,
-        alpha=alpha,
-        defect=defect,
-    )
+    chosen = case.interface.condition(condition)
+    zone = _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources)
+    return ZoneModel(zone, discretization(case), time_grid(case), condition=chosen, defect=defect)
 
 
 def require_sources(case: Case, domain: Domain | None, points: NDArray[np.float64]) -> None:

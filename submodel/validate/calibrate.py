@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.problems.zone import INTERFACE_CONDITIONS
+from solvers.gamma.condition import served
 from submodel.case.case import Case
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
@@ -89,12 +89,12 @@ def calibrate(
     generated = Generator.load(path, case, device)
     recorded = RecordedTraces(dataset, SPLIT)
     predictions = predict(generated, parameters, comm, Clock())
-    conditions = [name for name in INTERFACE_CONDITIONS if name == "dirichlet" or "load" in generated.fields]
+    conditions = served({*generated.fields, "velocity"})
     epsilon: dict[str, Any] = {}
     for number, name in enumerate(conditions):
         errors = ValidationAccumulator()
         compare(
-            build.zone_model(case, comm, interface=name),
+            build.zone_model(case, comm, condition=name),
             recorded,
             predictions,
             errors,

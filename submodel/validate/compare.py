@@ -103,7 +103,7 @@ def validate_excitations(
     excitations: Sequence[Excitation],
     *,
     comm: MPI.Comm,
-    interface: str | None = None,
+    condition: str | None = None,
     refine: int = 1,
 ) -> list[tuple[MotionErrors, MotionErrors]] | None:
     """Compare zoomed runs with fresh full FE runs, for any sources and signals. Collective on comm.
@@ -113,7 +113,7 @@ def validate_excitations(
         generated: Predicts the boundary data.
         excitations: What to run.
         comm: Communicator that shares domain and zone.
-        interface: Interface condition, the case's by default.
+        condition: Kind of interface condition, the case's by default.
         refine: How many cells each cell's edge of the zone is divided into; errors are taken at the nodes of Ω's mesh.
 
     Returns:
@@ -124,9 +124,9 @@ def validate_excitations(
         ValueError: A source lies in the zone or outside Ω.
         DivergenceError: A run diverged.
     """
-    kind = case.interface.kind if interface is None else interface
+    kind = case.interface.kind if condition is None else condition
     generated.require(kind)
-    full, zone = build.full_model(case, comm), build.zone_model(case, comm, interface=kind, refine=refine)
+    full, zone = build.full_model(case, comm), build.zone_model(case, comm, condition=kind, refine=refine)
     found = []
     for excitation in excitations:
         truth = _superposed(full, excitation)

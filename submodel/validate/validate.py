@@ -45,7 +45,7 @@ def validate(
     generated: Generator | None,
     *,
     comm: MPI.Comm,
-    interface: str | None = None,
+    condition: str | None = None,
     split: Split = "test",
     commands: tuple[str, ...] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -57,7 +57,7 @@ def validate(
         dataset: Holds the truth.
         generated: Predicts the boundary data; ``None`` replays those of the dataset.
         comm: Communicator that shares the zone.
-        interface: Interface condition, the case's by default.
+        condition: Kind of interface condition, the case's by default.
         split: Which samples.
         commands: Command lines that reproduce the result, for the report.
         progress: Called on the root with the samples done and their number.
@@ -71,14 +71,14 @@ def validate(
         DivergenceError: A zone run diverged.
     """
     dataset.require_case(case)
-    kind = case.interface.kind if interface is None else interface
+    kind = case.interface.kind if condition is None else condition
     if generated is not None:
         generated.require(kind)
     recorded = RecordedTraces(dataset, split)
     parameters = dataset.parameters(split)
     clock = Clock()
     with clock.measure("set-up of the zone"):
-        model = build.zone_model(case, comm, interface=kind)
+        model = build.zone_model(case, comm, condition=kind)
     predictions = predict(generated, parameters, comm, clock)
     errors = ValidationAccumulator()
     compare(model, recorded, predictions if generated is not None else None, errors, clock=clock, progress=progress)
@@ -113,12 +113,12 @@ def validate(
     return replace(result, overview=overview, scene=scene)
 
 
-def bounds(generated: Generator, parameters: NDArray[np.float64], interface: str) -> Bounds | None:
+def bounds(generated: Generator, parameters: NDArray[np.float64], condition: str) -> Bounds | None:
     """What a generator promised for some samples, if it was calibrated for the interface condition."""
     trust = generated.trust
-    if trust is None or interface not in trust.models:
+    if trust is None or condition not in trust.models:
         return None
-    return Bounds(trust.coverage, trust.bound(parameters, interface), trust.models[interface].num_runs)
+    return Bounds(trust.coverage, trust.bound(parameters, condition), trust.models[condition].num_runs)
 
 
 def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Overview | None:

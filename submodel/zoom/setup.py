@@ -20,12 +20,12 @@ class ZoneSetup:
     """Choices of a zoomed run.
 
     Args:
-        interface: Interface condition, the case's by default.
+        condition: Kind of interface condition, the case's by default.
         refine: How many cells each cell's edge is divided into.
         defect: A disc with another wave speed.
     """
 
-    interface: str | None = None
+    condition: str | None = None
     refine: int = 1
     defect: Defect | None = None
 
@@ -37,14 +37,14 @@ class ZoneSetup:
             ValueError: The zone cannot be built.
         """
         return build.zone_model(
-            case, comm, interface=self.interface, refine=self.refine, defect=self.defect, sources=sources
+            case, comm, condition=self.condition, refine=self.refine, defect=self.defect, sources=sources
         )
 
     def record(self, model: ZoneModel) -> dict[str, Any]:
         """Plain values that say which zone was run."""
         return {
-            "interface": model.condition,
-            "alpha": model.alpha if model.condition == "impedance" else None,
+            "interface": model.condition.name,
+            **model.condition.parameters(),
             "refine": self.refine,
             "defect": None if self.defect is None else asdict(self.defect),
             "steps_per_level": model.parts,

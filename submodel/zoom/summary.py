@@ -52,7 +52,7 @@ def write_summary(
         What was written, by what it is.
     """
     peaks = np.array(file.array("peak"), dtype=np.float64)
-    bounds = _bounds(generated, table, model.condition) if plain else [None] * len(peaks)
+    bounds = _bounds(generated, table, model.condition.name) if plain else [None] * len(peaks)
     endings = {"table": "csv", "picture": "png", "record": "json"}
     files = {name: folder / f"zoomed.{ending}" for name, ending in endings.items()}
     with files["table"].open("w", newline="", encoding="utf-8") as stream:

@@ -16,7 +16,6 @@ from submodel.cli.terminal.options import (
     BoundaryOption,
     CaseArgument,
     DeviceOption,
-    Interface,
     InterfaceOption,
     SplitOption,
 )
@@ -65,7 +64,7 @@ def validate(
                 data,
                 generated,
                 comm=comm,
-                interface=interface,
+                condition=interface,
                 split=split,
                 commands=commands,
                 progress=progress,
@@ -87,7 +86,7 @@ def _commands(
     dataset: Path,
     generator: Path | None,
     boundary: BoundaryKind,
-    interface: Interface | None,
+    interface: str | None,
     split: Split,
 ) -> tuple[str, ...]:
     """Command lines that lead to a validation, for its report."""

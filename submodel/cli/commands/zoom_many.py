@@ -39,7 +39,7 @@ def many_sets(
 
     table = ParameterTable.read(parameters, case)
     generated: Generator = Generator.load(generator, case, device, patient=len(table.values) >= MANY)
-    generated.require(case.interface.kind if setup.interface is None else setup.interface)
+    generated.require(case.interface.kind if setup.condition is None else setup.condition)
     for warning in require_table(generated, table, extrapolate=extrapolate):
         if comm.rank == 0:
             typer.echo(f"warning: {warning}", err=True)

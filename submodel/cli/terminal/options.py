@@ -8,16 +8,29 @@ from typing import Annotated, Literal, get_args
 import typer
 from click import Choice
 
+from solvers.gamma.condition import CONDITIONS
 from submodel.case.sampling import SPLITS, Split
 
-Interface = Literal["dirichlet", "impedance"]
 Device = Literal["auto", "cpu", "cuda"]
 BoundaryKind = Literal["generator", "recorded"]
 
+
+
+def known_condition(name: str | None) -> str | None:
+    """Refuse a name that is none of an interface condition."""
+    if name is not None and name not in CONDITIONS:
+        raise typer.BadParameter(f"'{name}' is not one of {', '.join(CONDITIONS)}")
+    return name
+
+
 CaseArgument = Annotated[Path, typer.Argument(metavar="CASE", help="Case file (.toml).")]
 InterfaceOption = Annotated[
-    Interface | None,
-    typer.Option(click_type=Choice(get_args(Interface)), help="Interface condition; the case's by default."),
+    str | None,
+    typer.Option(
+        metavar=f"[{'|'.join(CONDITIONS)}]",
+        callback=known_condition,
+        help="Interface condition; the case's by default.",
+    ),
 ]
 DeviceOption = Annotated[
     Device,

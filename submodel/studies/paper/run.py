@@ -176,7 +176,7 @@ def _zone_in_turn(case: Case, comm: MPI.Comm) -> ZoneModel:
     """
 
     def model(mine: bool) -> list[ZoneModel]:
-        return [build.zone_model(case, MPI.COMM_SELF, interface="dirichlet")] if mine else []
+        return [build.zone_model(case, MPI.COMM_SELF, condition="dirichlet")] if mine else []
 
     first = agree(comm, lambda: model(comm.rank == 0))
     return (first + agree(comm, lambda: model(comm.rank > 0)))[0]
