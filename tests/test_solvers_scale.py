@@ -12,6 +12,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import METHODS, generate_plate, plate
 
+from solvers.gamma.condition import condition_named
 from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain, box_domain, zone_submesh
 from solvers.mesh.medium import sampled_speed
@@ -46,7 +47,7 @@ def histories(domain: Domain, discretization: Discretization, length: float, tim
         assert trace.load is not None
         out += [trace.displacement, trace.velocity * time, trace.load]
     for condition in ("dirichlet", "impedance"):
-        zone = ZoneModel(zone_submesh(domain), discretization, levels, interface=condition)
+        zone = ZoneModel(zone_submesh(domain), discretization, levels, condition=condition_named(condition))
         out.append(zone.run(traces[0]).displacement)
     with pytest.raises(ValueError, match="the trace has 61 levels"):
         zone.run(replace(traces[0], times=1.001 * traces[0].times))
