@@ -14,6 +14,7 @@ from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from solvers.mesh.gmsh_faults import fault_of_file, fault_of_model, renumber
 from solvers.mesh.partition import partition_cells
 
 try:  # DOLFINx >= 0.10
@@ -93,7 +94,7 @@ def read_gmsh(path: Path, comm: MPI.Comm) -> GmshMesh:
     """Read a planar gmsh mesh with its named groups. Collective on comm: rank 0 reads, all receive.
 
     Raises:
-        ValueError: On every rank, if gmsh cannot read the file.
+        ValueError: On every rank, if gmsh cannot read the file, or the mesh is none that can be run on.
     """
     names: dict[tuple[int, str], int] = {}
     fault: str | None = None
@@ -101,15 +102,23 @@ def read_gmsh(path: Path, comm: MPI.Comm) -> GmshMesh:
         gmsh.initialize(["gmsh"], readConfigFiles=False, interruptible=False)
         gmsh.option.setNumber("General.Terminal", 0)
         try:
-            gmsh.merge(str(path))
-            for dimension, tag in gmsh.model.getPhysicalGroups():
-                names[dimension, gmsh.model.getPhysicalName(dimension, tag)] = tag
+            fault = fault_of_file(path)
+            if fault is None:
+                gmsh.merge(str(path))
+                fault = fault_of_model(path.name)
+            if fault is None:
+                renumber()
+                names = {
+                    (dimension, gmsh.model.getPhysicalName(dimension, tag)): tag
+                    for dimension, tag in gmsh.model.getPhysicalGroups()
+                }
         except Exception as error:  # gmsh raises nothing narrower
+            fault = f"gmsh cannot read {path} ({error}): make it again, see meshes/README.md"
+        if fault is not None:
             gmsh.finalize()
-            fault = str(error)
     fault = comm.bcast(fault, root=0)
     if fault is not None:
-        raise ValueError(f"gmsh cannot read {path} ({fault}): make it again, see meshes/README.md")
+        raise ValueError(fault)
     data = _gmsh_reader.model_to_mesh(gmsh.model, comm, 0, gdim=2, partitioner=cell_partitioner())
     if comm.rank == 0:
         gmsh.finalize()

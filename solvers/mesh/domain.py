@@ -10,6 +10,7 @@ import numpy as np
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from solvers.mesh import compat
 
@@ -132,9 +133,10 @@ def gmsh_domain(
     _require_group(path, "curve", outer, curves)
     boundary = exterior_facets(mesh)
     tagged = data.facet_tags.find(curves[outer]) if data.facet_tags is not None else np.empty(0, np.int32)
-    missing = comm.allreduce(len(np.setdiff1d(boundary, tagged)))
-    if missing:
-        raise ValueError(f"{path.name}: {missing} facets of the boundary are not in the group '{outer}': add them")
+    untagged = np.setdiff1d(boundary, tagged).astype(np.int32)
+    places = np.concatenate(comm.allgather(dmesh.compute_midpoints(mesh, mesh.topology.dim - 1, untagged)))
+    if len(places):
+        raise ValueError(f"{path.name}: {_fault_of_boundary(places[:, :2], outer)}")
     speeds = np.zeros(len(data.cell_tags))
     if isinstance(speed, Mapping):
         for name, value in speed.items():
@@ -226,6 +228,18 @@ def _rectangle(
 
 def _zone_of(mesh: dmesh.Mesh, speed: NDArray[np.float64]) -> Domain:
     return Domain(mesh, speed, np.arange(len(speed), dtype=np.int32), np.empty(0, dtype=np.int32))
+
+
+def _fault_of_boundary(places: NDArray[np.float64], outer: str) -> str:
+    """Explain facets of the boundary that are not in the outer group, by their midpoints. Local."""
+    pairs = cKDTree(places).query_pairs(1e-9 * float(np.ptp(places, axis=0).max()))
+    if pairs:
+        x, y = places[min(pairs)[0]]
+        return (
+            f"nodes are double along {len(pairs)} edges inside the domain, as at ({x:g}, {y:g}), where no wave would "
+            "cross: mesh the surfaces together (BooleanFragments, or Coherence Mesh)"
+        )
+    return f"{len(places)} facets of the boundary are not in the group '{outer}': add them"
 
 
 def _require_positive_speed(speed: NDArray[np.float64]) -> None:
