@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
 from safetensors.torch import save_file
 from torch import Tensor
 
-from networks.compression.structure import apply_recipe, is_compressed, recipe_of
+from networks.core.rebuildable import is_compressed
 from networks.core.sharing import load_unique, unique_tensors
 from networks.errors import NetworkError
 from networks.paper.generator import GeneratorSpec, build
@@ -54,7 +54,7 @@ def save(path: str | Path, generator: Generator, *, metadata: Mapping[str, Any] 
     family = OPERATOR if generator.spec.model == OPERATOR else PAPER
     document = {"family": family, "spec": generator.spec.to_dict(), "metadata": dict(metadata or {})}
     if is_compressed(generator):
-        document["compression"] = recipe_of(generator)
+        document["compression"] = _structure().recipe_of(generator)
     write_tensors(path, GENERATOR, unique_tensors(generator), document)
 
 
@@ -70,7 +70,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generato
         with torch.random.fork_rng(devices=()):
             generator = build(spec) if isinstance(spec, GeneratorSpec) else _operator(spec)
             if recipe := document.get("compression"):
-                apply_recipe(generator, recipe)
+                _structure().apply_recipe(generator, recipe)
         load_unique(generator, tensors)
         metadata = dict(document["metadata"])
     return generator.to(device).eval(), metadata
@@ -123,6 +123,11 @@ def _spec(document: Mapping[str, Any]) -> Spec:
         module = importlib.import_module("networks.operator.spec")  # it need not be loaded for the others
         return module.OperatorSpec.from_dict(document["spec"])
     raise ValueError(f"unknown family {family!r}")
+
+
+def _structure() -> Any:
+    """The module that knows recipes of compressed models, which need not be there for the others."""
+    return importlib.import_module("networks.compression.layer.structure")
 
 
 def _operator(spec: Spec) -> Generator:

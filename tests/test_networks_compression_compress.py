@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.compression.compress import compress
+from networks.compression.choice.weighted import Options, weighted
+from networks.compression.compress import compress, units_of
+from networks.compression.layer.structure import apply_recipe, recipe_of
 from networks.compression.layer.trains import CompressedLayer, CoupledLayer, PartlyCoupledLayer
-from networks.compression.structure import apply_recipe, load_model, recipe_of, save_model, unique_tensors
+from networks.core.sharing import unique_tensors
 from networks.layers.decomposed import DecomposedConv, DenseConv
 
 METHODS = ("svd", "cp", "tucker", "tt", "ctd", "pctd")
@@ -168,6 +171,22 @@ def test_an_error_is_kept_by_a_small_model(sample: Tensor) -> None:
     assert report.model_ratio > 1.5  # of weights of rank 3 and 8 or 16 channels
 
 
+def test_layers_of_a_group_count_alike_however_large_their_inputs_are() -> None:
+    """A layer whose inputs are a thousand times those of its partner gives the shared factor no other metric."""
+    model = made()
+    (unit,) = units_of(model, "pctd", ["layer1.*.conv1"], [["layer1.0.conv1", "layer1.1.conv1"]], None)
+    first, second = unit.group.names
+    noise = torch.randn(2, 50, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moments = {name: x.T @ x / 50 for name, x in zip((first, second), noise, strict=True)}
+    louder = {**moments, first: 1e6 * moments[first]}
+    same = zip(weighted(unit, Options(moments=moments)), weighted(unit, Options(moments=louder)), strict=True)
+    for before, after in same:
+        torch.testing.assert_close(after, before)
+    alone = units_of(model, "tt", [first], None, None)
+    (before,), (after,) = (weighted(alone[0], Options(moments=each)) for each in (moments, louder))
+    torch.testing.assert_close(after, 1e3 * before)
+
+
 def test_activations_weigh_what_passes() -> None:
     """Inputs that fill two directions only: a matrix of rank two is enough for the output, not for the weight."""
     torch.manual_seed(3)
@@ -216,12 +235,20 @@ def test_gradients_of_all_layers_add_up_in_what_they_share(sample: Tensor) -> No
     assert torch.allclose(parts[0] + parts[1], together, rtol=1e-4, atol=1e-6)
 
 
+def through_a_file(compressed: nn.Module, fresh: nn.Module, path: Path) -> Any:
+    """A copy of a fresh dense model with the recipe and the numbers that a file keeps of a compressed one."""
+    save_model(compressed, str(path))
+    model = apply_recipe(copy.deepcopy(fresh), json.loads(json.dumps(recipe_of(compressed))))
+    load_model(model, path)
+    return model
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_round_trip_through_a_file(method: str, sample: Tensor, tmp_path: Path) -> None:
     compressed, _ = compress(made(), method, ratio=3, sample=sample)  # type: ignore[arg-type]
-    save_model(tmp_path / "model.safetensors", compressed)
+    path = tmp_path / "model.safetensors"
     fresh = made(5)
-    loaded = load_model(tmp_path / "model.safetensors", fresh)
+    loaded = through_a_file(compressed, fresh, path)
     assert torch.equal(loaded(sample), compressed(sample))
     assert not any(isinstance(m, CompressedLayer) for m in fresh.modules())
     assert json.loads(json.dumps(compressed.compression)) == json.loads(json.dumps(loaded.compression))
@@ -229,13 +256,12 @@ def test_round_trip_through_a_file(method: str, sample: Tensor, tmp_path: Path) 
     assert all(a == b and torch.equal(p, q) for (a, p), (b, q) in pairs)
     stored = sum(t.numel() for t in unique_tensors(compressed).values())
     assert stored == sum(t.numel() for t in (*compressed.parameters(), *compressed.buffers()))
-    assert (tmp_path / "model.safetensors").stat().st_size < 4 * stored + 30_000
+    assert path.stat().st_size < 4 * stored + 30_000
 
 
 def test_sharing_survives_the_file(tmp_path: Path, sample: Tensor) -> None:
     compressed, _ = compress(made(), "pctd", ranks=(2, 1), layers=INNER)
-    save_model(tmp_path / "model.safetensors", compressed)
-    loaded = load_model(tmp_path / "model.safetensors", made(5))
+    loaded = through_a_file(compressed, made(5), tmp_path / "model.safetensors")
     for stage in (loaded.layer1, loaded.layer2):
         for layer in ("conv1", "conv2"):
             shared = [getattr(block, layer).shared for block in stage]  # type: ignore[union-attr]
@@ -268,8 +294,7 @@ def test_a_models_own_sharing_survives(tmp_path: Path) -> None:
     assert [layer.name for layer in report.layers] == ["first"]
     assert compressed.first is compressed.again and isinstance(compressed.first, CompressedLayer)
     assert compressed.one.weight is compressed.two.weight  # type: ignore[union-attr]
-    save_model(tmp_path / "tied.safetensors", compressed)
-    loaded = load_model(tmp_path / "tied.safetensors", Tied())
+    loaded = through_a_file(compressed, Tied(), tmp_path / "tied.safetensors")
     assert loaded.first is loaded.again and loaded.one.weight is loaded.two.weight  # type: ignore[union-attr]
     assert torch.equal(loaded(x), compressed(x))
 
@@ -465,20 +490,10 @@ def test_a_layer_the_sample_misses_is_refused(sample: Tensor) -> None:
         compress(model, "tt", ratio=2, sample=sample, weighting="activations")
 
 
-def test_files_of_other_models_are_refused(tmp_path: Path) -> None:
+def test_recipes_of_other_models_are_refused(tmp_path: Path) -> None:
     compressed, _ = compress(made(), "tt", ranks=2)
     path = tmp_path / "model.safetensors"
-    save_model(path, compressed)
     with pytest.raises(ValueError, match="no layer"):
-        load_model(path, nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="not those of this model|has shape"):
-        load_model(path, Net(4))
-    with pytest.raises(ValueError, match="no readable"):
-        load_model(tmp_path / "none.safetensors", made())
+        through_a_file(compressed, nn.Linear(2, 2), path)
     with pytest.raises(ValueError, match="version 99"):
         apply_recipe(made(), {**recipe_of(compressed), "version": 99})
-    from safetensors.torch import save_file
-
-    save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="no recipe"):
-        load_model(path, made())

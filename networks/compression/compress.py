@@ -23,8 +23,9 @@ from networks.compression.choice.ranks import COUPLED, METHODS, Given, Method, U
 from networks.compression.choice.search import Workshop
 from networks.compression.choice.weighted import Options
 from networks.compression.layer.base import EXECUTIONS, CompressedLayer
+from networks.compression.layer.structure import recipe_of
 from networks.compression.report import Report, report_of
-from networks.compression.structure import is_compressed, recipe_of
+from networks.core.rebuildable import is_compressed
 from networks.execution.measure import choose_execution
 
 

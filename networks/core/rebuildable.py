@@ -18,10 +18,13 @@ class Rebuildable(nn.Module):
     """A layer of factors.
 
     Attributes:
+        stands_in: whether it took the place of a dense layer, which its `to_dense` gives back.
         execution: "factorised" applies the factors one after the other; "dense" rebuilds the dense weight, in each
             pass that needs gradients and else only when a factor has changed. Not part of the state. Writing to a
             parameter's `.data` goes unnoticed by torch; call `forget` after it.
     """
+
+    stands_in = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +35,10 @@ class Rebuildable(nn.Module):
     def has_dense_form(self) -> bool:
         """Whether there is one: not where an activation stands between the factors."""
         return True
+
+    def to_dense(self) -> nn.Module:
+        """The plain layer with the same numbers."""
+        raise NotImplementedError
 
     def forget(self) -> None:
         """Drop what was made of the factors."""
@@ -94,6 +101,11 @@ def is_plain(tensor: Tensor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def is_compressed(model: nn.Module) -> bool:
+    """Whether a model holds layers that took the place of dense ones."""
+    return any(isinstance(module, Rebuildable) and module.stands_in for module in model.modules())
 
 
 def versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:

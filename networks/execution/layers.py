@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from networks.compression.layer.base import CompressedLayer
 from networks.core.distributed import Group
 from networks.core.rebuildable import EXECUTIONS, Rebuildable
 from networks.execution.graphs import Maker, Replayable, fastest, makers
@@ -141,6 +140,7 @@ def example(generator: Any) -> tuple[Tensor, ...]:
 
 def words(model: nn.Module) -> str:
     """How the compressed layers of a model run: "4 factorised, 3 rebuilt dense"."""
-    counts = Counter(layer.execution for layer in model.modules() if isinstance(layer, CompressedLayer))
+    layers = (layer for layer in model.modules() if isinstance(layer, Rebuildable) and layer.stands_in)
+    counts = Counter(layer.execution for layer in layers)
     names = {"factorised": "factorised", "dense": "rebuilt dense"}
     return ", ".join(f"{counts[name]} {names[name]}" for name in EXECUTIONS if counts[name])

@@ -20,8 +20,8 @@ from networks import checkpoint
 from networks.compression.choice.ranks import COUPLED, METHODS, count, given_ranks
 from networks.compression.compress import compress, units_of
 from networks.compression.report import Report
-from networks.compression.structure import is_compressed
 from networks.core.distributed import current_group
+from networks.core.rebuildable import is_compressed
 from networks.execution.layers import AUTO, executions, settle
 from networks.paper.predict import select_device
 from networks.training.plan import Progress

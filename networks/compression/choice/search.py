@@ -13,7 +13,7 @@ from networks.compression.choice.ranks import Ranks, Unit
 from networks.compression.choice.selection import Candidate, candidates, choose, front, loss
 from networks.compression.choice.weighted import Options, squared_errors, weighted
 from networks.compression.layer.base import CompressedLayer
-from networks.compression.structure import names_of, replace
+from networks.compression.layer.structure import names_of, replace
 
 SHARES = (None, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Shared ranks as multiples of own ones that are tried for all groups; None leaves each group its own."""

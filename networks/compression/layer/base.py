@@ -16,13 +16,15 @@ Layer = TypeVar("Layer", bound="CompressedLayer")
 
 
 class CompressedLayer(Rebuildable, ABC):
-    """A layer whose weight is kept as factors.
+    """A layer whose weight is kept as factors, in place of a dense one.
 
     Args:
         geometry: taps, stride, dilation and padding of the layer that this one replaces.
         in_channels, out_channels: its depths, or the inputs and outputs of a fully connected layer.
         bias: whether to add one number per output channel.
     """
+
+    stands_in = True
 
     def __init__(self, geometry: Geometry, in_channels: int, out_channels: int, bias: bool) -> None:
         super().__init__()

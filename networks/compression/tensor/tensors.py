@@ -45,36 +45,6 @@ def unfold_linear(tensor: Tensor) -> Tensor:
     return tensor.permute(1, 2, 0).reshape(-1, tensor.shape[0]).contiguous()
 
 
-def general_unfolding(tensor: Tensor, modes: Sequence[int]) -> Tensor:
-    """The {r_1 .. r_K}-mode general unfolding of [B] Def. 2.1, modes ascending and counted from 1 as there.
-
-    The rows run over the given modes, the columns over the others in the order r_K + 1, .., R, 1, ..; the first of
-    an order runs fastest (so n_2 = (m_3 - 1) M_2 + m_2 in the paper's example).
-    """
-    rows, columns = _split_modes(tensor.dim(), modes)
-    height = math.prod(tensor.shape[axis] for axis in rows)
-    return tensor.permute(*rows[::-1], *columns[::-1]).reshape(height, -1)
-
-
-def general_folding(matrix: Tensor, modes: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Undo `general_unfolding` of a tensor of this shape."""
-    rows, columns = _split_modes(len(shape), modes)
-    order = (*rows[::-1], *columns[::-1])
-    if matrix.numel() != math.prod(shape):
-        raise ValueError(f"a matrix of {matrix.numel()} numbers does not fold into {tuple(shape)}: check the shape")
-    inverse = sorted(range(len(order)), key=lambda axis: order[axis])
-    return matrix.reshape([shape[axis] for axis in order]).permute(inverse).contiguous()
-
-
-def _split_modes(num_modes: int, modes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes (from 0) of the rows and of the columns, each with the fastest first."""
-    given = list(modes)
-    if not given or given != sorted(set(given)) or given[0] < 1 or given[-1] > num_modes:
-        raise ValueError(f"modes must ascend within 1..{num_modes}, each once, got {tuple(modes)}")
-    rotated = [*range(given[-1], num_modes), *range(given[-1])]
-    return tuple(mode - 1 for mode in given), tuple(axis for axis in rotated if axis + 1 not in given)
-
-
 def tt_product(a: Tensor, b: Tensor) -> Tensor:
     """The TT product a * b: the last axis of a contracted with the first of b ([B] above eq. 2)."""
     return torch.tensordot(a, b, dims=1)

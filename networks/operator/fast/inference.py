@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from networks.compression.layer.base import CompressedLayer
+from networks.core.rebuildable import Rebuildable
 from networks.operator.fast.compiled import CompiledWaves, library
 from networks.operator.fast.cuda_graph import CapturedHistory
 from networks.operator.fast.waves import Combination, DrivenWaves, Turns
@@ -217,7 +217,7 @@ def _planes(parts: Tensor) -> Tensor:
 
 def _linear(layer: torch.nn.Module) -> torch.nn.Linear:
     """A layer of the network as it is folded with others: a compressed one in its dense form."""
-    return cast(torch.nn.Linear, layer.to_dense() if isinstance(layer, CompressedLayer) else layer)
+    return cast(torch.nn.Linear, layer.to_dense() if isinstance(layer, Rebuildable) else layer)
 
 
 def _first_layer(generator: OperatorGenerator) -> tuple[Tensor, Tensor]:

@@ -1,38 +1,23 @@
-"""What a compressed model is made of, as JSON, and its numbers on disk with each shared tensor once.
+"""The recipe of a compressed model, as JSON.
 
 A recipe says which layers of a dense model are replaced by what, and which of them share. It turns a fresh dense
-model into an empty compressed one, into which tensors are loaded; sharing is intact afterwards. Models may share
-tensors elsewhere too (tied weights): those are stored once and tied again by the model's own structure.
+model into an empty compressed one, into which tensors are loaded; sharing is intact afterwards.
 """
 
-import copy
-import json
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
-from safetensors.torch import save_file
 from torch import nn
 
 from networks.compression.layer.trains import CompressedLayer, SharedPart, SharedTrain, layer_from_structure
-from networks.core.sharing import load_unique, unique_tensors
 
 VERSION = 1
-HEADER = "compression"
 _SHARED = {"train": SharedTrain, "part": SharedPart}
 
 
 def names_of(model: nn.Module, module: nn.Module) -> list[str]:
     """All names under which a model holds a module."""
     return [name for name, other in model.named_modules(remove_duplicate=False) if other is module]
-
-
-def is_compressed(model: nn.Module) -> bool:
-    """Whether a model holds compressed layers."""
-    return any(isinstance(module, CompressedLayer) for module in model.modules())
 
 
 def replace(model: nn.Module, names: Iterable[str], module: nn.Module) -> None:
@@ -111,48 +96,4 @@ def apply_recipe(model: nn.Module, recipe: Mapping[str, Any]) -> nn.Module:
         layer.train(dense.training)
         replace(model, entry["names"], layer)
     model.compression = dict(recipe)  # type: ignore[assignment]
-    return model
-
-
-def save_model(path: str | Path, model: nn.Module) -> None:
-    """Write any model, compressed or not, as one safetensors file: its recipe, and each tensor once.
-
-    Args:
-        path: file name, by convention ending in .safetensors; written beside it and renamed.
-        model: the model.
-    """
-    path = Path(path)
-    tensors = {name: t.cpu().contiguous().clone() for name, t in unique_tensors(model).items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata={HEADER: json.dumps(recipe_of(model))})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load_model(path: str | Path, dense_model: nn.Module) -> nn.Module:
-    """Read what `save_model` wrote.
-
-    Args:
-        path: the file.
-        dense_model: a model of the structure that was compressed, as its constructor makes it; left as it is.
-
-    Returns:
-        A copy of it with the layers, the sharing and the numbers of the file.
-
-    Raises:
-        ValueError: no file that `save_model` wrote, or of another model.
-    """
-    try:
-        with safe_open(str(path), framework="pt") as file:  # type: ignore[attr-defined]
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error}); give one that save_model wrote") from error
-    if HEADER not in header:
-        raise ValueError(f"{path} holds no recipe; give a file that save_model wrote")
-    with torch.random.fork_rng(devices=()):
-        model = apply_recipe(copy.deepcopy(dense_model), json.loads(header[HEADER]))
-    load_unique(model, tensors)
     return model
