@@ -12,7 +12,6 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from networks.operator.network import OperatorGenerator
-from networks.operator.spec import SymmetryMap
 from solvers.gamma.chart import gamma_document
 from solvers.problems.full import FullModel
 from solvers.problems.zone_batch import ZoneBatch
@@ -20,7 +19,7 @@ from submodel.case.case import Case
 from submodel.case.excitation import Excitation
 from submodel.case.sections import BoxDomain
 from submodel.geometry.symmetry import find
-from submodel.learn.operator import specification
+from submodel.learn.operator import specification, symmetry_maps
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 
@@ -94,11 +93,8 @@ def parameters(num: int, half: float) -> NDArray[np.float64]:
 def untrained(case: Case, full: FullModel) -> Generator:
     """A generator of the case's size."""
     medium = build.medium_map(case, full.domain)
-    maps = []
-    for found in find(full.gamma, medium, case.symmetry.maps):
-        (a, b), (c, d) = found.matrix
-        maps.append(SymmetryMap(((a, b), (c, d)), (found.shift[0], found.shift[1]), tuple(map(int, found.arc))))
-    spec = replace(specification(case, full.gamma, medium)[0], symmetries=tuple(maps))
+    spec = specification(case, full.gamma, medium)[0]
+    spec = replace(spec, symmetries=symmetry_maps(find(full.gamma, medium, case.symmetry.maps), spec.origin))
     metadata = {"case": case.to_json(), "gamma": gamma_document(full.gamma)}
     return Generator(OperatorGenerator(spec).eval(), metadata, Path("untrained"), "cpu")
 

@@ -259,7 +259,7 @@ def _mixture(
 def _checked(
     generator: ResponseGenerator | OperatorInference, sources: NDArray[Any], signals: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sources (..., 2) and signals (..., time + 1) as float64."""
+    """Sources (..., 2), counted from the specification's origin, and signals (..., time + 1), as float64."""
     positions, samples = sources.astype(np.float64), signals.astype(np.float64)
     num = generator.spec.num_levels + 1
     if positions.shape[-1:] != (2,) or samples.shape[-1:] != (num,) or positions.shape[:-1] != samples.shape[:-1]:
@@ -274,7 +274,7 @@ def _checked(
             f"a signal begins with {samples[late][0][0]:.3g}, {ONSET:g} of its maximum at most is allowed: "
             "the run starts from rest, let the signal start from zero"
         )
-    return positions, samples
+    return generator.spec.relative(positions), samples
 
 
 def _require_levels(start: int, stop: int, num_levels: int) -> None:

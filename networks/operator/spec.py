@@ -5,6 +5,7 @@ import math
 from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 FIELDS = ("displacement", "velocity", "load")
 """What a zone is fed with; velocity follows from displacement, so two of them are learnt."""
@@ -62,6 +63,8 @@ class OperatorSpec:
         rank: learnt time functions, of displacement and load each.
         width, depth: channels and layers of the network.
         dispersion: harmonics of the angle and powers of the frequency of the rays' learnt delay.
+        origin: point near Gamma that `points`, `walls`, `grid` and `symmetries` are counted from, in double precision:
+            far from the user's own origin, single precision holds differences only.
         model: "operator".
     """
 
@@ -84,6 +87,7 @@ class OperatorSpec:
     width: int = 96
     depth: int = 6
     dispersion: tuple[int, int] = (4, 4)
+    origin: Pair = (0.0, 0.0)
     model: str = "operator"
 
     def __post_init__(self) -> None:
@@ -91,6 +95,7 @@ class OperatorSpec:
             object.__setattr__(self, name, tuple((float(x), float(y)) for x, y in getattr(self, name)))
         object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
         object.__setattr__(self, "band", tuple(self.band))
+        object.__setattr__(self, "origin", (float(self.origin[0]), float(self.origin[1])))
         object.__setattr__(self, "dispersion", tuple(self.dispersion))
         maps = tuple(m if isinstance(m, SymmetryMap) else SymmetryMap(**m) for m in self.symmetries)
         object.__setattr__(self, "symmetries", maps)
@@ -147,6 +152,17 @@ class OperatorSpec:
     def fields(self) -> tuple[str, ...]:
         """What it predicts."""
         return FIELDS
+
+    def relative(self, positions: ArrayLike) -> NDArray[np.float64]:
+        """Positions in the user's coordinates, (..., 2), as they are counted from the origin."""
+        return np.asarray(positions, np.float64) - np.array(self.origin)
+
+    def images(self, positions: ArrayLike) -> list[NDArray[np.float64]]:
+        """Positions in the user's coordinates, (source, 2), after each of the symmetries."""
+        return [
+            self.relative(positions) @ np.array(each.matrix).T + np.array(each.shift) + np.array(self.origin)
+            for each in self.symmetries
+        ]
 
     @property
     def num_arc(self) -> int:

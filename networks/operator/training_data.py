@@ -1,6 +1,7 @@
 """What an operator generator learns from, and how it is to be trained."""
 
 import dataclasses
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,14 @@ class ResponseData:
     displacement: NDArray[np.floating]
     load: NDArray[np.floating]
     travel: TravelTimes | None = None
+
+    def relative(self, spec: OperatorSpec) -> Self:
+        """The same, places counted from a specification's origin."""
+        if self.travel is None:
+            return dataclasses.replace(self, sources=spec.relative(self.sources))
+        (left, bottom), table = spec.origin, self.travel
+        travel = dataclasses.replace(table, x=np.asarray(table.x) - left, y=np.asarray(table.y) - bottom)
+        return dataclasses.replace(self, sources=spec.relative(self.sources), travel=travel)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Fit:
         else:
             self.model = copy_of(initial, spec)
         chosen, held = split_samples(len(parameters), plan.validation, plan.seed)
-        inputs = torch.as_tensor(np.asarray(parameters, np.float32))
+        inputs = torch.as_tensor(spec.relative(parameters).astype(np.float32))
         outputs = torch.as_tensor(np.asarray(targets, np.float32))
         if initial is None:
             self.model.input_scaler.fit(inputs[chosen])

@@ -86,7 +86,7 @@ def predict_levels(
         num_levels = min(num_levels, PAIRS)
     with torch.inference_mode():
         for first in range(0, len(values), batch_size):
-            batch = torch.as_tensor(values[first : first + batch_size]).to(reference)
+            batch = torch.as_tensor(spec.relative(values[first : first + batch_size])).to(reference)
             for level in range(start, stop, num_levels):
                 end = min(level + num_levels, stop)
                 whole = (level, end) == (0, spec.num_levels)

@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from networks.paper.catalogue import MODELS, SIZES
 from networks.paper.catalogue import variant as find_variant
 
@@ -34,6 +37,8 @@ class GeneratorSpec:
         between: channels between the factors of a kernel split over three axes, per channel of the thinner side.
         stem: width of the fully connected layer before the first grid.
         time_features: frequencies of the sines and cosines that enter beside a sampled time.
+        reference: parameter vector that others are counted from, in double precision: far from the user's own origin,
+            single precision holds differences only. Zero by default.
     """
 
     num_levels: int
@@ -55,10 +60,13 @@ class GeneratorSpec:
     between: float = 1.0
     stem: int = 64
     time_features: int = 16
+    reference: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("fields", "coarse", "widths", "head_widths", "kernel_size"):  # JSON brings lists
+        for name in ("fields", "coarse", "widths", "head_widths", "kernel_size", "reference"):  # JSON brings lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.reference) not in (0, self.num_parameters):
+            raise ValueError(f"reference must hold {self.num_parameters} parameters, got {self.reference!r}")
         if self.grid is not None:
             object.__setattr__(self, "grid", tuple(self.grid))
         _ = self.model  # raises where no model stands
@@ -145,6 +153,11 @@ class GeneratorSpec:
             f"no model is built for time={self.time!r}, space={self.space!r}, target={self.target!r}, "
             f"split={self.split!r}; there are {', '.join(MODELS)}"
         )
+
+    def relative(self, parameters: ArrayLike) -> NDArray[np.float64]:
+        """Parameter vectors (..., parameter) as they are counted from the reference."""
+        values = np.asarray(parameters, np.float64)
+        return values - np.array(self.reference) if self.reference else values
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -74,14 +74,14 @@ class ClosedLoops(Chart):
             raise ValueError(
                 "the zone's boundary is not made of separate closed loops: zone cells meet at a corner only"
             )
-        scale = float(np.ptp(points.reshape(-1, 2), axis=0).max())
+        corner, scale = points.reshape(-1, 2).min(axis=0), float(np.ptp(points.reshape(-1, 2), axis=0).max())
         loops = []
         unvisited = set(at_vertex)
         while unvisited:
-            loop = _loop_through(min(unvisited, key=lambda k: _height(point[k], scale)), ends, point, at_vertex)
+            loop = _loop_through(min(unvisited, key=lambda k: _height(point[k], corner, scale)), ends, point, at_vertex)
             unvisited.difference_update(loop)
             loops.append(loop)
-        loops.sort(key=lambda loop: _height(point[loop[0]], scale))
+        loops.sort(key=lambda loop: _height(point[loop[0]], corner, scale))
         facet_of = {frozenset(pair): facet for facet, pair in enumerate(ends)}
         places: dict[int, tuple[int, float]] = {}  # of each key in canonical order its loop and arc length
         weight, normal = dict.fromkeys(point, 0.0), {key: np.zeros(2) for key in point}
@@ -269,6 +269,6 @@ def _loop_through(
     return loop if area > 0.0 else [start, *reversed(loop[1:])]
 
 
-def _height(xy: tuple[float, float], scale: float) -> tuple[float, float]:
-    """Sort key: y, then x, insensitive to round-off."""
-    return round(xy[1] / scale, 9), round(xy[0] / scale, 9)
+def _height(xy: tuple[float, float], corner: NDArray[np.float64], scale: float) -> tuple[float, float]:
+    """Sort key: y, then x, above the corner, insensitive to round-off."""
+    return round((xy[1] - corner[1]) / scale, 9), round((xy[0] - corner[0]) / scale, 9)

@@ -42,10 +42,12 @@ class Gamma:
         return float(np.sqrt(extent) if self.points.shape[1] == 2 else np.cbrt(extent))
 
     def matches(self, other: Gamma) -> bool:
-        """Compare the nodes with those of another discretisation, to 1e-9 of their extent."""
+        """Compare the nodes with those of another discretisation, to 1e-9 of their extent or the last bits of their
+        coordinates."""
         if self.points.shape != other.points.shape:
             return False
-        return bool(np.allclose(self.points, other.points, rtol=0.0, atol=1e-9 * np.ptp(self.points, axis=0).max()))
+        tolerance = 1e-9 * np.ptp(self.points, axis=0).max() + 4.0 * np.spacing(np.abs(self.points).max())
+        return bool(np.allclose(self.points, other.points, rtol=0.0, atol=tolerance))
 
     def fault(self) -> str | None:
         """Why these arrays cannot be one Γ, in words; ``None`` where nothing is wrong."""

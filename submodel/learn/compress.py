@@ -188,8 +188,8 @@ def sample_of(generator: Any, metadata: dict[str, Any]) -> tuple[Tensor, ...]:
     chosen = every[np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).round().astype(int)]
     if generator.spec.model == "operator":
         chosen = Case.from_json(metadata["case"]).parameters.sources(chosen)
-        return (torch.as_tensor(chosen, dtype=torch.float32),)
-    values = torch.as_tensor(chosen, dtype=torch.float32)
+        return (torch.as_tensor(generator.spec.relative(chosen), dtype=torch.float32),)
+    values = torch.as_tensor(generator.spec.relative(chosen), dtype=torch.float32)
     if generator.spec.time != "sampled":
         return (values,)
     last = generator.spec.num_levels - 1

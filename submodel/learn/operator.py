@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
 from submodel.data.dataset import Dataset, ReciprocalDataset
 from submodel.geometry.arrays import MediumMap
-from submodel.geometry.symmetry import find
+from submodel.geometry.symmetry import Symmetry, find
 from submodel.geometry.travel_time import travel_table
 from submodel.learn.budget import Length
 
@@ -73,7 +74,7 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
     maps = find(dataset.gamma, dataset.medium, case.symmetry.maps)
     spec = replace(
         spec,
-        symmetries=tuple(SymmetryMap(_rows(m.matrix), (m.shift[0], m.shift[1]), tuple(map(int, m.arc))) for m in maps),
+        symmetries=symmetry_maps(maps, spec.origin),
     )
     plan = OperatorPlan(
         epochs=length.epochs,
@@ -106,6 +107,8 @@ def specification(case: Case, gamma: Gamma, medium: MediumMap) -> tuple[Operator
     travel = None if table is None else TravelTimes(table.x, table.y, table.time)
     low, high = band(case)
     speed = medium.uniform
+    left, bottom = gamma_middle(gamma)
+    corners = [(float(medium.x[end]) - left, float(medium.y[end]) - bottom) for end in (0, -1)]
     spec = OperatorSpec(
         num_levels=case.time.levels,
         dt=case.time.dt,
@@ -116,7 +119,7 @@ def specification(case: Case, gamma: Gamma, medium: MediumMap) -> tuple[Operator
         num_frequencies=min(MOST_FREQUENCIES, round(HIGHEST * high * PERIOD * case.time.final / (2.0 * np.pi))),
         period=PERIOD,
         rays=rays,
-        walls=((medium.x[0], medium.y[0]), (medium.x[-1], medium.y[-1])) if rays == "walls" else None,
+        walls=(corners[0], corners[1]) if rays == "walls" else None,
         travel=None if travel is None else (len(travel.y), len(travel.x)),
     )
     size = {} if case.training.size is None else case.training.size.model_dump(exclude_none=True)
@@ -127,11 +130,28 @@ def specification(case: Case, gamma: Gamma, medium: MediumMap) -> tuple[Operator
 
 def nodes_of(gamma: Gamma) -> dict[str, Any]:
     """The entries of an operator generator's specification that say where Γ is."""
+    middle = gamma_middle(gamma)
     return {
-        "points": tuple((float(x), float(y)) for x, y in gamma.points),
+        "origin": middle,
+        "points": tuple((float(x), float(y)) for x, y in gamma.points - np.array(middle)),
         "normals": tuple((float(x), float(y)) for x, y in gamma.normals),
         "weights": tuple(map(float, gamma.weights)),
     }
+
+
+def symmetry_maps(maps: Sequence[Symmetry], origin: tuple[float, float]) -> tuple[SymmetryMap, ...]:
+    """Symmetries of a problem as a generator takes them: of places that are counted from its origin."""
+    found = []
+    for each in maps:
+        x, y = each.apply(origin) - np.array(origin)
+        found.append(SymmetryMap(_rows(each.matrix), (float(x), float(y)), tuple(map(int, each.arc))))
+    return tuple(found)
+
+
+def gamma_middle(gamma: Gamma) -> tuple[float, float]:
+    """The middle of the bounding box of Γ, from which a generator counts places."""
+    x, y = 0.5 * (gamma.points.min(axis=0) + gamma.points.max(axis=0))
+    return float(x), float(y)
 
 
 def band(case: Case) -> tuple[float, float]:

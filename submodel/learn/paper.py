@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from submodel.case.case import Case, CaseError
 from submodel.data.dataset import Dataset
 from submodel.geometry.zone_target import Sizes
 from submodel.learn.budget import Length
-from submodel.learn.paper_spec import specification
+from submodel.learn.paper_spec import reference, specification
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def prepare(case: Case, dataset: Dataset, length: Length) -> Job:
         **(COMPRESSIBLE if said.compressible else {}),
     )
     spec = specification(said.model, said.variant, Sizes.of(dataset.geometry), fields, case.parameters.dimension)
+    spec = replace(spec, reference=reference(case.parameters, dataset.gamma))
     return Job(spec, plan, dataset.parameters("train"), targets(dataset, fields, zone=zone))
 
 

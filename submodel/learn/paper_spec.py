@@ -12,6 +12,8 @@ from networks.paper.generator import build
 from networks.paper.printed_tables import ZONE_MODELS, Schedule
 from networks.paper.spec import GeneratorSpec
 from networks.training.plan import EULER_WEIGHT, TrainingPlan
+from solvers.gamma.gamma import Gamma
+from submodel.case.parameters import Parameters, X, Y
 from submodel.geometry.zone_target import Sizes
 
 FIELDS = ("displacement", "velocity")
@@ -44,6 +46,12 @@ def specification(
         fields=tuple(fields),
         num_parameters=num_parameters,
     )
+
+
+def reference(parameters: Parameters, gamma: Gamma) -> tuple[float, ...]:
+    """The parameter vector that a model counts from: sources from the middle of Γ, all else from zero."""
+    x, y = map(float, 0.5 * (gamma.points.min(axis=0) + gamma.points.max(axis=0)))
+    return tuple({X: x, Y: y}.get(name, 0.0) for name in parameters.names)
 
 
 def training_plan(

@@ -19,6 +19,9 @@ from submodel.case.sections import BoxDomain
 from submodel.geometry.arrays import MediumMap
 from submodel.geometry.source_region import in_the_zone, outside_the_domain
 
+DIGITS = 1e4
+"""Steps of the coordinates' last bit that a cell must be wide: an error of 1e-4 of a cell is 1e-4 of a run."""
+
 
 def full_model(case: Case, comm: MPI.Comm) -> FullModel:
     """The full model of a case. Collective on comm.
@@ -80,7 +83,24 @@ def require_sources(case: Case, domain: Domain | None, points: NDArray[np.float6
 
 
 def domain(case: Case, comm: MPI.Comm) -> Domain:
-    """The mesh of Ω with its zone. Collective on comm."""
+    """The mesh of Ω with its zone. Collective on comm.
+
+    Raises:
+        CaseError: It lies so far from the origin that its coordinates cannot tell its nodes apart well enough.
+        ValueError: The mesh cannot be used.
+    """
+    whole = _mesh(case, comm)
+    far = comm.allreduce(float(np.abs(whole.mesh.geometry.x[:, :2]).max(initial=0.0)), op=MPI.MAX)
+    size = 2.0 * spacing(whole)
+    if size < DIGITS * np.spacing(far):
+        raise CaseError(
+            f"the domain has cells of {size:.3g} at coordinates up to {far:.6g}, which double precision holds to "
+            f"{np.spacing(far):.1g}: count coordinates from a place near the domain"
+        )
+    return whole
+
+
+def _mesh(case: Case, comm: MPI.Comm) -> Domain:
     section = case.domain
     if not isinstance(section, BoxDomain):
         return gmsh_domain(comm, case.mesh_file(), speed=case.medium.speed, outer=section.outer, zone=section.zone)

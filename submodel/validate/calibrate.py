@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,20 +132,15 @@ def _calibrated(
 def training_of(case: Case, generated: Generator) -> Training:
     """Where a generator's training samples lie; where it folds by symmetries, each source stands for its images."""
     sources = case.parameters.sources(generated.metadata["parameters"])
-    images = [sources, *_images(sources, getattr(generated.generator.spec, "symmetries", ()))]
-    every = np.concatenate(images, dtype=np.float64)
+    images = getattr(generated.generator.spec, "images", None)
+    every = np.concatenate([sources, *([] if images is None else images(sources))], dtype=np.float64)
     unit = SAME * float(np.ptp(generated.gamma.points, axis=0).max())
-    distinct = every[np.unique(np.rint(every / unit), axis=0, return_index=True)[1]]
+    distinct = every[np.unique(np.rint((every - every.min(axis=0)) / unit), axis=0, return_index=True)[1]]
     training = Training(case.parameters, distinct, generated.gamma.points)
     if len(distinct) <= MOST_SOURCES:
         return training
     kept = np.linspace(0, len(distinct) - 1, MOST_SOURCES).astype(int)
     return replace(training, sources=np.random.default_rng(0).permutation(distinct)[kept])
-
-
-def _images(sources: NDArray[np.float64], symmetries: Sequence[Any]) -> list[NDArray[np.float64]]:
-    """Sources under each map ``x -> matrix x + shift``."""
-    return [sources @ np.asarray(each.matrix).T + np.asarray(each.shift) for each in symmetries]
 
 
 def _shifted(progress: Callable[[int, int], None] | None, number: int, parts: int) -> Callable[[int, int], None] | None:

@@ -96,6 +96,7 @@ class OperatorFit:
         initial: OperatorGenerator | None = None,
     ) -> None:
         require(spec, data)
+        data = data.relative(spec)
         self.spec, self.data, self.plan, self.group = spec, data, plan, group
         self.started = time.monotonic()
         self.device = select_device(plan.device)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from submodel.data.dataset import Dataset
 from submodel.geometry.metrics import FieldErrors, field_errors
 from submodel.geometry.zone_target import Sizes, interface_nodes
 from submodel.learn.paper import targets
-from submodel.learn.paper_spec import FIELDS, specification, training_plan
+from submodel.learn.paper_spec import FIELDS, reference, specification, training_plan
 from submodel.learn.train import description, progress_record
 from submodel.studies.paper.jobs import Errors, Job, Record, read_record, write_record
 
@@ -221,7 +221,8 @@ class Bench:
             device=options.device,
             threads=options.threads,
         )
-        return specification(job.model, job.variant, self.sizes), plan
+        spec = specification(job.model, job.variant, self.sizes)
+        return replace(spec, reference=reference(self.case.parameters, self.dataset.gamma)), plan
 
     def _key(self, spec: GeneratorSpec, plan: TrainingPlan, *, evaluated: bool) -> str:
         """What decides a training; with `evaluated`, what decides its record."""
