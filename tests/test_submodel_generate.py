@@ -18,12 +18,17 @@ from mpi4py import MPI
 from roof_problems import done, submodel, toy
 from test_submodel_dataset import NUM, flip, toy_case
 
-from submodel.case.case import Case
+from submodel.case.case import Case, CaseError
 from submodel.case.sampling import SPLITS
-from submodel.data.dataset import Dataset
+from submodel.data import hdf5
+from submodel.data.dataset import Dataset, reader_of
 from submodel.data.kinds import SampleManifest
-from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, shards_folder
+from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, Task, shards_folder
+from submodel.data.shards import ShardWriter
+from submodel.data.whole import WriteError
 from submodel.generate.generate import GenerationError, GenerationReport, generate
+from submodel.generate.reciprocal import ReciprocalProduction
+from submodel.generate.samples import SampleProduction
 from submodel.solve import from_case as build
 from submodel.solve import task_farm as farm
 
@@ -251,6 +256,8 @@ def test_a_place_that_is_taken_is_refused(tmp_path: Path, copied: Path) -> None:
         run(tmp_path / "odd.shards")
     with pytest.raises(DatasetError, match="is a folder: name a file"):
         run(tmp_path)
+    with pytest.raises(CaseError, match=r"cannot write .*aaa\.h5 \(File name too long\): choose another place"):
+        run(tmp_path / ("a" * 252 + ".h5"))
     (tmp_path / "text.h5").write_text("mine")
     with pytest.raises(DatasetError, match=r"text\.h5 exists and is in the way: .*; or choose another -o"):
         run(tmp_path / "text.h5")
@@ -393,6 +400,95 @@ def test_the_command_takes_a_number_for_each_split(tmp_path: Path) -> None:
     assert "was begun with --calibration 2, you asked for --calibration 3" in refused.text
 
 
+KINDS = {"samples": SampleProduction, "reciprocal": ReciprocalProduction}
+
+
+def small(kind: str) -> Request:
+    return Request(train=2, test=None if kind == "reciprocal" else 0, calibration=None if kind == "reciprocal" else 0)
+
+
+def timed(levels: int) -> Case:
+    """The toy case with another number of levels; few make the time step unstable."""
+    return Case.from_dict(toy_case().model_dump(mode="json") | {"time": {"final": 0.55, "levels": levels}})
+
+
+def check_that_the_corrected_case_works(path: Path, kind: str, comm: MPI.Comm = ALONE) -> None:
+    """The same command, after the case was corrected, finds nothing in its way."""
+    assert not list(path.parent.iterdir())
+    comm.barrier()
+    case = timed(13)
+    assert generate(case, path, small(kind), kind=KINDS[kind], comm=comm).num_kept == 0
+    with reader_of(path).open(path) as dataset:
+        assert dataset.case == case
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = tmp_path / "data.h5"
+    with pytest.raises(ValueError, match="exceeds the explicit stability limit"):
+        generate(timed(4), path, small(kind), kind=KINDS[kind], comm=ALONE)
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
+        with pytest.raises(DatasetError, match="which has 0.0 GB left"):
+            generate(timed(12), path, small(kind), kind=KINDS[kind], comm=ALONE)
+    check_that_the_corrected_case_works(path, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [FloatingPointError, KeyboardInterrupt])
+def test_a_generation_whose_first_run_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, error: type[BaseException]
+) -> None:
+    path = tmp_path / "data.h5"
+
+    def fail(*_: Any) -> Any:
+        assert (shards_folder(path) / MANIFEST_FILE).exists()  # claimed
+        raise error("it diverged")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(KINDS[kind], "make", fail)
+        with pytest.raises(GenerationError if error is FloatingPointError else error, match="it diverged"):
+            generate(timed(12), path, small(kind), kind=KINDS[kind], comm=ALONE)
+    check_that_the_corrected_case_works(path, kind)
+
+
+def test_a_later_run_that_fails_keeps_the_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data.h5"
+    write = ShardWriter.write
+
+    def fail(self: ShardWriter, task: Task, arrays: Any) -> None:
+        if task.index == 1:
+            raise DatasetError("the disk is gone")
+        write(self, task, arrays)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ShardWriter, "write", fail)
+        with pytest.raises(GenerationError, match="the disk is gone"):
+            run(path)
+    with pytest.raises(DatasetError, match="was begun with --seed 42, you asked for --seed 7"):
+        run(path, seed=7)
+    assert run(path).num_kept == 1
+
+
+def test_a_joining_file_has_its_name_once_it_is_sealed(
+    copied: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied.unlink()
+
+    def fail(*_: Any) -> None:
+        assert not copied.exists()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(hdf5, "seal", fail)
+        with pytest.raises(WriteError, match=r"cannot write .*data\.h5 \(No space left on device\)"):
+            run(copied)
+    assert sorted(path.name for path in copied.parent.iterdir()) == ["data.shards"]
+    run(copied)
+    assert content(copied) == content(whole)
+
+
 # Under mpirun: on any number of ranks.
 
 
@@ -522,3 +618,23 @@ def test_the_root_tells_its_error_to_all(comm: MPI.Comm) -> None:
     with pytest.raises(OSError if comm.rank == 0 else RuntimeError, match="No space left"):
         farm.on_root(comm, fail)
     assert farm.on_root(comm, os.getpid) == comm.bcast(os.getpid())
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranks_whose_generation_fails_at_once_leave_nothing(
+    comm: MPI.Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = shared_path / "data.h5"
+    with pytest.raises(ValueError, match="exceeds the explicit stability limit"):
+        generate(timed(4), path, small(kind), kind=KINDS[kind], comm=comm)
+
+    def fail(*_: Any) -> Any:
+        raise FloatingPointError("it diverged")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(KINDS[kind], "make", fail)
+        with pytest.raises(GenerationError, match="it diverged"):
+            generate(timed(12), path, small(kind), kind=KINDS[kind], comm=comm)
+    comm.barrier()
+    check_that_the_corrected_case_works(path, kind, comm)

@@ -16,6 +16,7 @@ from exact_generator import exact
 from mpi4py import MPI
 from numpy.typing import NDArray
 from roof_problems import TOY, done, refused, submodel, toy
+from test_submodel_dataset import toy_case
 
 from networks import checkpoint
 from solvers.mesh.domain import Defect
@@ -24,6 +25,7 @@ from solvers.stepping.schemes import DivergenceError
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
+from submodel.data import zoom_file
 from submodel.data.hdf5 import laid_out
 from submodel.data.manifest import DatasetError
 from submodel.data.zoom_file import ZoomedFile
@@ -246,6 +248,36 @@ def test_what_many_sets_refuse(shop: Shop) -> None:
     refused(submodel(*zoom(shop, table, "--no-stream")), "leave out --no-stream")
     refused(submodel(*zoom(shop, table, "--boundary", "recorded")), "leave out --boundary")
     refused(submodel("zoom", shop.case, "--parameters", table, "-o", shop.folder / "none"), "need --generator G")
+
+
+@pytest.mark.parametrize("num_written", range(6))
+def test_a_set_counts_once_all_of_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_written: int
+) -> None:
+    """Writing stops before each of the six writes of two sets: field, peak and mark of both."""
+    path, random = tmp_path / "zoomed.h5", np.random.default_rng(0)
+    case, fields = toy_case(), random.standard_normal((3, 4, 5)).astype(np.float32)
+    arrays = {"parameters": np.ones((3, 3)), "times": np.arange(4.0), "points": np.ones((5, 2))}
+    file = ZoomedFile.prepared(path, "key", {}, case, **arrays)
+    put, calls = zoom_file._put, iter(range(6))
+
+    def stop(*arguments: Any) -> None:
+        if next(calls) == num_written:
+            raise OSError(28, "No space left on device")
+        put(*arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(zoom_file, "_put", stop)
+        with pytest.raises(OSError, match="No space left on device"):
+            file.write(np.array([0, 2]), fields[[0, 2]])
+    again = ZoomedFile.prepared(path, "key", {}, case, **arrays)
+    pending = set(again.pending().tolist())
+    assert len(pending) == (2 if num_written == 5 else 3)  # one mark is there before the last write
+    for number in {0, 1, 2} - pending:
+        assert np.array_equal(again.array("displacement")[number], fields[number])
+        assert again.array("peak")[number] == np.abs(fields[number]).max()
+    again.write(np.array(sorted(pending)), fields[sorted(pending)])
+    assert not len(again.pending()) and np.array_equal(again.array("displacement"), fields)
 
 
 def test_files_that_are_something_else_are_left_alone(shop: Shop) -> None:
