@@ -21,7 +21,9 @@ from solver_problems import (
     generate_plate,
     plate,
     reference_run,
+    relative_l2,
     run_full,
+    time_grid,
     zone_errors,
 )
 
@@ -202,7 +204,7 @@ def test_a_run_has_the_numbers_of_plain_steps(
     shape = (zone.num_steps, zone.gamma.num_nodes)
     data = Steps(np.random.default_rng(0).standard_normal(shape).cumsum(axis=0)[:, zone.positions])
     out = zone.run(data)
-    position = np.argsort(zone.stepper.order)
+    position = np.argsort(zone.stepper.order)[zone.nodes]
     plain = [state[position].copy() for _, state in march(zone.stepper, zone.drive(data), zone.num_steps)]
     levels = np.array([np.zeros_like(plain[0]), *plain])
     at = 1 + zone.parts * np.arange(zone.time.num_levels)
@@ -223,12 +225,31 @@ def test_the_interface_condition_keeps_the_speed_outside() -> None:
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("method", ["p1", "gll2", "newmark"])
+def test_columns_of_zone_and_full_runs_are_the_same_nodes(method: str, comm: MPI.Comm) -> None:
+    discretization = METHODS[method]
+    model = FullModel(box(comm, discretization), discretization, time_grid(discretization))
+    trace, truth = run_full(model)
+    zone = ZoneModel(zone_submesh(model.domain), discretization, model.time, condition=Impedance())
+    run = zone.run(trace)
+    np.testing.assert_allclose(zone.points, model.zone_points, rtol=0.0, atol=1e-12)
+    mine = zone.V.tabulate_dof_coordinates()[zone.nodes, :2]
+    assert np.all(np.lexsort(np.round(mine, 9).T) == np.arange(len(mine)))
+    displacement, velocity = zone.gather(run.displacement), zone.gather(run.velocity)
+    if truth is not None and displacement is not None and velocity is not None:
+        assert truth.displacement is not None and truth.velocity is not None
+        assert relative_l2(displacement, truth.displacement) < 1e-12
+        assert relative_l2(velocity, truth.velocity) < 1e-11
+    if comm.size == 1:
+        assert displacement is run.displacement  # no other order in between
+
+
+@pytest.mark.mpi
 def test_results_are_gathered_in_canonical_order(comm: MPI.Comm) -> None:
     mesh = refined_zone_box(comm, LOWER, UPPER, (4, 4), cell="quadrilateral", speed=1.0)
     zone = ZoneModel(mesh, GLL2, TimeGrid(1.0, 65), condition=Impedance())
     assert zone.condition.parameters()["alpha"] == pytest.approx(2.0)  # one over the zone's size
-    num_owned = zone.V.dofmap.index_map.size_local
-    x, y = zone.V.tabulate_dof_coordinates()[:num_owned, :2].T
+    x, y = zone.V.tabulate_dof_coordinates()[zone.nodes, :2].T
     values = np.vstack([x + 2.0 * y, x * y])
     gathered = zone.gather(values)
     assert np.all(np.lexsort(np.round(zone.points, 9).T) == np.arange(len(zone.points)))

@@ -38,7 +38,9 @@ class ZoneRun:
 
     Args:
         times: Times, shape ``(num_levels,)``.
-        displacement: u of this rank's owned dofs, shape ``(num_levels, num_owned)``, in the space's order.
+        displacement: u at the nodes that this rank owns, by y, then x, shape ``(num_levels, num_owned)``: on one rank
+            at `ZoneModel.points`, which are the ``zone_points`` of a full run where the zone's mesh is the same; on
+            several `ZoneModel.gather` joins them.
         velocity: v, the same shape.
     """
 
@@ -117,8 +119,8 @@ class ZoneModel:
 
     @property
     def nodes(self) -> NDArray[np.int64]:
-        """On one rank: the dof of each of `points`, which are all nodes by y, then x."""
-        return self._gathered.local
+        """The owned dof at each column of a run: by y, then x."""
+        return self._nodes
 
     def datum(self, trace: Trace, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
         """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
@@ -205,7 +207,7 @@ class ZoneModel:
 
     def gather(self, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Values at ``points`` (all nodes of the zone, by y, then x) on the root. Collective on the zone's comm."""
-        return self._gathered.gather(np.take(values, self._gathered.local, axis=1))
+        return self._gathered.gather(values)
 
     def _record(
         self, data: BoundarySource, history: NDArray[np.float64], velocity: NDArray[np.float64] | None = None
@@ -214,7 +216,7 @@ class ZoneModel:
         if isinstance(self.stepper, CentralDifference):
             if self._ensemble is None:
                 self._ensemble = Ensemble(self.stepper, 1)
-                self._recorded = Recorded(np.argsort(self._ensemble.order), self._slots.places[1:])
+                self._recorded = Recorded(np.argsort(self._ensemble.order)[self._nodes], self._slots.places[1:])
             self._ensemble.run(
                 self.num_steps,
                 boundary=OneRun(data, self.energy_bound),
@@ -223,7 +225,7 @@ class ZoneModel:
                 rates=None if velocity is None else velocity[None],
             )
             return
-        position = np.argsort(self.stepper.order)
+        position = np.argsort(self.stepper.order)[self._nodes]
         for n, state in march(self.stepper, self.drive(data), self.num_steps):
             if self._slots.places[n + 1] >= 0:
                 np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
@@ -261,8 +263,10 @@ class ZoneModel:
         points = np.concatenate(self._comm.allgather(coordinates))
         self._order = canonical_order(points)
         self.points: NDArray[np.float64] = points[self._order]
-        owned = np.arange(num_owned, dtype=np.int32)
-        self._gathered = record_of(self._comm, index_map, owned, owned, self._order.astype(np.int64))
+        first, last = index_map.local_range
+        self._nodes: NDArray[np.int64] = self._order[(self._order >= first) & (self._order < last)] - first
+        columns = self._nodes.astype(np.int32)
+        self._gathered = record_of(self._comm, index_map, columns, columns, self._order.astype(np.int64))
 
 
 class _Slots:

@@ -80,7 +80,7 @@ class ZoneBatch:
     def _fill(self, data: NDArray[Any], out: NDArray[Any]) -> None:
         model, ensemble = self.model, self._ensemble
         if ensemble is None:
-            out[0] = model.run(Steps(data[0])).displacement[:, model.nodes]
+            out[0] = model.run(Steps(data[0])).displacement
             return
         whole = out if len(out) == self.lanes else np.empty((self.lanes, *out.shape[1:]), self.dtype)
         boundary = ManyRuns(data, model.energy_bound)

@@ -24,11 +24,11 @@ def write_fields(model: ZoneModel, run: ZoneRun, folder: Path) -> Path:
     """
     displacement, velocity = fem.Function(model.V, name="displacement"), fem.Function(model.V, name="velocity")
     states = ((displacement, run.displacement), (velocity, run.velocity))
-    comm, num_owned = model.V.mesh.comm, run.displacement.shape[1]
+    comm = model.V.mesh.comm
 
     def load(level: int) -> None:
         for function, values in states:
-            function.x.array[:num_owned] = values[level]
+            function.x.array[model.nodes] = values[level]
             function.x.scatter_forward()
 
     if model.discretization.degree == 1:
