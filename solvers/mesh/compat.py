@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import dolfinx
 import gmsh
 import numpy as np
 from dolfinx import graph as dgraph
+from dolfinx import jit
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ try:  # DOLFINx >= 0.10
     from dolfinx.io import gmsh as _gmsh_reader
 except ImportError:  # DOLFINx 0.9
     from dolfinx.io import gmshio as _gmsh_reader
+
+logging.captureWarnings(False)
+"""FFCx, which DOLFINx imports, sends every warning of the process to a logger that shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class GmshMesh:
 def release() -> str:
     """The DOLFINx release in use, for provenance records. Local."""
     return str(dolfinx.__version__)
+
+
+def form_cache_folder() -> Path:
+    """The folder of compiled forms. Local."""
+    return Path(jit.get_options()["cache_dir"])
 
 
 def cell_partitioner() -> Any:

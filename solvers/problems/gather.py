@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from dolfinx.common import IndexMap
 from mpi4py import MPI
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dolfinx.common import IndexMap
 
 
 @dataclass(frozen=True)

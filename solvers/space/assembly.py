@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from petsc4py import PETSc
 
 from solvers.mesh.domain import Domain
+from solvers.mesh.form_cache import compiled
 
 ELEMENTS = ("p1", "gll")
 STEPPERS = ("explicit", "newmark")
@@ -132,11 +133,11 @@ def assemble_mass(
     slowness2 = _cell_field(domain.mesh, 1.0 / domain.speed**2)
     v = ufl.TestFunction(V)
     if discretization.diagonal_mass:
-        diagonal = _assemble_vector(slowness2 * v * _dx(domain, discretization, zone, nodal=True))
+        diagonal = _assemble_vector(slowness2 * v * _dx(domain, discretization, zone, nodal=True), domain.mesh.comm)
         index_map = V.dofmap.index_map
         return diagonal_rows(diagonal, index_map.local_range[0], index_map.size_global)
     u = ufl.TrialFunction(V)
-    return _assemble_matrix(slowness2 * u * v * _dx(domain, discretization, zone))
+    return _assemble_matrix(slowness2 * u * v * _dx(domain, discretization, zone), domain.mesh.comm)
 
 
 def assemble_stiffness(
@@ -144,16 +145,16 @@ def assemble_stiffness(
 ) -> sp.csr_matrix:
     """K = ∫ ∇u·∇v, over Ω or the zone's cells alone. Collective on the mesh's comm."""
     u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
-    nodal = discretization.element == "gll"
-    return _assemble_matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * _dx(domain, discretization, zone, nodal=nodal))
+    dx = _dx(domain, discretization, zone, nodal=discretization.element == "gll")
+    return _assemble_matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx, domain.mesh.comm)
 
 
 def assemble_boundary_damping(
     V: fem.FunctionSpace, domain: Domain, discretization: Discretization
 ) -> NDArray[np.float64]:
     """Diagonal of C_Γ, the lumped ``∫ u v / c`` over the whole boundary of a zone mesh, owned dofs. Collective."""
-    measure = ufl.ds(domain=domain.mesh, metadata=_nodal_metadata(discretization))
-    return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * measure)
+    ds = ufl.ds(domain=domain.mesh, metadata=_nodal_metadata(discretization))
+    return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * ds, domain.mesh.comm)
 
 
 def _dx(domain: Domain, discretization: Discretization, zone: bool, *, nodal: bool = False) -> ufl.Measure:
@@ -179,14 +180,14 @@ def _cell_field(mesh: dmesh.Mesh, values: NDArray[Any]) -> fem.Function:
     return field
 
 
-def _assemble_vector(form: ufl.Form) -> NDArray[np.float64]:
-    b = fem.assemble_vector(fem.form(form))
+def _assemble_vector(form: ufl.Form, comm: MPI.Comm) -> NDArray[np.float64]:
+    b = fem.assemble_vector(compiled(form, comm))
     b.scatter_reverse(InsertMode.add)
     return np.array(b.array[: b.index_map.size_local])
 
 
-def _assemble_matrix(form: ufl.Form) -> sp.csr_matrix:
-    A = fem.assemble_matrix(fem.form(form))
+def _assemble_matrix(form: ufl.Form, comm: MPI.Comm) -> sp.csr_matrix:
+    A = fem.assemble_matrix(compiled(form, comm))
     A.scatter_reverse()
     columns, num_owned = A.index_map(1), A.index_map(0).size_local
     end = A.indptr[num_owned]
