@@ -94,7 +94,7 @@ def test_the_corner_is_the_reference_with_other_parameters() -> None:
         ("colour", "red", r"unknown key colour: the top of the file takes name, units, "),
         ("time", 3, r"time should be an object, got 3: write a section \[time\]"),
         ("time.levels", "3", r"time\.levels should be a valid integer, got \"3\": write for example `levels = 256`"),
-        ("time.levels", 2, r"time\.levels should be greater than or equal to 3, got 2"),
+        ("time.levels", 3, r"time\.levels should be greater than or equal to 4, got 3"),
         ("domain.kind", ABSENT, r"domain\.kind is missing: add `kind = \"box\"`"),
         ("domain.kind", "sphere", r"domain\.kind = \"sphere\" is not known: write one of \"box\", \"gmsh\""),
         ("domain.cells", [3, -1], r"domain\.cells should be greater than 0, got -1"),
@@ -139,6 +139,17 @@ def test_the_corner_is_the_reference_with_other_parameters() -> None:
             {"model": "conv3d", "size": {"rank": 4}},
             r"training\.size does not go with model = \"conv3d\"",
         ),
+        (
+            "training",
+            {"model": "conv3d", "fields": ["displacement", "load"]},
+            r"conv3d predicts the zone's inside, where there is no load on Γ: write fields = ",
+        ),
+        (
+            "training",
+            {"model": "conv3d", "variant": "e", "fields": ["displacement"]},
+            r"training\.variant = \"e\" compares displacement with velocity: write both",
+        ),
+        ("medium.speed", {}, r"medium\.speed should be a valid number, got {}"),
         ("training.size", {"period": 1.0}, r"training\.size\.period should be greater than 1, got 1"),
         ("training.size", {"rank": 0}, r"training\.size\.rank should be greater than 0, got 0"),
         ("training.shared", True, r"unknown key training\.shared: .*\[training\] takes model, variant"),
@@ -241,6 +252,10 @@ def test_a_mesh_that_is_not_there_is_refused(tmp_path: Path) -> None:
         Case.from_dict(gmsh_case(), directory=tmp_path)
     with pytest.raises(CaseError, match="only a gmsh domain has a mesh file"):
         Case.from_dict(reference()).mesh_file()
+    with pytest.raises(CaseError, match='rays = "walls" is for a box of one wave speed'):
+        Case.from_dict(gmsh_case() | {"training": {"rays": "walls"}}, directory=tmp_path)
+    with pytest.raises(CaseError, match="domain.zone should have at least 1 item"):
+        Case.from_dict(gmsh_case(zone=[]), directory=tmp_path)
     both = copy.deepcopy(gmsh_case())
     both["zone"] = {"lower": [0.0, 0.0], "upper": [1.0, 1.0]}
     with pytest.raises(CaseError, match=r"\[zone\] is for a box"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
-from roof_problems import done
+from roof_problems import done, refused, submodel
 
 from submodel.case.case import Case
 from submodel.data.dataset import Dataset, ReciprocalDataset
@@ -87,3 +87,14 @@ def test_it_is_covered_by_reciprocal_runs(case: Path, dataset: Path, tmp_path: P
             truth = data.traces("train")[name][0]
             mine = np.stack([np.convolve(one, signal)[: len(signal)] for one in g[0].T.astype(float)], axis=1)
             assert np.linalg.norm(mine - truth) < 1e-6 * np.linalg.norm(truth)
+
+
+def test_sources_over_the_zone_are_refused_whatever_the_seed(case: Path, tmp_path: Path) -> None:
+    text = case.read_text().replace("source_lower = [0.15, -0.85]", "source_lower = [-0.95, -0.95]")
+    text = text.replace("source_upper = [0.85, -0.15]", "source_upper = [-0.05, 0.95]")
+    over = case.with_name("over.toml")
+    over.write_text(text)
+    one = ("--train", 1, "--test", 0, "--calibration", 0)
+    for seed in (1, 2, 3):
+        words = ("may fall inside the zone", "exclude_lower = [-0.", "exclude_upper = [-0.")
+        refused(submodel("generate", over, "-o", tmp_path / "d.h5", *one, "--seed", seed), *words)

@@ -34,6 +34,7 @@ from submodel.case.sections import (
 
 __all__ = ["Case", "CaseError"]
 
+NO_WALLS = 'training.rays = "walls" is for a box of one wave speed: write rays = "direct", which suits any domain'
 ALIGNMENT = 1e-6  # of a cell: farther than this from a grid line is not "on" it
 
 
@@ -89,6 +90,7 @@ class Case(Section):
                 Parameters.require_known(table)
             case = cls.model_validate_json(json.dumps(data, default=str))
             case._directory = directory
+            case.training.predicted()
             return case._with_mesh_checksum()
         except ValidationError as error:
             raise CaseError(f"{label}: {explain(error, cls)}") from error
@@ -203,6 +205,8 @@ class Case(Section):
                     "[zone] is for a box; a gmsh domain names a physical group instead, "
                     f'zone = "{self.domain.zone}" in [domain]: leave [zone] out'
                 )
+            if self.training.rays == "walls":
+                raise ValueError(NO_WALLS)
             return self
         if self.zone is None:
             raise ValueError("zone is missing: add a section [zone] with its lower and upper corner")
@@ -273,9 +277,5 @@ def _check_sources(domain: BoxDomain, zone: Zone, parameters: Parameters) -> Non
     if low[0] > high[0] or low[1] > high[1]:
         return
     overlap = ((low[0], low[1]), (high[0], high[1]))
-    excluded = (parameters.exclude_lower, parameters.exclude_upper)
-    if excluded[0] is None or excluded[1] is None or not covers((excluded[0], excluded[1]), overlap):
-        raise ValueError(
-            f"parameters: sources from {list(sources[0])} to {list(sources[1])} may fall inside the zone: "
-            f"exclude it with exclude_lower = {list(zone.lower)} and exclude_upper = {list(zone.upper)}, or wider"
-        )
+    if parameters.hole is None or not covers(parameters.hole, overlap):
+        raise ValueError(parameters.overlap_words(zone.lower, zone.upper))

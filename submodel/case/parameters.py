@@ -219,6 +219,28 @@ class Parameters(Section):
         (left, bottom), (right, top) = self.hole
         return not (left < x < right and bottom < y < top)
 
+    def require_clear(self, points: Array) -> None:
+        """Refuse to sample sources where a zone lies.
+
+        Args:
+            points: Nodes of the zone, (node, 2).
+
+        Raises:
+            ValueError: Some lie where sources may fall.
+        """
+        inside = ((points > self.source_lower) & (points < self.source_upper)).all(axis=1)
+        if self.hole is not None:
+            inside &= ~((points >= self.hole[0]) & (points <= self.hole[1])).all(axis=1)
+        if inside.any():
+            raise ValueError(self.overlap_words(points.min(axis=0).tolist(), points.max(axis=0).tolist()))
+
+    def overlap_words(self, lower: Sequence[float], upper: Sequence[float]) -> str:
+        """Refusal of sources that may fall into a zone with these corners."""
+        return (
+            f"parameters: sources from {list(self.source_lower)} to {list(self.source_upper)} may fall inside the "
+            f"zone: exclude it with exclude_lower = {list(lower)} and exclude_upper = {list(upper)}, or wider"
+        )
+
     def from_cells(self, header: Sequence[str], cells: Sequence[str]) -> Vector:
         """One vector from a line of a table whose columns are in any order.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from solvers.gamma.condition import CONDITIONS, InterfaceCondition, condition_named
+from submodel.case.errors import CaseError
 
 Point = tuple[float, float]
 Model = Literal[
@@ -70,10 +71,13 @@ class GmshDomain(Section):
     kind: Literal["gmsh"]
     file: str = Field(min_length=1, description="mesh, relative to the case file", examples=["../meshes/a.msh"])
     outer: str = Field(
-        default="outer", description="physical group of the domain's boundary, all of it", examples=["outer"]
+        default="outer",
+        min_length=1,
+        description="physical group of the domain's boundary, all of it",
+        examples=["outer"],
     )
     zone: str | tuple[str, ...] = Field(
-        default="zone", description="physical group, or groups, of the zone's cells", examples=["zone"]
+        default="zone", min_length=1, description="physical group, or groups, of the zone's cells", examples=["zone"]
     )
     sha256: str | None = Field(
         default=None, description="checksum of the mesh file, filled in when read", examples=["9f86"]
@@ -99,7 +103,7 @@ class Zone(Section):
 class Medium(Section):
     """Wave speed, in length per time: one number, or one per physical group of cells."""
 
-    speed: PositiveFloat | dict[str, PositiveFloat] = Field(
+    speed: PositiveFloat | Annotated[dict[str, PositiveFloat], Field(min_length=1)] = Field(
         description="wave speed, or one per physical group", examples=[1.0]
     )
 
@@ -108,7 +112,7 @@ class Time(Section):
     """Levels n dt with dt = final / (levels - 1)."""
 
     final: PositiveFloat = Field(description="last time, in units of time", examples=[2.0])
-    levels: int = Field(ge=3, description="number of time levels, that of t = 0 included", examples=[256])
+    levels: int = Field(ge=4, description="number of time levels, that of t = 0 included", examples=[256])
 
     @property
     def dt(self) -> float:
@@ -272,9 +276,29 @@ class Training(Section):
             raise ValueError(
                 f"training.epochs = {self.epochs} and seconds = {self.seconds:g} exclude each other: give one"
             )
+        if self.variant.startswith("e") and not {"displacement", "velocity"} <= set(self.fields):
+            raise ValueError(
+                f'training.variant = "{self.variant}" compares displacement with velocity: write both among '
+                "training.fields, or another variant"
+            )
         if len(set(self.fields)) != len(self.fields):
             raise ValueError(f"training.fields = {list(self.fields)} names a field twice: name each once")
         return self
+
+    def predicted(self) -> tuple[str, ...]:
+        """Fields that the model predicts: those of the case, without the default load for a model of the zone.
+
+        Raises:
+            CaseError: The load is asked for of a model of the zone's inside, which has none.
+        """
+        if self.model == "operator" or self.model.endswith("boundary") or "load" not in self.fields:
+            return self.fields
+        if "fields" in self.model_fields_set:
+            raise CaseError(
+                f"{self.model} predicts the zone's inside, where there is no load on Γ: "
+                'write fields = ["displacement", "velocity"]'
+            )
+        return tuple(name for name in self.fields if name != "load")
 
 
 def check_box(table: str, lower: Point, upper: Point, prefix: str = "") -> None:

@@ -54,6 +54,7 @@ class Production(ABC, Generic[AnyManifest]):
     def require_sources(self, places: NDArray[np.float64]) -> None:
         """Refuse places, (source, 2), that the mesh does not hold. Collective on comm."""
         if isinstance(self.case.domain, GmshDomain):  # of a box the case itself knows what lies inside
+            self.case.parameters.require_clear(self.model.zone_points)
             self.model.require_sources(places)
 
     @abstractmethod

@@ -16,7 +16,7 @@ from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
 from networks.training.plan import Epoch
 from solvers.gamma.gamma import Gamma
-from submodel.case.case import Case, CaseError
+from submodel.case.case import NO_WALLS, Case, CaseError
 from submodel.case.sections import BoxDomain
 from submodel.data.dataset import Dataset, ReciprocalDataset
 from submodel.geometry.arrays import MediumMap
@@ -169,9 +169,7 @@ def rays_of(case: Case, medium: MediumMap) -> Literal["none", "direct", "walls"]
     walls = isinstance(case.domain, BoxDomain) and medium.fills_box and medium.uniform is not None
     asked = case.training.rays
     if asked == "walls" and not walls:
-        raise CaseError(
-            'training.rays = "walls" is for a box of one wave speed: write rays = "direct", which suits any domain'
-        )
+        raise CaseError(NO_WALLS)
     if asked == "auto":
         return "walls" if walls else "direct"
     return asked

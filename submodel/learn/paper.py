@@ -15,7 +15,7 @@ from networks.paper.printed_tables import ZONE_MODELS
 from networks.paper.spec import GeneratorSpec
 from networks.paper.train import train
 from networks.training.plan import COMPRESSIBLE, EULER_WEIGHT, Epoch, TrainingPlan
-from submodel.case.case import Case, CaseError
+from submodel.case.case import Case
 from submodel.data.dataset import Dataset
 from submodel.geometry.zone_target import Sizes
 from submodel.learn.budget import Length
@@ -53,14 +53,7 @@ def prepare(case: Case, dataset: Dataset, length: Length) -> Job:
     """
     said = case.training
     zone = said.model in ZONE_MODELS
-    fields = said.fields
-    if zone and "load" in fields:
-        if "fields" in said.model_fields_set:
-            raise CaseError(
-                f"{said.model} predicts the zone's inside, where there is no load on Γ: "
-                'write fields = ["displacement", "velocity"]'
-            )
-        fields = tuple(name for name in fields if name != "load")
+    fields = said.predicted()
     if not zone:
         dataset.gamma.closed_loop_size()
     euler = VARIANTS[said.variant].euler
