@@ -89,7 +89,8 @@ def test_an_unfinished_generation_is_found(path: Path) -> None:
 
 
 def test_what_is_no_dataset_is_a_finding(tmp_path: Path, path: Path) -> None:
-    assert kinds(check(tmp_path / "none.h5")) == {str(tmp_path / "none.h5"): "file"}
+    for name in ("none.h5", "a" * 300):
+        assert kinds(check(tmp_path / name)) == {str(tmp_path / name): "file"}
     flip(path, 5000)
     report = check(path)
     assert kinds(report) == {str(path): "file"}

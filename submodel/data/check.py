@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def _check_parameters(manifest: Manifest, case: Case) -> Iterator[Finding]:
 def _check_unfinished(path: Path, message: str) -> CheckReport:
     """The report on what is no dataset, or not yet one."""
     folder = shards_folder(path)
-    manifest = None if path.exists() else _manifest(folder / MANIFEST_FILE)
+    manifest = None if os.path.exists(path) else _manifest(folder / MANIFEST_FILE)
     if manifest is None:
         return CheckReport(str(path), {}, (Finding("file", str(path), message),))
     faults = [(task, shard_fault(folder, manifest.key, task)) for task in manifest.tasks]

@@ -5,6 +5,7 @@ The layout is specified in docs/dataset-format.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -225,8 +226,8 @@ def _open_sealed(path: Path, kind: type[Manifest]) -> File:
     Raises:
         DatasetError: there is none, or another kind of dataset, or of another version, or it has changed.
     """
-    if not path.exists():
-        begun = shards_folder(path).is_dir()
+    if not os.path.exists(path):  # which does not mind a name that is too long
+        begun = os.path.isdir(shards_folder(path))
         remedy = "run the same `submodel generate` again" if begun else "make it with `submodel generate`"
         raise DatasetError(f"{path} {'is unfinished' if begun else 'does not exist'}: {remedy}")
     try:

@@ -51,7 +51,7 @@ def begun(path: Path, asked: AnyManifest) -> tuple[AnyManifest, bool]:
         except DatasetError as error:
             if beside is None:  # with a manifest beside it, a damaged file is written anew
                 raise DatasetError(f"{path} exists and is in the way: {error}; or choose another -o") from error
-    elif beside is None and folder.is_dir() and any(folder.iterdir()):
+    elif beside is None and os.path.isdir(folder) and any(folder.iterdir()):
         raise DatasetError(f"{folder} exists and holds no plan of a dataset: choose another -o, or delete it")
     for manifest in (beside, joining):
         if manifest and (difference := manifest.difference(asked)):
@@ -102,7 +102,7 @@ def tidy(path: Path, manifest: Manifest) -> bool:
 def _beside(path: Path, folder: Path, kind: type[AnyManifest]) -> AnyManifest | None:
     """The manifest beside the shards."""
     file = folder / MANIFEST_FILE
-    if not file.exists():
+    if not os.path.exists(file):
         return None
     try:
         return kind.from_json(file.read_text())
