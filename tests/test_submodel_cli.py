@@ -19,6 +19,7 @@ from networks.paper import fit as fitting
 from networks.training.plan import TrainingPlan
 from submodel.case.case import Case
 from submodel.cli.app import app
+from submodel.cli.terminal.options import join_numbers
 from submodel.predict.generator import Generator
 
 COMMANDS = (
@@ -365,3 +366,21 @@ def test_refinements_and_defects_that_cannot_be_are_refused(workshop: Workshop, 
     refused(submodel(*zoom, "--refine", 0), "1 or more")
     refused(submodel(*zoom, "--defect", 0.6, 0.6, 0.1, 0.5), "covers no cell")
     refused(submodel(*zoom, "--defect", 0, 0, 0.1, -1), "positive radius and speed")
+
+
+def test_wrong_choices_and_numbers_are_usage_errors(workshop: Workshop, tmp_path: Path) -> None:
+    zoom = ("zoom", workshop.case, "-o", tmp_path / "out", "--generator", workshop.generator)
+    for words, reason in (
+        (("--device", "gpu"), "'gpu' is not one of auto, cpu, cuda"),
+        (("--source", 0.6, "--omega", 2.5), "got '0.6 --omega'"),
+        (("--source", 0.6), "got '0.6'"),
+        (("--source", 0.6, "north"), "got '0.6 north'"),
+    ):
+        said = submodel(*zoom, *words)
+        assert said.status == 2 and reason in " ".join(said.text.replace("│", " ").split()), said.text
+
+
+def test_the_numbers_of_an_option_may_follow_in_every_way() -> None:
+    words = ["zoom", "--source", "0.6", "-0.7", "--omega", "2", "--source=1", "2", "--source", "3"]
+    expected = ["zoom", "--source", "0.6 -0.7", "--omega", "2", "--source", "1 2", "--source", "3"]
+    assert join_numbers(words, {"--source": 2}) == expected

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from click import Choice
 
 from submodel.cli.commands.calibrate import calibrate_where_possible
-from submodel.cli.terminal.options import DeviceOption
+from submodel.cli.terminal.options import DeviceOption, choice
 
 if TYPE_CHECKING:
     from networks.compression.report import Report
@@ -30,10 +29,7 @@ def compress(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="File to write (.safetensors).")],
     method: Annotated[
         Method,
-        typer.Option(
-            click_type=Choice(get_args(Method)),
-            help="tt: tensor trains; ctd, pctd: coupled ones of layers of equal, or partly equal, shape.",
-        ),
+        choice(Method, "tt: tensor trains; ctd, pctd: coupled ones of layers of equal, or partly equal, shape."),
     ] = "tt",
     ratio: Annotated[float | None, typer.Option(help="Trainable numbers before to those after.")] = None,
     rank: Annotated[
@@ -48,11 +44,11 @@ def compress(
     ] = None,
     weighting: Annotated[
         Weighting,
-        typer.Option(click_type=Choice(get_args(Weighting)), help="Whose error is made small: weights or outputs."),
+        choice(Weighting, "Whose error is made small: weights or outputs."),
     ] = "activations",
     execution: Annotated[
         Execution,
-        typer.Option(click_type=Choice(get_args(Execution)), help="How layers run; auto measures where it is used."),
+        choice(Execution, "How layers run; auto measures where it is used."),
     ] = "auto",
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of the fine-tuning.")] = 1,

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import Choice
 
 from submodel.case.case import Case
 from submodel.cli.terminal.errors import parallel
-from submodel.cli.terminal.options import CaseArgument
-from submodel.data.manifest import PRECISIONS, Precision
+from submodel.cli.terminal.options import CaseArgument, choice
+from submodel.data.manifest import Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,9 +31,7 @@ def profile(
     samples: Annotated[
         int | None, typer.Option(metavar="N", help="Runs of the batch; as many as are stepped at once by default.")
     ] = None,
-    precision: Annotated[
-        Precision, typer.Option(click_type=Choice(PRECISIONS), help="Of the explicit steps of full runs.")
-    ] = "double",
+    precision: Annotated[Precision, choice(Precision, "Of the explicit steps of full runs.")] = "double",
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the same as JSON.")] = None,
 ) -> None:
     """Time the parts of a run, and a batch of runs: seconds, share of the whole, and how near to the limit they are."""

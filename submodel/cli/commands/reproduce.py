@@ -6,14 +6,13 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import typer
-from click import Choice
 
 from submodel.case.case import Case
 from submodel.cli.terminal.errors import parallel
-from submodel.cli.terminal.options import CaseArgument, DeviceOption
+from submodel.cli.terminal.options import CaseArgument, DeviceOption, choice
 
 Schedules = Literal["short", "long", "both"]
 
@@ -32,9 +31,7 @@ def reproduce(
     models: Annotated[str, typer.Option(metavar="A,B", help="Models; all eleven by default.")] = "",
     variants: Annotated[str, typer.Option(metavar="X,Y", help="Variants; all six by default.")] = "",
     epochs: Annotated[int, typer.Option(min=1, help="Of the short schedule; the long one has ten times these.")] = 1000,
-    schedule: Annotated[
-        Schedules, typer.Option(click_type=Choice(get_args(Schedules)), help="Tables 2 to 10, 11 to 18, or both.")
-    ] = "short",
+    schedule: Annotated[Schedules, choice(Schedules, "Tables 2 to 10, 11 to 18, or both.")] = "short",
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and the validation split.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each rank.")] = 1,

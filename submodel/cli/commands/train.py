@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
-from click import Choice
 
 from submodel.case.case import Case
 from submodel.case.sections import Model, Rays, Variant
 from submodel.cli.commands.calibrate import calibrate_where_possible
-from submodel.cli.terminal.options import CaseArgument, DeviceOption
+from submodel.cli.terminal.options import CaseArgument, DeviceOption, choice
 
 EPILOG = "Example: submodel train cases/paper2d.toml --dataset paper2d.h5 -o paper2d.safetensors --seconds 120"
 
@@ -25,11 +24,11 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="GENERATOR", help="File to write (.safetensors).")],
     model: Annotated[
         Model | None,
-        typer.Option(click_type=Choice(get_args(Model)), help="Network; the case's by default. See submodel models."),
+        choice(Model, "Network; the case's by default. See submodel models."),
     ] = None,
     variant: Annotated[
         Variant | None,
-        typer.Option(click_type=Choice(get_args(Variant)), help="Of a model of the paper; the case's by default."),
+        choice(Variant, "Of a model of the paper; the case's by default."),
     ] = None,
     compressible: Annotated[
         bool | None,
@@ -37,7 +36,7 @@ def train(
     ] = None,
     rays: Annotated[
         Rays | None,
-        typer.Option(click_type=Choice(get_args(Rays)), help="Rays that the operator generator is given."),
+        choice(Rays, "Rays that the operator generator is given."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training samples; the case's by default.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the training; the case's by default.")] = None,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import Tuple
 
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import Split
@@ -20,6 +19,7 @@ from submodel.cli.terminal.options import (
     DeviceOption,
     InterfaceOption,
     SplitOption,
+    numbers,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ EPILOG = (
 )
 
 SourceOption = Annotated[
-    list[Any] | None,  # typer knows no list of pairs, click does
-    typer.Option(metavar="X Y", click_type=Tuple([float, float]), help="Position of a source; again for each source."),
+    list[Any] | None,  # typer knows no list of pairs
+    numbers("--source", "X Y", "Position of a source; again for each source."),
 ]
 
 

@@ -1,45 +1,79 @@
-"""Arguments that several commands share."""
+"""Options that several commands share, and the readers of choices and pairs, which every release of typer takes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
-from click import Choice
 
 from solvers.gamma.condition import CONDITIONS
-from submodel.case.sampling import SPLITS, Split
+from submodel.case.sampling import Split
 
 Device = Literal["auto", "cpu", "cuda"]
 BoundaryKind = Literal["generator", "recorded"]
 
 
+def choice(kind: Any, words: str) -> Any:
+    """An option that takes one of some strings.
 
-def known_condition(name: str | None) -> str | None:
-    """Refuse a name that is none of an interface condition."""
-    if name is not None and name not in CONDITIONS:
-        raise typer.BadParameter(f"'{name}' is not one of {', '.join(CONDITIONS)}")
-    return name
+    Args:
+        kind: a Literal of them, or a register that has them as names.
+        words: help.
+    """
+    known = get_args(kind) or kind
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(known)}")
+        return text
+
+    return typer.Option(parser=read, metavar=f"[{'|'.join(known)}]", help=words)
+
+
+def numbers(name: str, metavar: str, words: str) -> Any:
+    """An option that takes some numbers and may be given again; `Command` joins them to one word before.
+
+    Args:
+        name: of the option, such as --source.
+        metavar: a word for each number.
+        words: help.
+    """
+
+    def read(text: str) -> tuple[float, ...]:
+        parts = text.split()
+        try:
+            values = tuple(map(float, parts))
+        except ValueError:
+            values = ()
+        if len(values) != len(metavar.split()):
+            raise typer.BadParameter(f"give {metavar}, numbers with a blank between, got {text!r}")
+        return values
+
+    return typer.Option(name, parser=read, metavar=metavar, help=words)
+
+
+def join_numbers(arguments: list[str], sizes: dict[str, int]) -> list[str]:
+    """Join the words that follow an option of several numbers to one.
+
+    Args:
+        arguments: of a command line.
+        sizes: how many numbers an option takes, by its name.
+    """
+    joined, left = [], list(arguments)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        joined.append(name if name in sizes else word)
+        if name in sizes:
+            count = sizes[name] - bool(equals)
+            joined.append(" ".join([value] * bool(equals) + left[:count]))
+            del left[:count]
+    return joined
 
 
 CaseArgument = Annotated[Path, typer.Argument(metavar="CASE", help="Case file (.toml).")]
-InterfaceOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar=f"[{'|'.join(CONDITIONS)}]",
-        callback=known_condition,
-        help="Interface condition; the case's by default.",
-    ),
-]
-DeviceOption = Annotated[
-    Device,
-    typer.Option(
-        click_type=Choice(get_args(Device)), help="Where the network runs; auto takes a GPU where there is one."
-    ),
-]
-BoundaryOption = Annotated[
-    BoundaryKind,
-    typer.Option(click_type=Choice(get_args(BoundaryKind)), help="Predicted or recorded boundary data."),
-]
-SplitOption = Annotated[Split, typer.Option(click_type=Choice(SPLITS), help="Split of the dataset.")]
+InterfaceOption = Annotated[str | None, choice(CONDITIONS, "Interface condition; the case's by default.")]
+DeviceOption = Annotated[Device, choice(Device, "Where the network runs; auto takes a GPU where there is one.")]
+BoundaryOption = Annotated[BoundaryKind, choice(BoundaryKind, "Predicted or recorded boundary data.")]
+SplitOption = Annotated[Split, choice(Split, "Split of the dataset.")]
