@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from solvers.problems.recording import FullRun, Recorder
 from solvers.space.assembly import Assembly, Discretization, assemble_mass, assemble_stiffness, function_space
 from solvers.space.locate_gamma import GammaDofs, locate_gamma
 from solvers.space.points import PointEvaluator
-from solvers.space.stability import POINTS_PER_WAVELENGTH, ResolutionWarning, points_per_wavelength
+from solvers.space.stability import points_per_wavelength, warn_if_coarse
 from solvers.stepping.schemes import CentralDifference, Newmark, Stepper, march
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource
@@ -183,15 +182,8 @@ class FullModel:
         return dofs, weights
 
     def _warn_if_coarse(self, omega: float) -> None:
-        points = self._points_at_unit_omega / omega
-        if points < POINTS_PER_WAVELENGTH and not self._warned and self._comm.rank == 0:
-            self._warned = True
-            warnings.warn(
-                f"at omega = {omega:.4g} a wavelength has {points:.1f} points, fewer than {POINTS_PER_WAVELENGTH:.0f}: "
-                "expect several per cent of dispersion error; refine the mesh or lower omega",
-                ResolutionWarning,
-                stacklevel=4,
-            )
+        if not self._warned and self._comm.rank == 0:
+            self._warned = warn_if_coarse(self._points_at_unit_omega / omega, omega)
 
 
 def make_stepper(discretization: Discretization, assembly: Assembly, dt: float, *, prescribed: bool = False) -> Stepper:

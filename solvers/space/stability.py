@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
@@ -82,3 +84,23 @@ def points_per_wavelength(domain: Domain, degree: int, omega: float) -> float:
     """Nodes per wavelength 2πc/omega in the worst cell. Collective on the mesh's comm."""
     worst = float((domain.speed / node_spacing(domain.mesh)).min(initial=np.inf))
     return 2.0 * np.pi / omega * degree * float(domain.mesh.comm.allreduce(worst, op=MPI.MIN))
+
+
+def warn_if_coarse(points: float, omega: float, *, place: str = "", remedy: str = "refine the mesh") -> bool:
+    """Warn where a wavelength has too few points, and return whether it has. Local.
+
+    Args:
+        points: nodes a wavelength, as of `points_per_wavelength`.
+        omega: angular frequency of the wave.
+        place: words for where the wave is.
+        remedy: words for what the user can do beside lowering omega.
+    """
+    if points >= POINTS_PER_WAVELENGTH:
+        return False
+    warnings.warn(
+        f"at omega = {omega:.4g} a wavelength{place} has {points:.1f} points, fewer than {POINTS_PER_WAVELENGTH:.0f}: "
+        f"expect several per cent of dispersion error; {remedy} or lower omega",
+        ResolutionWarning,
+        stacklevel=3,
+    )
+    return True

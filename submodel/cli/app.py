@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 import typer
 
@@ -26,7 +25,6 @@ app = typer.Typer(
 @app.callback()
 def _prepare() -> None:
     """Zoomed wave simulations: finite elements inside a zone of interest, a compact network on its boundary."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
 for run, example in (

@@ -12,6 +12,7 @@ from solvers.mesh.medium import grid, sampled_speed, spacing
 from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
+from solvers.space.stability import points_per_wavelength, warn_if_coarse
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
@@ -40,8 +41,9 @@ def zone_model(
     refine: int = 1,
     defect: Defect | None = None,
     sources: NDArray[np.float64] | None = None,
+    omega: float | None = None,
 ) -> ZoneModel:
-    """The zone model of a case. Collective on comm.
+    """The zone model of a case; warns where the waves to come have too few nodes. Collective on comm.
 
     Args:
         case: The case.
@@ -50,6 +52,7 @@ def zone_model(
         refine: How many cells each cell's edge is divided into.
         defect: A disc with another wave speed.
         sources: Places from which it is going to be excited, shape ``(num_sources, 2)``, the same on every rank.
+        omega: The highest angular frequency of the runs to come.
 
     Raises:
         CaseError: A source lies in the zone, on its boundary, or outside the domain.
@@ -57,7 +60,12 @@ def zone_model(
     """
     chosen = case.interface.condition(condition)
     zone = _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources)
-    return ZoneModel(zone, discretization(case), time_grid(case), condition=chosen, defect=defect)
+    model = ZoneModel(zone, discretization(case), time_grid(case), condition=chosen, defect=defect)
+    if omega:
+        points = points_per_wavelength(model.zone, case.discretization.degree, omega)
+        if comm.rank == 0:
+            warn_if_coarse(points, omega, place=" in the zone", remedy="give a larger --refine")
+    return model
 
 
 def require_sources(case: Case, domain: Domain | None, points: NDArray[np.float64]) -> None:

@@ -78,7 +78,8 @@ def validate(
     parameters = dataset.parameters(split)
     clock = Clock()
     with clock.measure("set-up of the zone"):
-        model = build.zone_model(case, comm, condition=kind)
+        highest = max((case.signal(vector).highest_omega for vector in parameters), default=None)
+        model = build.zone_model(case, comm, condition=kind, omega=highest)
     predictions = predict(generated, parameters, comm, clock)
     errors = ValidationAccumulator()
     compare(model, recorded, predictions if generated is not None else None, errors, clock=clock, progress=progress)

@@ -86,7 +86,8 @@ def zoom_many(
     agree(comm, lambda: require_folder(folder))
 
     def built(mine: bool) -> list[ZoneModel]:
-        return [setup.build(case, MPI.COMM_SELF, case.parameters.sources(table.values))] if mine else []
+        highest = max(case.signal(values).highest_omega for values in table.values)
+        return [setup.build(case, MPI.COMM_SELF, case.parameters.sources(table.values), highest)] if mine else []
 
     # first on the root, which fills the cache of compiled forms
     model = (agree(comm, lambda: built(comm.rank == 0)) + agree(comm, lambda: built(comm.rank > 0)))[0]

@@ -17,6 +17,7 @@ from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Defect
 from solvers.problems.zone import ZoneModel, ZoneRun
 from submodel.case.case import Case
+from submodel.case.excitation import Excitation
 from submodel.data.outputs import require_folder
 from submodel.geometry.scene import Scene
 from submodel.predict.prediction import Prediction
@@ -53,7 +54,7 @@ def zoom(
     *,
     comm: MPI.Comm,
     setup: ZoneSetup,
-    sources: NDArray[np.float64] | None = None,
+    excitation: Excitation,
     block: int | None = BLOCK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Zoomed | None:
@@ -66,7 +67,7 @@ def zoom(
         folder: Where the files go; made if need be.
         comm: Communicator that shares the zone.
         setup: The zone.
-        sources: Their places, (source, 2), where the boundary data are predicted.
+        excitation: The sources; a warning says where their waves have too few nodes.
         block: Levels of a block of predicted data, each predicted while the zone steps through the last; ``None``
             predicts all of them first.
         progress: Called on the root with the frames of the animation done and their number.
@@ -80,7 +81,8 @@ def zoom(
         DivergenceError: The run diverged.
     """
     require_folder(folder)
-    model = setup.build(case, comm, sources)
+    omega = max(signal.highest_omega for signal in excitation.signals)
+    model = setup.build(case, comm, excitation.points, omega)
     run, seconds, overlap = _run(model, data() if comm.rank == 0 else None, block, comm)
     fields = paraview.write_fields(model, run, folder)
     displacement = model.gather(run.displacement)

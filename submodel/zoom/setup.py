@@ -29,15 +29,21 @@ class ZoneSetup:
     refine: int = 1
     defect: Defect | None = None
 
-    def build(self, case: Case, comm: MPI.Comm, sources: NDArray[np.float64] | None = None) -> ZoneModel:
-        """The zone. Collective on comm.
+    def build(self, case: Case, comm: MPI.Comm, sources: NDArray[np.float64], omega: float | None = None) -> ZoneModel:
+        """The zone, for waves up to an angular frequency. Collective on comm.
 
         Raises:
             CaseError: A source, (source, 2), lies in the zone, on its boundary or outside the domain.
             ValueError: The zone cannot be built.
         """
         return build.zone_model(
-            case, comm, condition=self.condition, refine=self.refine, defect=self.defect, sources=sources
+            case,
+            comm,
+            condition=self.condition,
+            refine=self.refine,
+            defect=self.defect,
+            sources=sources,
+            omega=omega,
         )
 
     def record(self, model: ZoneModel) -> dict[str, Any]:

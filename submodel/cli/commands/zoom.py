@@ -97,11 +97,11 @@ def zoom(
                 raise CaseError("zoomed runs of many sets need --generator G")
             many_sets(read, parameters, generator, output, comm, device, setup, extrapolate=extrapolate)
             return
-        bound, execution, sources = None, None, None
+        bound, execution = None, None
         if boundary == "recorded":
             given = {"generator": generator, "omega": omega, "source": source, "signal": signal, "axis": axis}
             _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
-            said, data = _recorded(read, dataset, split, sample)
+            said, data, excitation = _recorded(read, dataset, split, sample)
             said["boundary"] = f"recorded, sample {sample} of the {split} split of {dataset}"
         else:
             _require_absent("a generator predicts the boundary data", dataset=dataset, sample=sample)
@@ -115,7 +115,7 @@ def zoom(
             execution = generated.execution
             said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
             data = partial(generated.playback, excitation)
-            said["boundary"], sources = f"predicted by {generator}", excitation.points
+            said["boundary"] = f"predicted by {generator}"
         with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
             zoomed = zoom_in(
                 read,
@@ -124,7 +124,7 @@ def zoom(
                 output,
                 comm=comm,
                 setup=setup,
-                sources=sources,
+                excitation=excitation,
                 block=(block if block is not None else BLOCK) if stream else None,
                 progress=progress,
             )
@@ -204,8 +204,9 @@ def _told(
 
 def _recorded(
     case: Case, dataset: Path | None, split: Split, sample: int | None
-) -> tuple[dict[str, Any], Callable[[], Any]]:
-    """What the record says of a recorded sample, and a call that gives its trace; everything is checked first."""
+) -> tuple[dict[str, Any], Callable[[], Any], Excitation]:
+    """The record of a recorded sample, a call that gives its trace, and its source; everything is checked first."""
+    from submodel.case.excitation import Excitation
     from submodel.data.dataset import Dataset
     from submodel.predict.generator import RecordedTraces
 
@@ -214,7 +215,9 @@ def _recorded(
     with Dataset.open(dataset) as data:
         data.require_case(case)
         trace = RecordedTraces(data, split).trace(sample)
-        return {"parameters": case.parameters.named(data.parameters(split)[sample])}, lambda: trace
+        parameters = data.parameters(split)[sample]
+    excitation = Excitation.of_parameters(case, parameters)
+    return {"parameters": case.parameters.named(parameters)}, lambda: trace, excitation
 
 
 def _require_absent(because: str, **options: object) -> None:

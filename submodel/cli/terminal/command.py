@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 from submodel.cli.terminal.errors import refusals
 from submodel.cli.terminal.options import join_numbers
 from submodel.cli.terminal.outputs import require_outputs
+from submodel.cli.terminal.warning_lines import shown_warnings
 
 
 class Command(TyperCommand):
@@ -22,6 +23,6 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, once it is seen that it overwrites nothing else. Collective where it is."""
-        with refusals():
+        with refusals(), shown_warnings():
             require_outputs(ctx.info_name, ctx.params)
             return super().invoke(ctx)
