@@ -105,7 +105,7 @@ class Case(Section):
             CaseError: the text is not a case.
         """
         try:
-            case = cls.model_validate_json(text)
+            case = cls.model_validate_json(text, context={"stored": True})
         except ValidationError as error:
             raise CaseError(f"{label}: {explain(error, cls)}") from error
         case._directory = directory

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, model_validator
 
 from solvers.gamma.condition import CONDITIONS, InterfaceCondition, condition_named
 from submodel.case.errors import CaseError
+from submodel.case.models import COMMON, families_taking, family_of
 
 Point = tuple[float, float]
-Model = Literal[
-    "operator",
-    "fc-t",
-    "conv2d",
-    "conv2d-t",
-    "conv3d",
-    "conv2.5d",
-    "conv2.5db",
-    "fc-t-boundary",
-    "conv1d-boundary",
-    "conv1d-t-boundary",
-    "conv2d-boundary",
-    "conv1.5d-boundary",
-]
 Variant = Literal["basic", "bn", "e", "sl", "bn-sl", "e-sl"]
 Rays = Literal["auto", "none", "direct", "walls"]
 SymmetryMap = Literal["mirror-x", "mirror-y", "transpose", "antitranspose", "rotate-90", "rotate-180", "rotate-270"]
@@ -214,7 +202,7 @@ def _seconds(said: dict[str, Any]) -> float | None:
 class Training(Section):
     """How the boundary generator is made; every one of these is a knob with a default."""
 
-    model: Model = Field(
+    model: str = Field(
         default="operator", description="the operator generator, or a model of the paper", examples=["operator"]
     )
     variant: Variant = Field(
@@ -246,31 +234,26 @@ class Training(Section):
         default_factory=_seconds, description="length of the training in wall time", examples=[120.0]
     )
     batch_size: PositiveInt = Field(default=4, description="samples a step", examples=[4])
-    validation: float = Field(
-        default=0.1, ge=0, lt=1, description="share of the training samples held out", examples=[0.1]
+    validation: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the training samples held out; left out, 0.1 for a model of the paper, else none",
+        examples=[0.1],
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of weights and batches", examples=[0])
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.model == "operator" and self.variant != "basic":
+    def _check(self, info: ValidationInfo) -> Self:
+        own = family_of(self.model)
+        stored = bool(info.context and info.context.get("stored"))  # holds every key, those left out as well
+        for key in sorted(set() if stored else self.model_fields_set - COMMON - own.keys):
+            others = " or ".join(family.title for family in families_taking(key))
+            value = getattr(self, key)
+            shown = "" if isinstance(value, Section) else f" = {json.dumps(value)}"
             raise ValueError(
-                f'training.variant = "{self.variant}" does not go with model = "operator": leave it out, '
-                "or name a model of the paper"
-            )
-        if self.model == "operator" and self.compressible:
-            raise ValueError(
-                'training.compressible does not go with model = "operator", which is small already: leave it out, or '
-                "name a model of the paper"
-            )
-        if self.model != "operator" and self.rays != "auto":
-            raise ValueError(
-                f'training.rays = "{self.rays}" does not go with model = "{self.model}": leave it out, '
-                'or write model = "operator"'
-            )
-        if self.model != "operator" and self.size is not None:
-            raise ValueError(
-                f'training.size does not go with model = "{self.model}": leave it out, or write model = "operator"'
+                f'training.{key}{shown} does not go with model = "{self.model}", which has no use for it: leave it out, or '
+                f"choose {others} for the model"
             )
         if self.epochs is not None and self.seconds is not None:
             raise ValueError(

@@ -1,0 +1,79 @@
+"""Names of the models that a case can ask for, and the keys of [training] that each family of them takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Model = Literal[
+    "operator",
+    "fc-t",
+    "conv2d",
+    "conv2d-t",
+    "conv3d",
+    "conv2.5d",
+    "conv2.5db",
+    "fc-t-boundary",
+    "conv1d-boundary",
+    "conv1d-t-boundary",
+    "conv2d-boundary",
+    "conv1.5d-boundary",
+]
+"""Built-in models: the operator generator, then those of the paper."""
+
+COMMON = frozenset({"model", "epochs", "seconds", "seed"})
+"""Keys of [training] that every family takes."""
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """Models of one kind.
+
+    Args:
+        name: As in `networks.family`.
+        title: In a sentence.
+        models: Their names in a case.
+        keys: Keys of [training] that they take beside `COMMON`.
+    """
+
+    name: str
+    title: str
+    models: tuple[str, ...]
+    keys: frozenset[str]
+
+
+OPERATOR = ModelFamily("operator", "the operator generator", ("operator",), frozenset({"rays", "size", "validation"}))
+PAPER = ModelFamily(
+    "paper",
+    "a model of the paper",
+    get_args(Model)[1:],
+    frozenset({"variant", "compressible", "fields", "batch_size", "validation"}),
+)
+_families = [OPERATOR, PAPER]
+
+
+def register(family: ModelFamily) -> None:
+    """Add models that a case can ask for."""
+    _families[:] = [other for other in _families if other.name != family.name] + [family]
+
+
+def model_names() -> tuple[str, ...]:
+    """All models that a case can ask for."""
+    return tuple(model for family in _families for model in family.models)
+
+
+def family_of(model: str) -> ModelFamily:
+    """The family of a model.
+
+    Raises:
+        ValueError: No family has it.
+    """
+    for family in _families:
+        if model in family.models:
+            return family
+    raise ValueError(f'training.model = "{model}" is not known: write one of {", ".join(model_names())}')
+
+
+def families_taking(key: str) -> list[ModelFamily]:
+    """The families that take a key of [training]."""
+    return [family for family in _families if key in family.keys]
