@@ -252,7 +252,7 @@ def papers_model(data: Data, name: str, seconds: float) -> Fitted:
     """A model of [A], trained as `submodel train` does, for as many epochs as a core does in the time."""
     from networks.paper.predict import predict
     from networks.paper.spec import GeneratorSpec
-    from networks.paper.train import train
+    from networks.paper.task import train
     from networks.training.plan import TrainingPlan
 
     num_levels, num_arc = data.fields.shape[2:]

@@ -42,11 +42,11 @@ from torch import Tensor
 
 from networks.compression.compress import compress
 from networks.compression.report import Report
-from networks.paper.fit import split_samples
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.predict import predict
 from networks.paper.spec import GeneratorSpec
-from networks.paper.train import train
+from networks.paper.task import train
+from networks.training.fit import split_samples
 from networks.training.plan import COMPRESSIBLE, TrainingPlan
 from submodel.data.dataset import Dataset
 
@@ -147,7 +147,7 @@ class Bench:
         wanted = [FIELDS.index(name) for name in model.spec.fields]
         how = TrainingPlan(epochs=epochs, threads=1, device="cpu", seed=seed, **RATES, **options)
         trained, history = train(model.spec, self.parameters, self.targets[:, wanted], how, initial=model)
-        return trained, min(epoch.validation for epoch in history)
+        return trained, min(epoch.score for epoch in history)
 
     def twin(self, field: str, row: Row, *, warm: bool = False) -> BoundaryGenerator:
         """A dense generator of one field; the warm one begins at the displacement's."""

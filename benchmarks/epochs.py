@@ -23,9 +23,10 @@ from networks.core.distributed import current_group
 from networks.layers.decomposed import DecomposedConv, DenseConv
 from networks.layers.split import SplitConv
 from networks.paper.catalogue import TITLES, VARIANTS
-from networks.paper.fit import Fit
 from networks.paper.generator import BoundaryGenerator
 from networks.paper.spec import GeneratorSpec
+from networks.paper.task import SampleTask
+from networks.training.fit import Fit
 from networks.training.plan import EULER_WEIGHT, TrainingPlan
 
 CASE = Path(__file__).parents[1] / "cases" / "corner.toml"
@@ -60,8 +61,8 @@ def prepare(model: str, variant: str, case: dict[str, Any], num_samples: int, de
         dt=case["time"]["final"] / (num_levels - 1),
         device=device,
     )
-    fit = Fit(spec, parameters, targets, plan, current_group())
-    fit.settle()
+    fit = Fit(SampleTask(spec, (parameters, targets), plan, current_group()), plan, current_group())
+    fit.begin(resume=False)
     return fit
 
 
@@ -91,7 +92,7 @@ def main() -> None:
         for variant in MODES[:1] if options.quick else MODES:
             fits = {name: prepare(name, variant, case, num_samples, options.device) for name in (ours, dense)}
             fits["other format"] = prepare(dense, variant, case, num_samples, options.device)
-            in_contiguous_format(fits["other format"].model)
+            in_contiguous_format(fits["other format"].task.model)
             repeats = 1 if options.quick else 2 if zone else 3
             seconds = least({name: fit.epoch for name, fit in fits.items()}, repeats=repeats)
             reference = min(seconds[dense], seconds["other format"])

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from networks.core.distributed import Group
 from networks.layers.decomposed import DecomposedConv
-from networks.operator.fit.fit import OperatorFit
 from networks.operator.network import Pointwise
+from networks.operator.task import ResponseTask
 from networks.playback import predict_operator
+from networks.training.fit import Fit
 from networks.training.soap import Soap
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
@@ -93,7 +94,7 @@ class AlongArc(nn.Module):
 class AlongFrequency(nn.Module):
     """Pointwise layers, then decomposed convolutions over (arc, frequency), whose amplitudes become coordinates."""
 
-    def __init__(self, run: OperatorFit, num_in: int, width: int, depth: int, channels: int = 8) -> None:
+    def __init__(self, run: ResponseTask, num_in: int, width: int, depth: int, channels: int = 8) -> None:
         super().__init__()
         spec = run.spec
         self.num, self.channels = spec.num_frequencies, channels
@@ -137,17 +138,17 @@ class Trial:
     spec: dict[str, Any] = field(default_factory=dict)
     rate: float = 5e-3
     batch: int = 512
-    network: Callable[[OperatorFit, int], nn.Module] | None = None
+    network: Callable[[ResponseTask, int], nn.Module] | None = None
     loops: bool = False
     optimizer: Callable[[Any, float], torch.optim.Optimizer] = Soap
 
 
-def layered(activation: type[nn.Module]) -> Callable[[OperatorFit, int], nn.Module]:
+def layered(activation: type[nn.Module]) -> Callable[[ResponseTask, int], nn.Module]:
     """A network with another activation."""
     return lambda run, num: Layered(num, 2 * run.spec.rank, run.spec.width, run.spec.depth, activation)
 
 
-def along_arc(taps: int) -> Callable[[OperatorFit, int], nn.Module]:
+def along_arc(taps: int) -> Callable[[ResponseTask, int], nn.Module]:
     """A network with one-way kernels along Γ."""
     return lambda run, num: AlongArc(num, 2 * run.spec.rank, run.spec.width, run.spec.depth, taps)
 
@@ -185,8 +186,8 @@ def attempt(trial: Trial, case: Case, dataset: Dataset, fresh: Dataset, seconds:
     if not trial.symmetric:
         spec = replace(spec, symmetries=())
     start = time.process_time()
-    run = OperatorFit(spec, job.data, job.plan, Group())
-    run.begin(None)
+    run = ResponseTask(spec, job.data, job.plan, Group())
+    run.begin(Fit(run, job.plan, Group()), resumed=False)
     features, scores = run.train_split
     if trial.network is not None:
         torch.manual_seed(seed)
@@ -210,7 +211,7 @@ def attempt(trial: Trial, case: Case, dataset: Dataset, fresh: Dataset, seconds:
     return {"steps": steps, "parameters": run.model.num_parameters, **errors(run, case, fresh)}
 
 
-def errors(run: OperatorFit, case: Case, fresh: Dataset) -> dict[str, float]:
+def errors(run: ResponseTask, case: Case, fresh: Dataset) -> dict[str, float]:
     """Mean relative L2 errors on Γ."""
     parameters, traces = fresh.parameters("test"), fresh.traces("test")
     signals = np.array([Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters])

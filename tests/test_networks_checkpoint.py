@@ -4,29 +4,21 @@ import ast
 import dataclasses
 import json
 import pickle
-import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from networks.checkpoint import (
-    GENERATOR,
-    CheckpointError,
-    load,
-    read_metadata,
-    read_tensors,
-    save,
-    update_metadata,
-    write_tensors,
-)
+from networks import family
+from networks.checkpoint import GENERATOR, CheckpointError, load, read_metadata, save, update_metadata
 from networks.compression.choice.groups import find_groups
 from networks.compression.compress import compress
 from networks.core.sharing import unique_tensors
+from networks.core.tensor_file import read_tensors, write_tensors
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
 from networks.paper.generator import BoundaryGenerator, GeneratorSpec, build
@@ -92,7 +84,7 @@ def test_an_interrupted_write_leaves_the_old_file(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("networks.checkpoint.os.replace", fail)
+    monkeypatch.setattr("networks.core.tensor_file.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save(path, generator)
     assert path.read_bytes() == old and len(list(path.parent.iterdir())) == 1
@@ -162,7 +154,7 @@ def test_no_module_can_unpickle() -> None:
 
 
 def test_other_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("networks.checkpoint.FORMAT_VERSION", 3)
+    monkeypatch.setattr("networks.core.tensor_file.FORMAT_VERSION", 3)
     with pytest.raises(CheckpointError, match="has format version 2, not 3; train again"):
         load(path)
 
@@ -200,49 +192,44 @@ def test_updating_metadata_leaves_the_rest(path: Path, generator: BoundaryGenera
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyOperatorSpec:
-    """Stands for the specification of an operator generator."""
+class TableSpec:
+    """The specification of a generator whose case fills a table."""
+
+    family: ClassVar[str] = "table"
 
     width: int
-    travel: int
-    model: str = "operator"
+    rows: int
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ToyOperatorSpec":
+    def from_dict(cls, values: dict[str, Any]) -> "TableSpec":
         return cls(**values)
 
 
-class ToyOperator(torch.nn.Module):
+class Table(torch.nn.Module):
     """A generator with a table that its case fills."""
 
-    def __init__(self, spec: ToyOperatorSpec) -> None:
+    def __init__(self, spec: TableSpec) -> None:
         super().__init__()
         self.spec = spec
         self.layer = torch.nn.Linear(2, spec.width)
         self.inner = torch.nn.Module()
-        self.inner.register_buffer("table", torch.full((spec.travel, 5), torch.nan))
+        self.inner.register_buffer("table", torch.full((spec.rows, 5), torch.nan))
 
 
-@pytest.fixture
-def toy_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec, operator = types.ModuleType("networks.operator.spec"), types.ModuleType("networks.operator.network")
-    vars(spec)["OperatorSpec"], vars(operator)["OperatorGenerator"] = ToyOperatorSpec, ToyOperator
-    monkeypatch.setitem(sys.modules, "networks.operator.spec", spec)
-    monkeypatch.setitem(sys.modules, "networks.operator.network", operator)
-
-
-def test_operator_generators_and_their_tables(tmp_path: Path, toy_operators: None) -> None:
-    path = tmp_path / "operator.safetensors"
-    generator = ToyOperator(ToyOperatorSpec(4, 3))
+def test_generators_of_another_family_and_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = types.SimpleNamespace(name="table", Spec=TableSpec, build=Table)
+    monkeypatch.setitem(family._registered, "table", own)  # type: ignore[arg-type]
+    path = tmp_path / "table.safetensors"
+    generator = Table(TableSpec(4, 3))
     generator.inner.get_buffer("table").copy_(torch.rand(3, 5))
     save(path, generator, metadata=METADATA)
     assert read_metadata(path) == (generator.spec, METADATA)
     found, metadata = load(path)
     before, after = generator.state_dict(), found.state_dict()
-    assert isinstance(found, ToyOperator) and metadata == METADATA and not found.training
+    assert isinstance(found, Table) and metadata == METADATA and not found.training
     assert before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
     tensors, document = read_tensors(path, GENERATOR)
     for name in ("layer.bias", "inner.table", "outer.table"):  # of another size, or unknown
@@ -264,11 +251,11 @@ def test_a_header_without_a_document(path: Path, generator: BoundaryGenerator) -
     assert document["metadata"] == METADATA
 
 
-@pytest.mark.parametrize("family", ["paper", "operator"])
-def test_a_compressed_generator_comes_back_with_what_its_layers_share(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize("name", ["paper", "operator"])
+def test_a_compressed_generator_comes_back_with_what_its_layers_share(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     dense: Any
-    if family == "paper":
+    if name == "paper":
         dense = build(GeneratorSpec.named("conv2d-boundary", num_levels=9, num_arc=8, coarse=(4, 4), widths=(6, 5)))
         inputs = torch.rand(4, 3)
     else:

@@ -16,7 +16,7 @@ from networks.execution.measure import choose_execution
 from networks.layers.decomposed import DecomposedConv, DenseConv
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.spec import GeneratorSpec
-from networks.paper.train import train
+from networks.paper.task import train
 from networks.training.plan import TrainingPlan
 
 
@@ -116,7 +116,7 @@ def test_a_training_is_the_same_by_dense_kernels(monkeypatch: pytest.MonkeyPatch
     def all_dense(model: nn.Module, *_: Any, **__: Any) -> None:
         set_executions(model, dict.fromkeys(executions(model), "dense"))
 
-    monkeypatch.setattr("networks.paper.fit.settle_training", all_dense)
+    monkeypatch.setattr("networks.paper.task.settle_training", all_dense)
     _, dense = train(spec, parameters, targets, plan)
     for ours, theirs in zip(factorised, dense, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)  # float32 and three epochs of Adam

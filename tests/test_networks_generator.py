@@ -7,10 +7,11 @@ import pytest
 import torch
 from network_problems import toy
 
+from networks.core.device import select_device
 from networks.core.resample import Resample, cubic_matrix
 from networks.layers.decomposed import DecomposedConv, DenseConv
 from networks.paper.generator import build
-from networks.paper.predict import predict, select_device
+from networks.paper.predict import predict
 from networks.paper.scaler import FLOOR, InputScaler, TargetScaler
 from networks.paper.spec import GeneratorSpec
 from networks.paper.trunks import ConvTrunk, num_features

@@ -12,12 +12,12 @@ from networks.core.distributed import Group
 from networks.core.norm import BatchNorm
 from networks.layers.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
 from networks.paper.catalogue import MODELS, PAPER_PARAMETERS, REMARKS, SIZES, TITLES, VARIANTS, variant
-from networks.paper.fit import Fit
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.losses import EulerResidual
 from networks.paper.predict import predict, predict_levels
 from networks.paper.spec import GeneratorSpec
-from networks.paper.train import train
+from networks.paper.task import SampleTask, train
+from networks.training.fit import Fit
 from networks.training.plan import TrainingPlan
 
 SAMPLED = [model for model, point in MODELS.items() if point[0] == "sampled"]
@@ -287,14 +287,14 @@ def test_sampled_models_draw_levels_of_their_own(model: str, monkeypatch: pytest
     p, u = waves(spec, 6)
     seen: list[torch.Tensor] = []
     plan = TrainingPlan(epochs=2, batch_size=4, levels_per_sample=5, device="cpu", validation=0.2)
-    fit = Fit(spec, p, u, plan, Group())
-    original = fit.model.standardised
+    task = SampleTask(spec, (p, u), plan, Group())
+    original = task.model.standardised
 
     def spy(*arguments: Any) -> torch.Tensor:
         seen.append(arguments[1])
         return original(*arguments)
 
-    monkeypatch.setattr(fit.model, "standardised", spy)
-    fit.epoch()
+    monkeypatch.setattr(task.model, "standardised", spy)
+    Fit(task, plan, Group()).epoch()
     assert [tuple(levels.shape) for levels in seen] == [(4, 5), (1, 5), (NUM_LEVELS,)]  # validation sees them all
     assert len({tuple(row) for levels in seen[:2] for row in levels.tolist()}) == 5

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ from network_problems import SQUARE, SQUARE_NODES
 
 from networks import checkpoint
 from networks.checkpoint import CheckpointError
-from networks.operator.fit.fit import train_operator
+from networks.core.tensor_file import read_tensors, write_tensors
 from networks.operator.image_sources import EARLY
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables
 from networks.operator.signal_response import LowPass, respond
 from networks.operator.spec import OperatorSpec, SymmetryMap
-from networks.operator.targets import band_weights, coordinates, fit_rays
-from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
-from networks.paper.train import TrainingError
+from networks.operator.targets import band_weights, coordinates
+from networks.operator.task import operator_plan, train_operator
+from networks.operator.training_data import ResponseData, TravelTimes
 from networks.playback import predict_operator, ready
+from networks.training.fit import TrainingError
 from networks.training.soap import Soap
+from networks.training.state import TRAINING
 
 SOURCES = np.random.default_rng(0).uniform(0.5, 0.8, (6, 2)) * [1, -1]
 
@@ -68,7 +71,7 @@ def test_units_of_length_and_time_do_not_matter(rays: str, length: float, time: 
     """To the bit; in another unit of time to the loss, as the logarithm of a delay is rounded elsewhere."""
     spec = make_spec(rays=rays, walls=((-1.0, -1.0), (1.0, 1.0)) if rays == "walls" else None)
     data = make_data(spec)
-    plan = OperatorPlan(epochs=40, batch_size=64)
+    plan = operator_plan(epochs=40, batch_size=64)
     first, losses = train_operator(spec, data, plan)
     far = dataclasses.replace(data, sources=length * data.sources)
     second, same = train_operator(scaled(spec, length, time), far, plan)
@@ -193,26 +196,6 @@ def test_sensitivities_are_the_derivatives_of_the_rays() -> None:
             assert float((difference - slopes[number]).abs().max()) < 2e-2 * scale
 
 
-def test_fit_of_the_rays_finds_their_delay_again() -> None:
-    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), num_frequencies=24)
-    teacher = OperatorGenerator(spec)
-    torch.nn.init.zeros_(teacher.net.last.weight)
-    torch.nn.init.zeros_(teacher.net.last.bias)
-    for factor in teacher.rays.factors:
-        factor.data[0] = -0.05
-    with torch.no_grad():
-        y = teacher(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, :, :-1]
-    student = OperatorGenerator(spec)
-    student.rays.factors.requires_grad_(False)
-    fit_rays(student, SOURCES, (y[:, 0], y[:, 1]))
-    assert float(student.rays.factors[0][0]) == pytest.approx(-0.05, abs=0.005)
-    torch.nn.init.zeros_(student.net.last.weight)
-    torch.nn.init.zeros_(student.net.last.bias)
-    with torch.no_grad():
-        found = student(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, :, :-1]
-    assert np.linalg.norm(found - y) < 0.03 * np.linalg.norm(y)  # high frequencies weigh little
-
-
 def test_travel_times_come_from_the_table_where_there_is_one() -> None:
     x, y = np.linspace(-1, 1, 5), np.linspace(-1, 1, 9)
     time = (2 + x[None, :, None] + 0.5 * y[:, None, None]) * np.ones(8)
@@ -265,7 +248,7 @@ def test_coordinates_square_to_the_cost_and_lift_back() -> None:
 def test_training_lowers_the_loss_and_learns_the_responses(rays: Any) -> None:
     spec = make_spec(rays=rays, width=32)
     data = make_data(make_spec(rays="direct", num_frequencies=16))
-    model, history = train_operator(spec, data, OperatorPlan(epochs=150, batch_size=48, validation=0.0))
+    model, history = train_operator(spec, data, operator_plan(epochs=150, batch_size=48, validation=0.0))
     untrained = OperatorGenerator(spec)
     assert history[-1].loss < 0.15 < 0.5 < history[0].loss  # 1.5 is that of a prediction of nothing
     with torch.no_grad():
@@ -274,39 +257,9 @@ def test_training_lowers_the_loss_and_learns_the_responses(rays: Any) -> None:
     assert np.linalg.norm(after - data.displacement) < 0.3 * size < 0.5 * np.linalg.norm(before - data.displacement)
 
 
-def test_training_is_repeatable_and_resumes_to_the_bit(tmp_path: Any) -> None:
-    spec = make_spec(symmetries=tuple(square_map(m) for m in ALL))
-    data = make_data(spec)
-    plan = OperatorPlan(epochs=8, batch_size=16, validation=0.2, checkpoint_every=0.0)
-    whole, history = train_operator(spec, data, plan)
-    path = tmp_path / "state"
-
-    class StopError(Exception):
-        pass
-
-    def stop(progress: Any) -> None:
-        if progress.last.epoch == 3:
-            raise StopError
-
-    with pytest.raises(StopError):
-        train_operator(spec, data, plan, checkpoint=path, progress=stop)
-    resumed, again = train_operator(spec, data, plan, checkpoint=path, resume=True)
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert [e.loss for e in history] == [e.loss for e in again]
-    with pytest.raises(CheckpointError, match="another seed"):
-        train_operator(spec, data, dataclasses.replace(plan, seed=1), checkpoint=path, resume=True)
-
-
-def test_training_by_the_clock_ends() -> None:
-    spec = make_spec()
-    _, history = train_operator(spec, make_data(spec), OperatorPlan(seconds=0.2))
-    assert history
-
-
 def test_a_generator_comes_back_from_its_file(tmp_path: Any) -> None:
     spec = make_spec(symmetries=(square_map(ALL[0]), square_map(ALL[1])), walls=((-1, -1), (1, 1)), rays="walls")
-    model, _ = train_operator(spec, make_data(spec), OperatorPlan(epochs=1))
+    model, _ = train_operator(spec, make_data(spec), operator_plan(epochs=1))
     checkpoint.save(tmp_path / "g.safetensors", model, metadata={"a": 1})
     again, metadata = checkpoint.load(tmp_path / "g.safetensors")
     sources = torch.as_tensor(SOURCES, dtype=torch.float32)
@@ -319,10 +272,10 @@ def test_travel_times_travel_with_the_data(tmp_path: Any) -> None:
     x = np.linspace(-1, 1, 3)
     time = np.full((3, 3, 8), 0.5)
     data = dataclasses.replace(make_data(make_spec()), travel=TravelTimes(x, x, time))
-    model, _ = train_operator(spec, data, OperatorPlan(epochs=1))
+    model, _ = train_operator(spec, data, operator_plan(epochs=1))
     assert float(model.rays.travel_time.min()) == 0.5
     with pytest.raises(ValueError, match="travel times must have shape"):
-        train_operator(spec, make_data(make_spec()), OperatorPlan(epochs=1))
+        train_operator(spec, make_data(make_spec()), operator_plan(epochs=1))
 
 
 def test_soap_reaches_the_least_squares_solution_of_a_badly_scaled_problem() -> None:
@@ -347,7 +300,7 @@ def test_soap_reaches_the_least_squares_solution_of_a_badly_scaled_problem() -> 
 
 def test_spec_survives_json() -> None:
     spec = make_spec(symmetries=(square_map(ALL[0]),), walls=((-1, -1), (1, 1)), travel=None, grid=((0, 0), (0.1, 0.1)))
-    assert OperatorSpec.from_dict(checkpoint.json.loads(checkpoint.json.dumps(spec.to_dict()))) == spec
+    assert OperatorSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 @pytest.mark.parametrize(
@@ -401,13 +354,13 @@ def test_a_bad_map_or_document_is_refused() -> None:
 )
 def test_a_bad_plan_is_refused(changes: Any, message: Any) -> None:
     with pytest.raises(ValueError, match=message):
-        OperatorPlan(**changes)
+        operator_plan(**changes)
 
 
 def test_data_that_do_not_fit_are_refused() -> None:
     spec = make_spec()
     data = make_data(spec)
-    plan = OperatorPlan(epochs=1)
+    plan = operator_plan(epochs=1)
     for changes, message in (
         ({"sources": SOURCES[:, :1]}, "sources must have shape"),
         ({"displacement": data.displacement[:2]}, "displacement must have shape"),
@@ -418,19 +371,19 @@ def test_data_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="resume needs"):
         train_operator(spec, data, plan, resume=True)
     with pytest.raises(TrainingError, match="not finite"):
-        train_operator(spec, data, OperatorPlan(epochs=60, learning_rate=1e30))
+        train_operator(spec, data, operator_plan(epochs=60, learning_rate=1e30))
 
 
 def test_a_damaged_state_is_refused(tmp_path: Any) -> None:
     spec = make_spec()
     data = make_data(spec)
     path = tmp_path / "state"
-    train_operator(spec, data, OperatorPlan(epochs=1), checkpoint=path)
-    tensors, document = checkpoint.read_tensors(path, "submodel-operator-training")
+    train_operator(spec, data, operator_plan(epochs=1), checkpoint=path)
+    tensors, document = read_tensors(path, TRAINING)
     del tensors["batches"]
-    checkpoint.write_tensors(path, "submodel-operator-training", tensors, document)
+    write_tensors(path, TRAINING, tensors, document)
     with pytest.raises(CheckpointError, match="no complete training"):
-        train_operator(spec, data, OperatorPlan(epochs=1), checkpoint=path, resume=True)
+        train_operator(spec, data, operator_plan(epochs=1), checkpoint=path, resume=True)
 
 
 def test_the_table_of_waveforms_begins_close_to_the_source() -> None:

@@ -13,12 +13,12 @@ from torch import nn
 
 from networks.checkpoint import CheckpointError
 from networks.core.sharing import load_unique, unique_tensors
-from networks.operator.fit.fit import train_operator
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
-from networks.operator.training_data import OperatorPlan, ResponseData
+from networks.operator.task import operator_plan, train_operator
+from networks.operator.training_data import ResponseData
 from networks.paper.generator import BoundaryGenerator
-from networks.paper.train import train
+from networks.paper.task import train
 from networks.training.plan import COMPRESSIBLE, Progress, TrainingPlan
 
 SPEC = toy("conv2d-boundary", depth=3)
@@ -98,7 +98,7 @@ def test_sharing_survives_training_and_resuming(tmp_path: Path, model: str) -> N
     path = tmp_path / "state"
 
     def kill(progress: Progress) -> None:
-        if progress.last.epoch == 2:
+        if progress.epoch == 2:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -120,7 +120,7 @@ def test_a_start_of_another_specification_is_refused(first: BoundaryGenerator) -
         train(spec, *waves(spec, 6), PLAN, initial=first)
     operator, _ = operator_problem()
     with pytest.raises(ValueError, match="model conv2d-boundary, this training builds operator"):
-        train_operator(operator, operator_problem()[1], OperatorPlan(epochs=1), initial=first)  # type: ignore[arg-type]
+        train_operator(operator, operator_problem()[1], operator_plan(epochs=1), initial=first)  # type: ignore[arg-type]
 
 
 def operator_problem() -> tuple[OperatorSpec, ResponseData]:
@@ -153,7 +153,7 @@ def square() -> np.ndarray:
 
 def test_the_operator_generator_starts_from_a_model_too(tmp_path: Path) -> None:
     spec, data = operator_problem()
-    plan = OperatorPlan(epochs=6, batch_size=16, validation=0.2, checkpoint_every=0.0, device="cpu")
+    plan = operator_plan(epochs=6, batch_size=16, validation=0.2, checkpoint_every=0.0, device="cpu")
     first, before = train_operator(spec, data, plan)
     layers: Any = first.net.layers
     layers[2].weight = layers[1].weight
@@ -167,20 +167,20 @@ def test_the_operator_generator_starts_from_a_model_too(tmp_path: Path) -> None:
     path = tmp_path / "state"
 
     def kill(progress: Progress) -> None:
-        if progress.last.epoch == 3:
+        if progress.epoch == 3:
             raise KilledError
 
     with pytest.raises(KilledError):
         train_operator(spec, data, plan, initial=first, checkpoint=path, progress=kill)
     resumed, _ = train_operator(spec, data, plan, initial=first, checkpoint=path, resume=True)
     assert same(whole, resumed)
-    with pytest.raises(CheckpointError, match="another initial"):
+    with pytest.raises(CheckpointError, match="with initial = "):
         train_operator(spec, data, plan, checkpoint=path, resume=True)
 
 
 def test_the_time_basis_of_a_start_serves_other_data() -> None:
     spec, data = operator_problem()
-    plan = OperatorPlan(epochs=30, batch_size=16, device="cpu", validation=0.0)
+    plan = operator_plan(epochs=30, batch_size=16, device="cpu", validation=0.0)
     first, _ = train_operator(spec, data, plan)
     other = dataclasses.replace(data, displacement=data.displacement**2)
     _, history = train_operator(spec, other, plan, initial=first)

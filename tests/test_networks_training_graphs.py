@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from networks.core.distributed import current_group
 from networks.execution.graphs import Pass
 from networks.execution.training_graphs import RecordedTraining, recorded_training
-from networks.paper import fit as fitting
-from networks.paper.fit import Fit
+from networks.paper import task as fitting
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.spec import GeneratorSpec
+from networks.paper.task import SampleTask
+from networks.training.fit import Fit
 from networks.training.plan import TrainingPlan
 
 SPEC = GeneratorSpec(12, 10, coarse=(4, 4), widths=(6, 4), kernel_size=(3, 3), stem=5)
@@ -85,13 +87,15 @@ def fit() -> Fit:
     rng = np.random.default_rng(0)
     targets = rng.standard_normal((8, len(SPEC.fields), 12, 10)).astype(np.float32)
     plan = TrainingPlan(epochs=3, batch_size=3, device="cpu")
-    return Fit(SPEC, rng.random((8, 3)), targets, plan, current_group())
+    group = current_group()
+    return Fit(SampleTask(SPEC, (rng.random((8, 3)), targets), plan, group), plan, group)
 
 
 def test_a_training_with_a_recorded_step_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, recorded, maker = fit(), fit(), Maker()
     monkeypatch.setattr(fitting, "recorded_training", partial(recorded_training, make=maker, margin=1e-9))
-    recorded._record(recorded.train_split[0][:3])
+    task: Any = recorded.task
+    task._record(task.train_split[0][:3])
     count = maker.calls
     for _ in range(3):
         plain.epoch()

@@ -15,7 +15,7 @@ import pytest
 from roof_problems import Said, done, errors_of, refused, submodel, toy, written
 
 from networks import checkpoint
-from networks.paper import fit as fitting
+from networks.training import fit as fitting
 from networks.training.plan import TrainingPlan
 from submodel.case.case import Case
 from submodel.cli.app import app
@@ -176,7 +176,7 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
     monkeypatch.setattr(fitting.Fit, "epoch", stop)
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
     monkeypatch.undo()
-    assert "best of 4 epochs" in done(*common, "-o", halves, "--resume")
+    assert "best of 4 epochs" in done(*common, "-o", halves)
     first, second = (Generator.load(path, Case.load(workshop.case), "cpu") for path in (whole, halves))
     parameters = np.array([[2.5, 0.6, 0.7]])
     for field in ("displacement", "velocity", "load"):
@@ -276,7 +276,6 @@ def test_training_refuses_what_it_cannot_do(workshop: Workshop, tmp_path: Path) 
     train = ("train", workshop.case, "--dataset", workshop.dataset)
     refused(submodel(*train, "-o", tmp_path), "is a folder")
     target = tmp_path / "g.safetensors"
-    refused(submodel(*train, "-o", target, "--resume"), "no unfinished training", "leave out --resume")
     refused(submodel(*train, "-o", target, "--epochs", 1, "--seconds", 1), "exclude each other")
     refused(submodel(*train, "-o", target, "--epochs", 0), "positive")
     refused(submodel(*train, "-o", target, "--model", "operator", "--variant", "sl"), "does not go with model")

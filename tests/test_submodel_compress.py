@@ -150,7 +150,7 @@ def test_an_interrupted_fine_tuning_resumes_to_the_bit(
 ) -> None:
     source, tuning = shop.generator(family), FineTuning(shop.dataset, epochs=4)
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
-    plan = fine_tuning.tuning_plan
+    plan = fine_tuning.with_entries
 
     def eager(*given: Any) -> Any:
         made = plan(*given)
@@ -158,26 +158,24 @@ def test_an_interrupted_fine_tuning_resumes_to_the_bit(
         return made
 
     def kill(progress: Progress) -> None:
-        if progress.last.epoch == 2:
+        if progress.epoch == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fine_tuning, "tuning_plan", eager)
+    monkeypatch.setattr(fine_tuning, "with_entries", eager)
     options: dict[str, Any] = {"tuning": tuning, "device": "cpu"}
     compress_generator(source, whole, shop.aim(family), **options)
     with pytest.raises(KeyboardInterrupt):
         compress_generator(source, halves, shop.aim(family), progress=kill, **options)
     assert "unfinished" in done("info", halves)  # what was compressed is there, and so is the state
     with pytest.raises(CaseError, match="was compressed otherwise, or from another file"):
-        compress_generator(source, halves, Aim("tt", rank=4), resume=True, **options)
+        compress_generator(source, halves, Aim("tt", rank=4), **options)
     told: list[int] = []
     again = compress_generator(
-        source, halves, shop.aim(family), resume=True, progress=lambda now: told.append(now.last.epoch), **options
+        source, halves, shop.aim(family), progress=lambda now: told.append(now.epoch), **options
     )
     assert told == [3, 4] and again.report is None
     first, second = (checkpoint.load(path)[0].state_dict() for path in (whole, halves))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    with pytest.raises(CaseError, match="has no unfinished fine-tuning"):
-        compress_generator(source, halves, shop.aim(family), resume=True, **options)
 
 
 def test_bad_input_is_told_before_the_work(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,9 +200,7 @@ def test_bad_input_is_told_before_the_work(shop: Shop, tmp_path: Path, monkeypat
         (("--rank", "8,4", "--method", "svd"), "svd has one rank: --rank 8"),
         (("--ratio", 2, "--fine-tune", 5), "--fine-tune needs what to learn from: give --dataset D"),
         ((*tune, 0, "--dataset", shop.dataset), "--fine-tune must be positive, got 0"),
-        (("--ratio", 2, "--resume"), "--resume continues a fine-tuning"),
         ((*tune, 1, "--dataset", data), "generated for another case"),
-        ((*tune, 1, "--dataset", shop.dataset, "--resume"), "whose fine-tuning could be resumed: leave out --resume"),
         (("--ratio", 2, "-o", tmp_path / "folder"), "is a folder"),
         (("--ratio", 2, "-o", shop.generator("operator")), "is read, and would be overwritten"),
     ):

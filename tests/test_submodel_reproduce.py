@@ -16,7 +16,7 @@ from roof_problems import toy
 from typer.testing import CliRunner
 
 from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
-from networks.paper.train import TrainingError
+from networks.training.fit import TrainingError
 from submodel.case.case import Case, CaseError
 from submodel.cli.commands import reproduce as command
 from submodel.data.dataset import Dataset

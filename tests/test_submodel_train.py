@@ -12,7 +12,8 @@ import pytest
 from roof_problems import done, refused, submodel, toy
 
 from networks import checkpoint
-from networks.operator.fit import fit as operator_training
+from networks.training.fit import Fit
+from networks.training.plan import TrainingPlan
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
 from submodel.data.dataset import Dataset
@@ -97,20 +98,18 @@ def test_an_interrupted_training_of_the_operator_resumes_to_the_bit(
     whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
     common = ("train", shop.case, "--dataset", shop.dataset, "--epochs", 4, "--device", "cpu")
     done(*common, "-o", whole)
-    epoch = operator_training.OperatorFit.epoch
+    epoch = Fit.epoch
 
     def stop(run: Any) -> None:
         if len(run.history) == 2:
             raise KeyboardInterrupt
         epoch(run)
 
-    monkeypatch.setattr(
-        operator_training.OperatorPlan, "__post_init__", lambda plan: object.__setattr__(plan, "checkpoint_every", 0.0)
-    )
-    monkeypatch.setattr(operator_training.OperatorFit, "epoch", stop)
+    monkeypatch.setattr(TrainingPlan, "__post_init__", lambda plan: object.__setattr__(plan, "checkpoint_every", 0.0))
+    monkeypatch.setattr(Fit, "epoch", stop)
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
     monkeypatch.undo()
-    done(*common, "-o", halves, "--resume")
+    done(*common, "-o", halves)
     case = Case.load(shop.case)
     excitation = Excitation.of_parameters(case, np.array([2.5, 0.6, 0.7]))
     first, second = (Generator.load(path, case, "cpu").playback(excitation).trace() for path in (whole, halves))
@@ -157,7 +156,7 @@ def test_words_about_training_must_go_together(shop: Shop) -> None:
     assert with_training(case, model="conv2d", variant="e").training.variant == "e"
     with pytest.raises(CaseError, match="does not go with model"):
         with_training(case, variant="sl")
-    with pytest.raises(CaseError, match="compressible does not go with model"):
+    with pytest.raises(CaseError, match="compressible = true does not go with model"):
         with_training(case, compressible=True)
     narrow = with_training(case, model="conv2d-boundary", compressible=True)
     assert with_training(narrow, model="operator").training.compressible is False

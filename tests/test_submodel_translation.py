@@ -12,9 +12,9 @@ import pytest
 from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
-from networks.operator.fit.fit import train_operator
 from networks.operator.spec import OperatorSpec
-from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
+from networks.operator.task import operator_plan, train_operator
+from networks.operator.training_data import ResponseData, TravelTimes
 from networks.playback import predict_operator
 from solvers.gamma.chart import ClosedLoops
 from submodel.case.case import Case
@@ -140,7 +140,7 @@ def test_an_operator_generator_learns_the_same_bits() -> None:
             )  # fmt: skip
             assert len(maps) == 8 and spec.origin == shift
             data = ResponseData(sources + shift, u, r, travel)
-            made, history = train_operator(spec, data, OperatorPlan(epochs=2, batch_size=32))
+            made, history = train_operator(spec, data, operator_plan(epochs=2, batch_size=32))
             fields = predict_operator(made, sources[:3] + shift, np.repeat(signals, 3, 0))
             images = np.array(spec.images(sources[:1] + shift)) - shift
             found.append((fields, [epoch.loss for epoch in history], images))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +67,8 @@ class OperatorSpec:
             far from the user's own origin, single precision holds differences only.
         model: "operator".
     """
+
+    family: ClassVar[str] = "operator"
 
     num_levels: int
     dt: float

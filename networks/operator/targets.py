@@ -8,11 +8,8 @@ response are its product with that factor, and the loss is a plain square.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from networks.operator.network import OperatorGenerator
 from networks.operator.signal_response import LowPass, band_weight, toeplitz
 from networks.operator.spec import OperatorSpec
 
@@ -28,19 +25,6 @@ as a wave takes to cross the zone, so that slow errors count for more than quick
 
 SMALLEST = 1e-4
 """Directions of the basis that matter less, relative to the one that matters most, are left out."""
-
-RIDGE = 3e-6
-"""Cost of a factor's square, relative to the responses' own: what the data do not show stays next to zero."""
-
-NUM_PAIRS = 2048
-"""Pairs of source and node that the rays' factors are fitted to."""
-
-STAGES = (1.0, 3.0, 9.0, None)
-"""Low-pass of each stage of that fit, in rates of the spec's own; None: what a signal amid the band makes of it, of
-displacement and velocity together."""
-
-SEEN = 0.15
-"""How long after its arrival the direct ray is compared, in durations: before echoes of it come."""
 
 
 @dataclass(frozen=True)
@@ -102,105 +86,3 @@ def _lasting(spec: OperatorSpec) -> NDArray[np.float64]:
     """Causal exponential with the zone's crossing time, (level, level): 1 / alpha c of the impedance condition."""
     extent = np.sqrt(np.prod(np.ptp(np.array(spec.points), axis=0)))
     return toeplitz(np.exp(-spec.speed / extent * spec.dt * np.arange(spec.num_levels)))
-
-
-def fit_rays(
-    generator: OperatorGenerator,
-    sources: NDArray[np.float64],
-    responses: tuple[NDArray[np.floating], NDArray[np.floating]],
-    *,
-    iterations: int = 6,
-) -> None:
-    """Fit the factors of the rays by Levenberg and Marquardt's method, low frequencies first.
-
-    The delay that a grid adds grows with the cube of the frequency: high ones would be off by whole turns at first,
-    and the fit be lost among them.
-
-    Args:
-        generator: its rays are changed.
-        sources: (source, 2).
-        responses: displacement and load, (source, level, arc).
-        iterations: of each stage, at most.
-    """
-    spec = generator.spec
-    count = min(len(sources), max(4, NUM_PAIRS // spec.num_arc))
-    chosen = np.unique(np.linspace(0, len(sources) - 1, count).round().astype(int))
-    device = generator.basis.device
-    places = torch.as_tensor(sources[chosen], dtype=generator.basis.dtype, device=device)
-    seen = _window(generator, places)
-    for field in (0, 1):
-        if field == 1:
-            shared = generator.rays.factors[0].detach()
-            generator.rays.factors[1].data[: len(shared)] = shared
-        for stage in STAGES:
-            smooth = _smoothing(spec, stage, field)
-            target = np.einsum("ct,sta->sac", smooth, responses[field][chosen], optimize=True)
-            project = torch.as_tensor(smooth, dtype=torch.float32, device=device) @ generator.basis[:-1]
-            scores = torch.as_tensor(target, dtype=torch.float32, device=device) * seen
-            _descend(generator, places, field, scores, project, seen, iterations)
-
-
-def _window(generator: OperatorGenerator, places: Tensor) -> Tensor:
-    """1 at the levels (source, arc, level) where rays are all that there is."""
-    spec = generator.spec
-    times = spec.dt * torch.arange(spec.num_levels, device=places.device)
-    if spec.rays == "walls":
-        return torch.ones_like(times)
-    late = generator.rays.travel(places)[..., None] + SEEN * spec.duration
-    return (times < late).to(places)
-
-
-def _smoothing(spec: OperatorSpec, stage: float | None, field: int) -> NDArray[np.float64]:
-    """What responses are compared through, a causal filter as a matrix (level, level)."""
-    if stage is None:
-        phase = np.mean(spec.band) * spec.dt * np.arange(spec.num_levels)
-        signal = np.sin(phase) if field == 1 else np.cos(phase) + np.sin(phase) / np.sqrt(VELOCITY)
-        return toeplitz(LowPass(spec.rate, spec.dt).inverse(signal))
-    pulse = np.zeros(spec.num_levels)
-    pulse[0] = 1.0
-    low_pass = LowPass(stage * spec.rate, spec.dt)
-    return toeplitz(low_pass.apply(low_pass.apply(pulse)))
-
-
-@torch.no_grad()
-def _descend(
-    generator: OperatorGenerator,
-    places: Tensor,
-    field: int,
-    target: Tensor,
-    project: Tensor,
-    seen: Tensor,
-    iterations: int,
-) -> None:
-    factor = generator.rays.factors[field]
-    damping = 1e-3
-    ridge = RIDGE * float(target.double().square().sum())
-    value, slopes = generator.rays.sensitivities(places, field)
-    miss = target - seen * (_real(value) @ project.T)
-    loss = float(miss.double().square().sum() + ridge * factor.double().square().sum())
-    for _ in range(iterations):
-        jacobian = (seen * (_real(slopes) @ project.T)).flatten(1)
-        normal = (jacobian @ jacobian.T).double() + ridge * torch.eye(len(factor), dtype=torch.float64).to(miss.device)
-        slope = (jacobian @ miss.flatten()).double() - ridge * factor.double()
-        before = factor.detach().clone()
-        for _ in range(4):
-            scale = torch.diag(normal.diagonal())
-            factor.copy_(before + torch.linalg.solve(normal + damping * scale, slope).to(before))
-            value, slopes = generator.rays.sensitivities(places, field)
-            trial = target - seen * (_real(value) @ project.T)
-            lower = float(trial.double().square().sum() + ridge * factor.double().square().sum())
-            if lower < loss:
-                break
-            damping *= 10
-        else:
-            factor.copy_(before)
-            return
-        done = lower > (1 - 1e-3) * loss
-        miss, loss, damping = trial, lower, damping / 5
-        if done:
-            return
-
-
-def _real(amplitudes: Tensor) -> Tensor:
-    """Complex (..., frequency) to the basis's coefficients."""
-    return torch.cat((amplitudes.real, -amplitudes.imag[..., 1:]), -1)

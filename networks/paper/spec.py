@@ -1,7 +1,7 @@
 """The one specification of all generators: a point of the grid of [A] section 6, and sizes."""
 
 import dataclasses
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +40,8 @@ class GeneratorSpec:
         reference: parameter vector that others are counted from, in double precision: far from the user's own origin,
             single precision holds differences only. Zero by default.
     """
+
+    family: ClassVar[str] = "paper"
 
     num_levels: int
     num_arc: int

@@ -252,8 +252,8 @@ class Training(Section):
             value = getattr(self, key)
             shown = "" if isinstance(value, Section) else f" = {json.dumps(value)}"
             raise ValueError(
-                f'training.{key}{shown} does not go with model = "{self.model}", which has no use for it: leave it out, or '
-                f"choose {others} for the model"
+                f'training.{key}{shown} does not go with model = "{self.model}", which has no use for it: leave it '
+                f"out, or choose {others} for the model"
             )
         if self.epochs is not None and self.seconds is not None:
             raise ValueError(

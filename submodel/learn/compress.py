@@ -13,27 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from networks import checkpoint
+from networks import checkpoint, family
 from networks.compression.choice.ranks import COUPLED, METHODS, count, given_ranks
 from networks.compression.compress import compress, units_of
 from networks.compression.report import Report
+from networks.core.device import select_device
 from networks.core.distributed import current_group
 from networks.core.rebuildable import is_compressed
 from networks.execution.layers import AUTO, executions, settle
-from networks.paper.predict import select_device
 from networks.training.plan import Progress
 from submodel.case.case import Case, CaseError
 from submodel.data.outputs import require_file
-from submodel.learn.fine_tuning import FineTuning, fine_tune, progress_path
-from submodel.learn.train import Trained, open_training_data
+from submodel.learn.fine_tuning import FineTuning, fine_tune
+from submodel.learn.train import Trained, open_training_data, unfinished_path
 
 SAMPLE = 32
 """Parameter vectors of the training that output errors are taken over, at most."""
-SAMPLE_LEVELS = 16
-"""Levels of each, where a model's time is sampled."""
 NEVER_KEPT = ("trust", "compression")
 """Of a generator's metadata what does not hold for the compressed one."""
 
@@ -107,11 +104,11 @@ def compress_generator(
     *,
     tuning: FineTuning | None = None,
     device: str = "auto",
-    resume: bool = False,
+    restart: bool = False,
     told: Callable[[Report, Any], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Compressed:
-    """Compress a generator, fine-tune it where that is wanted, and write it.
+    """Compress a generator, fine-tune it where that is wanted, and write it; an unfinished fine-tuning goes on.
 
     Under `torchrun` all processes fine-tune one generator, and the first writes it.
 
@@ -121,13 +118,13 @@ def compress_generator(
         aim: How to compress.
         tuning: How to fine-tune, or None.
         device: auto, cpu or cuda.
-        resume: Continue an unfinished fine-tuning.
+        restart: Throw away an unfinished fine-tuning.
         told: Called with the report and the compressed generator before the fine-tuning.
         progress: Called after every epoch of it.
 
     Raises:
-        CaseError: The generator is compressed already, the dataset belongs to another case, or there is nothing to
-            resume.
+        CaseError: The generator is compressed already, the dataset belongs to another case, or another fine-tuning is
+            unfinished there.
         CheckpointError: A file cannot be read.
         DatasetError: The dataset cannot be used.
         TrainingError: The loss is not finite.
@@ -144,8 +141,9 @@ def compress_generator(
     if tuning is not None:
         open_training_data(tuning.dataset, case).close()  # another case's dataset is told before the work
     report = None
-    if resume:
-        model, about = _unfinished(source, output, aim)
+    unfinished = None if restart else _unfinished(source, output, aim, tuning)
+    if unfinished is not None:
+        model, about = unfinished
     else:
         model, report = _compressed(generator, metadata, aim)
         model.to(chosen)
@@ -153,13 +151,13 @@ def compress_generator(
         report = _as_run(report, model)
         about = _about(source, metadata, aim, report, tuning)
         if current_group().leads:
-            progress_path(output).unlink(missing_ok=True)
+            unfinished_path(output).unlink(missing_ok=True)
             checkpoint.save(output, model, metadata=about)
         if told is not None:
             told(report, model)
     if tuning is None:
         return Compressed(output, case, model, report, None)
-    trained = fine_tune(model, case, about, output, tuning, device=device, resume=resume, progress=progress)
+    trained = fine_tune(model, case, about, output, tuning, device=device, progress=progress)
     return Compressed(output, case, trained.generator, report, trained)
 
 
@@ -186,14 +184,9 @@ def sample_of(generator: Any, metadata: dict[str, Any]) -> tuple[Tensor, ...]:
     """Inputs that the generator was trained with, evenly taken from its file."""
     every = np.asarray(metadata["parameters"], np.float64)
     chosen = every[np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).round().astype(int)]
-    if generator.spec.model == "operator":
-        chosen = Case.from_json(metadata["case"]).parameters.sources(chosen)
-        return (torch.as_tensor(generator.spec.relative(chosen), dtype=torch.float32),)
-    values = torch.as_tensor(generator.spec.relative(chosen), dtype=torch.float32)
-    if generator.spec.time != "sampled":
-        return (values,)
-    last = generator.spec.num_levels - 1
-    return values, torch.linspace(0, last, min(SAMPLE_LEVELS, last + 1)).round().long()
+    places = Case.from_json(metadata["case"]).parameters.sources(chosen)
+    inputs: tuple[Tensor, ...] = family.of(generator).inputs(generator.spec, chosen, places)
+    return inputs
 
 
 def _compressed(generator: Any, metadata: dict[str, Any], aim: Aim) -> tuple[Any, Report]:
@@ -234,17 +227,25 @@ def _about(
     return kept | {"compression": compression}
 
 
-def _unfinished(source: Path, output: Path, aim: Aim) -> tuple[Any, dict[str, Any]]:
-    """The generator as it was compressed before its fine-tuning was interrupted, and its metadata."""
-    if not output.exists():
-        raise CaseError(f"there is no {output} whose fine-tuning could be resumed: leave out --resume")
-    model, about = checkpoint.load(output)
-    said = about.get("compression") or {}
-    if not (said.get("fine_tuning") or {}).get("unfinished"):
-        raise CaseError(f"{output} has no unfinished fine-tuning: leave out --resume")
-    if said["from"]["sha256"] != _digest(source) or said["aim"] != _plain(aim):
+def _unfinished(source: Path, output: Path, aim: Aim, tuning: FineTuning | None) -> tuple[Any, dict[str, Any]] | None:
+    """The generator as it was compressed before its fine-tuning was interrupted, and its metadata; None without one.
+
+    Raises:
+        CaseError: Another generator, or another aim, was compressed there.
+    """
+    try:
+        model, about = checkpoint.load(output)
+    except checkpoint.CheckpointError:  # there is none
+        return None
+    compression = about.get("compression") or {}
+    if not (compression.get("fine_tuning") or {}).get("unfinished"):
+        return None
+    same = compression["from"]["sha256"] == _digest(source) and compression["aim"] == _plain(aim)
+    if not same or tuning is None:
+        wanted = "this is without" if tuning is None else "it was compressed otherwise, or from another file"
         raise CaseError(
-            f"{output} was compressed otherwise, or from another file: use the same options, without --resume"
+            f"{output} has an unfinished fine-tuning, and {wanted}: finish it with its own options, throw it away with "
+            "--restart, or choose another -o"
         )
     return model, about
 

@@ -9,16 +9,11 @@ from typing import Any
 
 from networks import checkpoint
 from networks.core.distributed import current_group
-from networks.training.plan import Progress
-from submodel.case.case import Case, CaseError
-from submodel.learn import operator as train_operator
-from submodel.learn import paper as train_paper
+from networks.training.plan import Progress, TrainingPlan
+from submodel.case.case import Case
 from submodel.learn.budget import Length
-from submodel.learn.train import OPERATOR, Trained, open_training_data, progress_record
-
-RATES = {"paper": (3e-3, 3e-4), "operator": (1e-3, 1e-6)}
-"""First and last learning rate, by family: factors bear more than the weights that they stand for. On the corner case,
-15 times fewer numbers, 40 epochs, 3e-3 to 3e-4 left a validation error of 0.100, 3e-3 to 1e-4 0.108, 1e-3 more."""
+from submodel.learn.preparation import preparer, require_learnable
+from submodel.learn.train import Trained, open_training_data, progress_record, run_training, unfinished_path
 
 
 @dataclass(frozen=True)
@@ -49,13 +44,8 @@ class FineTuning:
             )
 
     def words(self) -> dict[str, Any]:
-        """What the compressed generator's file says of it."""
+        """Entries in the compressed generator's file."""
         return {"dataset": self.dataset.name, "seconds": self.seconds, "epochs": self.epochs}
-
-
-def progress_path(output: Path) -> Path:
-    """File of the state of an unfinished fine-tuning."""
-    return output.with_name(f"{output.stem}.unfinished.safetensors")
 
 
 def fine_tune(
@@ -66,60 +56,45 @@ def fine_tune(
     tuning: FineTuning,
     *,
     device: str,
-    resume: bool,
     progress: Callable[[Progress], None] | None,
 ) -> Trained:
-    """Train a compressed generator further, and write it.
+    """Train a compressed generator further, from where an interruption was, and write it.
 
     Args:
         model: As it was compressed.
         case: Of its training.
-        about: Its metadata; the plan of its training is among them, whose loss, batches and validation split stay.
+        about: Its metadata; the plan of its training is among them, whose batches and validation split stay.
         output: Its file.
         tuning: How long, and on what.
         device: auto, cpu or cuda.
-        resume: Go on where an interruption was, with the state if one was written.
         progress: Called after every epoch.
 
     Raises:
         CaseError, CheckpointError, DatasetError, TrainingError, ValueError: As `train_generator`.
     """
-    operator = model.spec.model == OPERATOR
-    family: Any = train_operator if operator else train_paper
+    own = preparer(model.spec.family)
     length = Length(tuning.epochs, tuning.seconds, about["plan"]["seed"], device, tuning.threads)
-    unfinished = progress_path(output)
+    unfinished = unfinished_path(output)
     with open_training_data(tuning.dataset, case) as dataset:
-        if not operator and not hasattr(dataset, "traces"):
-            raise CaseError(
-                f"{tuning.dataset} holds responses by reciprocity, which {model.spec.model} cannot learn from"
-            )
-        job = family.prepare(case, dataset, length)
+        require_learnable(own, dataset, model.spec.model)
+        ready = own.prepare(case, dataset, length)
         key = dataset.manifest.key
-    job = replace(
-        job, spec=model.spec, plan=tuning_plan(job.plan, about["plan"], RATES["operator" if operator else "paper"])
-    )
-    generator, history = job.train(
-        initial=model, checkpoint=unfinished, resume=resume and unfinished.exists(), progress=progress
-    )
+    ready = replace(ready, spec=model.spec, plan=own.fine_tuning(with_entries(ready.plan, about["plan"])))
+    generator, history = run_training(ready, unfinished, restart=False, initial=model, progress=progress)
     if current_group().leads:
-        record = tuning.words() | {"key": key} | progress_record(job.plan, history)
+        record = tuning.words() | {"key": key} | progress_record(ready.plan, history)
         compression = about["compression"] | {"fine_tuning": record}
         checkpoint.save(output, generator, metadata=about | {"compression": compression})
         unfinished.unlink(missing_ok=True)
     return Trained(output, generator, history)
 
 
-def tuning_plan(plan: Any, original: dict[str, Any], rates: tuple[float, float]) -> Any:
-    """The plan of a training again, for another time and with other learning rates.
+def with_entries(plan: TrainingPlan, original: dict[str, Any]) -> TrainingPlan:
+    """A plan with the entries of another, its length and place excepted.
 
     Args:
-        plan: As a training from the start would have it; its length, device and threads count.
-        original: Entries of the plan that the generator was trained with.
-        rates: First and last learning rate.
+        plan: Its epochs, seconds, device and threads stay.
+        original: Entries of the plan that a generator was trained with, as its file holds them.
     """
-    length = ("epochs", "seconds", "device", "threads", "checkpoint_every")
-    known = {field.name for field in fields(plan)} - {*length, "learning_rate", "final_learning_rate"}
-    same = {name: value for name, value in original.items() if name in known}
-    if "weight_decay" in known:  # a model of the paper: its ranks are low by now, and a short training wants more steps
-        same |= {"weight_decay": 0.0, "batch_size": max(1, same["batch_size"] // 2)}
-    return replace(plan, **same, learning_rate=rates[0], final_learning_rate=rates[1])
+    known = {field.name for field in fields(plan)} - {"epochs", "seconds", "device", "threads", "checkpoint_every"}
+    return replace(plan, **{name: value for name, value in original.items() if name in known})

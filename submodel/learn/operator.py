@@ -1,20 +1,19 @@
-"""Training of the operator generator: impulse responses out of a dataset, and what is known of the problem."""
+"""Preparation of trainings of the operator generator: impulse responses, rays, symmetries and sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.operator.fit.fit import train_operator
-from networks.operator.network import OperatorGenerator
 from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
-from networks.operator.training_data import OperatorPlan, ResponseData, TravelTimes
-from networks.training.plan import Epoch
+from networks.operator.task import operator_plan
+from networks.operator.training_data import ResponseData, TravelTimes
+from networks.training.plan import TrainingPlan
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import NO_WALLS, Case, CaseError
 from submodel.case.sections import BoxDomain
@@ -23,6 +22,7 @@ from submodel.geometry.arrays import MediumMap
 from submodel.geometry.symmetry import Symmetry, find
 from submodel.geometry.travel_time import travel_table
 from submodel.learn.budget import Length
+from submodel.learn.preparation import Preparation
 
 BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
 """Where a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
@@ -40,29 +40,14 @@ RECIPROCAL_WIDTH = 160
 """Channels of a network whose data never end."""
 SINE = 1e-9
 """Largest part of a signal that is no sine where the formula for sines serves."""
+LEARNS_RESPONSES = True
+"""It takes reciprocal data, see `submodel.learn.preparation.Preparer`."""
+FINE_TUNING_RATES = (1e-3, 1e-6)
+"""First and last learning rate after compression: factors bear more than the weights that they stand for."""
 PART = 64  # sources that are filtered at once
 
 
-@dataclass(frozen=True)
-class Job:
-    """A training about to begin.
-
-    Args:
-        spec: What to build.
-        plan: How to train it.
-        data: What is learnt from.
-    """
-
-    spec: OperatorSpec
-    plan: OperatorPlan
-    data: ResponseData
-
-    def train(self, **options: Any) -> tuple[OperatorGenerator, tuple[Epoch, ...]]:
-        """Train; options are those of `networks.operator.fit.fit.train_operator`."""
-        return train_operator(self.spec, self.data, self.plan, **options)
-
-
-def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) -> Job:
+def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) -> Preparation:
     """Read a dataset's impulse responses, and what is known of the problem.
 
     Raises:
@@ -76,7 +61,8 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
         spec,
         symmetries=symmetry_maps(maps, spec.origin),
     )
-    plan = OperatorPlan(
+    plan = operator_plan(
+        validation=case.training.validation or 0.0,
         epochs=length.epochs,
         seconds=length.seconds,
         learning_rate=RATES[spec.rays],
@@ -93,7 +79,13 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
     else:
         sources = case.parameters.sources(dataset.parameters("train"))
         displacement, load = responses(case, dataset, low_pass)
-    return Job(spec, plan, ResponseData(sources, displacement, load, travel))
+    return Preparation(spec, plan, ResponseData(sources, displacement, load, travel))
+
+
+def fine_tuning(plan: TrainingPlan) -> TrainingPlan:
+    """The plan of a compressed generator's fine-tuning, from that of its training."""
+    first, last = FINE_TUNING_RATES
+    return replace(plan, learning_rate=first, final_learning_rate=last)
 
 
 def specification(case: Case, gamma: Gamma, medium: MediumMap) -> tuple[OperatorSpec, TravelTimes | None]:

@@ -13,22 +13,21 @@ from pydantic import ValidationError
 
 from networks import checkpoint
 from networks.core.distributed import current_group
-from networks.training.plan import Epoch, Progress
+from networks.training.plan import History, Progress, TrainingPlan
+from networks.training.state import AnotherTrainingError
 from solvers.gamma.chart import gamma_document
 from submodel import __version__
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
+from submodel.case.models import COMMON, family_of
 from submodel.case.parameters import X, Y
 from submodel.case.sections import Training
 from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
 from submodel.data.manifest import DatasetError
 from submodel.data.outputs import require_file
 from submodel.geometry.source_region import DomainMap
-from submodel.learn import operator as train_operator
-from submodel.learn import paper as train_paper
 from submodel.learn.budget import Length
-
-OPERATOR = "operator"
+from submodel.learn.preparation import Preparation, prepare
 
 
 @dataclass(frozen=True)
@@ -37,36 +36,29 @@ class Trained:
 
     Args:
         path: The generator's file.
-        generator: The network, of either family, with the weights that were kept.
-        history: One entry an epoch.
+        generator: The network, with the weights that were kept.
+        history: Its passes.
     """
 
     path: Path
     generator: Any
-    history: tuple[Epoch, ...]
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch with the smallest validation error."""
-        return min(self.history, key=lambda epoch: epoch.validation)
+    history: History
 
 
-def with_training(case: Case, **said: Any) -> Case:
-    """The case with some of its training said otherwise; what is ``None`` stays.
+def with_training(case: Case, **changes: Any) -> Case:
+    """The case with some keys of its training changed; what is ``None`` stays.
 
     Raises:
-        CaseError: The words do not go together.
+        CaseError: The keys do not go together.
     """
-    changed = {name: value for name, value in said.items() if value is not None}
+    changed = {name: value for name, value in changes.items() if value is not None}
     if not changed:
         return case
     before = case.training.model_dump(exclude_unset=True)
-    if "model" in changed and changed["model"] != case.training.model:  # what belongs to the other family
-        before.pop("variant", None)
-        before.pop("rays", None)
-        before.pop("size", None)
-        before.pop("compressible", None)
     try:
+        if changed.get("model", case.training.model) != case.training.model:  # keys that only the other family takes
+            own = family_of(changed["model"])
+            before = {name: value for name, value in before.items() if name in own.keys | COMMON}
         training = Training.model_validate({**before, **changed})
     except ValidationError as error:
         raise CaseError(explain(error, Training)) from error
@@ -83,10 +75,10 @@ def train_generator(
     device: str = "auto",
     threads: int = 1,
     seed: int | None = None,
-    resume: bool = False,
+    restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
-    """Train the case's model on a dataset and write the generator.
+    """Train the case's model on a dataset and write the generator; an unfinished training of the same goes on.
 
     Under `torchrun` all processes train one generator, and the first writes it.
 
@@ -99,36 +91,53 @@ def train_generator(
         device: auto, cpu or cuda.
         threads: CPU threads; the steps of a generator are too small to gain from more than one.
         seed: Instead of the case's.
-        resume: Continue an unfinished training.
-        progress: Called after every epoch.
+        restart: Throw away an unfinished training.
+        progress: Called after every epoch, and while long work precedes the first.
 
     Raises:
-        CaseError: The dataset belongs to another case, or both epochs and seconds are given.
+        CaseError: The dataset belongs to another case, an unfinished training is another one, or both epochs and
+            seconds are given.
         DatasetError: The dataset cannot be used.
-        CheckpointError: The unfinished training is damaged or another one.
+        CheckpointError: The unfinished training is damaged.
         TrainingError: The loss is not finite.
         ValueError: The device is not there, or numbers are out of range.
     """
     length = _length(case, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
-    unfinished = output.with_name(f"{output.stem}.unfinished.safetensors")
-    if resume and not unfinished.exists():
-        raise CaseError(f"there is no unfinished training {unfinished} to resume: leave out --resume")
+    unfinished = unfinished_path(output)
     require_file(output, "generator.safetensors")
-    family: Any = train_operator if case.training.model == OPERATOR else train_paper
     with open_training_data(dataset_path, case) as dataset:
-        if isinstance(dataset, ReciprocalDataset) and family is train_paper:
-            raise DatasetError(
-                f"{dataset_path} holds responses by reciprocity, which the models of the paper cannot learn from: "
-                "use a dataset made without --reciprocal, or the operator generator"
-            )
-        job = family.prepare(case, dataset, length)
+        ready = prepare(case, dataset, length)
         about = description(case, dataset)
-    generator, history = job.train(checkpoint=unfinished, resume=resume, progress=progress)
+    generator, history = run_training(ready, unfinished, restart=restart, progress=progress)
     if current_group().leads:
-        metadata = about | progress_record(job.plan, history)
+        metadata = about | progress_record(ready.plan, history)
         checkpoint.save(output, generator, metadata=metadata)
         unfinished.unlink(missing_ok=True)
     return Trained(output, generator, history)
+
+
+def unfinished_path(output: Path) -> Path:
+    """File of the state of an unfinished training of a generator."""
+    return output.with_name(f"{output.stem}.unfinished.safetensors")
+
+
+def run_training(ready: Preparation, unfinished: Path, *, restart: bool, **options: Any) -> tuple[Any, History]:
+    """Train, going on from the state of an unfinished training of the same. Collective over torchrun's processes.
+
+    Raises:
+        CaseError: The state belongs to another training.
+    """
+    group = current_group()
+    if restart and group.leads:
+        unfinished.unlink(missing_ok=True)
+    group.agree(0.0)  # no rank looks before it is gone
+    try:
+        return ready.train(checkpoint=unfinished, resume=True, **options)
+    except AnotherTrainingError as error:
+        raise CaseError(
+            f"an unfinished training lies here, and {str(error).partition(';')[0]}: finish it with its own options and "
+            "data, throw it away with --restart, or choose another -o"
+        ) from error
 
 
 def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
@@ -150,7 +159,7 @@ def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
 
 
 def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, Any]:
-    """What a generator's file says of where it comes from."""
+    """Entries about where a generator comes from, in its file."""
     return {
         "version": __version__,
         "case": case.to_json(),
@@ -169,14 +178,16 @@ def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
     return dataset.case.parameters.vectors({X: dataset.sources[:, 0], Y: dataset.sources[:, 1]})
 
 
-def progress_record(plan: Any, history: tuple[Epoch, ...]) -> dict[str, Any]:
-    """What a generator's file says of its training."""
+def progress_record(plan: TrainingPlan, history: History) -> dict[str, Any]:
+    """Entries about a training in a generator's file."""
     return {
         "plan": asdict(plan),
         "history": {
             "train": [float(f"{epoch.loss:.6g}") for epoch in history],
-            "validation": [float(f"{epoch.validation:.6g}") for epoch in history] if plan.validation else [],
+            "validation": [float(f"{epoch.validation:.6g}") for epoch in history if epoch.validation is not None],
         },
+        "kept": history.kept,
+        "remarks": list(history.remarks),
         "seconds": history[-1].elapsed,
     }
 

@@ -98,8 +98,8 @@ class Generator:
             ValueError: The device is not there.
         """
         from networks import checkpoint
+        from networks.core.device import select_device
         from networks.execution.layers import settle
-        from networks.paper.predict import select_device
 
         chosen = select_device(device)
         generator, metadata = checkpoint.load(path, chosen)

@@ -136,7 +136,7 @@ def _prepared(
 @contextmanager
 def _own_threads(comm: MPI.Comm) -> Iterator[None]:
     """Let the ranks of a machine share its cores instead of each taking all of them. Collective on comm."""
-    from networks.paper.train import with_threads
+    from networks.training.fit import with_threads
 
     machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
     num_ranks = machine.size

@@ -53,7 +53,9 @@ def compress(
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of the fine-tuning.")] = 1,
     seed: Annotated[int, typer.Option(help="Of random starts; the fine-tuning has that of the training.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished fine-tuning.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away an unfinished fine-tuning, which goes on otherwise.")
+    ] = False,
 ) -> None:
     """Compress a generator, and train it further where that is wanted. Needs torch, not FEniCS.
 
@@ -66,7 +68,7 @@ def compress(
     from submodel.learn.fine_tuning import FineTuning
 
     aim = Aim(method, ratio, _rank(rank), error, weighting, execution, seed)
-    tuning = _tuning(FineTuning, fine_tune, dataset, threads, resume)
+    tuning = _tuning(FineTuning, fine_tune, dataset, threads)
     leads = current_group().leads
     shown = show_progress("fine-tune", 100.0, "%") if leads and tuning else nullcontext(lambda done, note: None)
     with shown as advance:
@@ -76,19 +78,16 @@ def compress(
             aim,
             tuning=tuning,
             device=device,
-            resume=resume,
+            restart=restart,
             told=_tell if leads else None,
-            progress=lambda now: advance(
-                100.0 * now.fraction, f"validation {now.last.validation:.3g} (best {now.best:.3g})"
-            ),
+            progress=lambda now: advance(100.0 * now.fraction, now.words),
         )
     if not leads:
         return
     size = f"{generator.stat().st_size / 1024:.0f} -> {output.stat().st_size / 1024:.0f} KiB"
     typer.echo(f"{output}: {done.generator.num_parameters} parameters, {size}")
     if done.trained is not None:
-        history = done.trained.history
-        typer.echo(f"fine-tuned: {len(history)} epochs, best {done.trained.best.epoch}, {history[-1].elapsed:.0f} s")
+        typer.echo(f"fine-tuned: {done.trained.history.words}")
     if dataset is None:
         typer.echo(
             f"no error bound, the original's does not hold: submodel calibrate CASE --dataset D --generator {output}"
@@ -120,11 +119,9 @@ def _rank(said: str | None) -> int | tuple[int, int] | None:
     return ranks[0] if len(ranks) == 1 else (ranks[0], ranks[1])
 
 
-def _tuning(make: Any, seconds: float | None, dataset: Path | None, threads: int, resume: bool) -> Any:
+def _tuning(make: Any, seconds: float | None, dataset: Path | None, threads: int) -> Any:
     """How to fine-tune, or None."""
     if seconds is None:
-        if resume:
-            raise ValueError("--resume continues a fine-tuning: give --fine-tune SECONDS and --dataset D too")
         return None
     if dataset is None:
         raise ValueError("--fine-tune needs what to learn from: give --dataset D")

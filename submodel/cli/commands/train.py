@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from submodel.case.case import Case
-from submodel.case.sections import Model, Rays, Variant
+from submodel.case.models import Model
+from submodel.case.sections import Rays, Variant
 from submodel.cli.commands.calibrate import calibrate_where_possible
 from submodel.cli.terminal.options import CaseArgument, DeviceOption, choice
 
@@ -43,7 +44,9 @@ def train(
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; a generator's steps are too small to gain from many.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; the case's by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished training.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away an unfinished training, which goes on otherwise.")
+    ] = False,
 ) -> None:
     """Train the case's boundary generator on a dataset. Needs torch, not FEniCS.
 
@@ -66,18 +69,12 @@ def train(
             device=device,
             threads=threads,
             seed=seed,
-            resume=resume,
-            progress=lambda now: advance(
-                100.0 * now.fraction,
-                f"epoch {now.last.epoch}, loss {now.last.loss:.3g}, validation {now.last.validation:.3g}"
-                f" (best {now.best:.3g})",
-            ),
+            restart=restart,
+            progress=lambda now: advance(100.0 * now.fraction, now.words),
         )
     if not leads:
         return
-    best, last = trained.best, trained.history[-1]
-    typer.echo(
-        f"{output}: {trained.generator.num_parameters} parameters, best of {len(trained.history)} epochs is "
-        f"{best.epoch} (validation {best.validation:.3g}), {last.elapsed:.0f} s"
-    )
+    typer.echo(f"{output}: {trained.generator.num_parameters} parameters, {trained.history.words}")
+    for remark in trained.history.remarks:
+        typer.echo(f"note: {remark}")
     calibrate_where_possible(read, str(case), dataset, output, device)

@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from networks import checkpoint
+from networks.core.device import select_device
 from networks.core.distributed import Group
 from networks.paper.generator import BoundaryGenerator, build
-from networks.paper.predict import predict, select_device
+from networks.paper.predict import predict
 from networks.paper.printed_tables import PaperSplit
 from networks.paper.spec import GeneratorSpec
-from networks.paper.train import TrainingError, train
+from networks.paper.task import train
+from networks.training.fit import TrainingError
 from networks.training.plan import Progress, TrainingPlan
 from solvers.gamma.trace import Trace
 from solvers.problems.zone import ZoneModel
@@ -128,8 +130,7 @@ class Bench:
                 return generator, metadata
 
         def progress(now: Progress) -> None:
-            note = f"{job}: epoch {now.last.epoch} of {plan.epochs}, validation {now.last.validation:.3g}"
-            tell(0.95 * now.fraction, note)
+            tell(0.95 * now.fraction, f"{job}: {now.words}")
 
         unfinished = self._file(job, f".{key[:12]}.unfinished.safetensors")
         options: dict[str, Any] = {"checkpoint": unfinished, "resume": True, "progress": progress, "group": Group()}

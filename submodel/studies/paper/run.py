@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from networks.paper.predict import select_device
+from networks.core.device import select_device
 from networks.paper.printed_tables import PaperSplit
 from solvers.problems.zone import ZoneModel
 from submodel.case.case import Case

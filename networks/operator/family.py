@@ -1,0 +1,50 @@
+"""The operator generator as a family: it learns impulse responses and answers any signal."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks.operator.network import OperatorGenerator
+from networks.operator.spec import OperatorSpec
+from networks.operator.task import train_operator
+from networks.operator.training_data import ResponseData
+from networks.training.plan import History, TrainingPlan
+
+
+class OperatorFamily:
+    """`networks.family.Family` of the operator generator."""
+
+    name = OperatorSpec.family
+    Spec = OperatorSpec
+    takes_signals = True
+
+    def build(self, spec: OperatorSpec) -> OperatorGenerator:
+        """An untrained generator; its case's travel times, where it has some, are among its tensors."""
+        return OperatorGenerator(spec)
+
+    def train(
+        self, spec: OperatorSpec, data: ResponseData, plan: TrainingPlan, **options: Any
+    ) -> tuple[OperatorGenerator, History]:
+        """Train on impulse responses; options as of `networks.operator.task.train_operator`."""
+        return train_operator(spec, data, plan, **options)
+
+    def predictor(self, generator: OperatorGenerator, device: str | torch.device = "cpu") -> Any:
+        """The generator on a device."""
+        return generator.to(device).eval()
+
+    def band(self, spec: OperatorSpec) -> tuple[float, float]:
+        """The band of its specification."""
+        return spec.band
+
+    def predicts_zone(self, spec: OperatorSpec) -> bool:
+        """Its nodes are those of Gamma."""
+        return False
+
+    def inputs(self, spec: OperatorSpec, parameters: np.ndarray, sources: np.ndarray) -> tuple[Tensor, ...]:
+        """The sources' places, from the origin of the specification."""
+        return (torch.as_tensor(spec.relative(sources), dtype=torch.float32),)
+
+
+FAMILY = OperatorFamily()
