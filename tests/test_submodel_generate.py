@@ -27,6 +27,7 @@ from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, Task, s
 from submodel.data.shards import ShardWriter
 from submodel.data.whole import WriteError
 from submodel.generate.generate import GenerationError, GenerationReport, generate
+from submodel.generate.production import Production
 from submodel.generate.reciprocal import ReciprocalProduction
 from submodel.generate.samples import SampleProduction
 from submodel.solve import from_case as build
@@ -400,7 +401,7 @@ def test_the_command_takes_a_number_for_each_split(tmp_path: Path) -> None:
     assert "was begun with --calibration 2, you asked for --calibration 3" in refused.text
 
 
-KINDS = {"samples": SampleProduction, "reciprocal": ReciprocalProduction}
+KINDS: dict[str, type[Production[Any]]] = {"samples": SampleProduction, "reciprocal": ReciprocalProduction}
 
 
 def small(kind: str) -> Request:

@@ -257,7 +257,7 @@ def test_a_set_counts_once_all_of_it_is_there(
     """Writing stops before each of the six writes of two sets: field, peak and mark of both."""
     path, random = tmp_path / "zoomed.h5", np.random.default_rng(0)
     case, fields = toy_case(), random.standard_normal((3, 4, 5)).astype(np.float32)
-    arrays = {"parameters": np.ones((3, 3)), "times": np.arange(4.0), "points": np.ones((5, 2))}
+    arrays: dict[str, Any] = {"parameters": np.ones((3, 3)), "times": np.arange(4.0), "points": np.ones((5, 2))}
     file = ZoomedFile.prepared(path, "key", {}, case, **arrays)
     put, calls = zoom_file._put, iter(range(6))
 
@@ -271,7 +271,7 @@ def test_a_set_counts_once_all_of_it_is_there(
         with pytest.raises(OSError, match="No space left on device"):
             file.write(np.array([0, 2]), fields[[0, 2]])
     again = ZoomedFile.prepared(path, "key", {}, case, **arrays)
-    pending = set(again.pending().tolist())
+    pending = {int(number) for number in again.pending()}
     assert len(pending) == (2 if num_written == 5 else 3)  # one mark is there before the last write
     for number in {0, 1, 2} - pending:
         assert np.array_equal(again.array("displacement")[number], fields[number])
