@@ -32,8 +32,7 @@ from networks.operator.signal_response import (
     band_weight,
     centred_rate,
     impulse_responses,
-    respond,
-    weight_factor,
+    toeplitz,
 )
 from submodel.case.case import Case
 from submodel.data.dataset import Dataset
@@ -166,6 +165,13 @@ def gp_samples(data: Data, symmetric: bool) -> Fitted:
     return Fitted(predict, pod.coefficients.size + len(pod.strength) * snapshots[0].size, chosen)
 
 
+def root_of(weight: Array) -> Array:
+    """R with ``Rᵀ R`` the weight (level, level), its rows those that stand above rounding."""
+    cost, directions = np.linalg.eigh(weight)
+    kept = cost > len(cost) * np.finfo(np.float64).eps * cost[-1]
+    return np.asarray(np.sqrt(cost[kept])[:, None] * directions[:, kept].T)
+
+
 def gp_responses(data: Data, symmetric: bool, direct: bool) -> Fitted:
     """Low-passed impulse responses of u and r by Gaussian processes of (x, y), their POD in the band's norm.
 
@@ -181,7 +187,7 @@ def gp_responses(data: Data, symmetric: bool, direct: bool) -> Fitted:
     band = np.sin(np.linspace(*data.case.parameters.omega, NUM_BAND)[:, None] * data.levels)
     motion = band_weight(band, low_pass) / np.mean(u**2)
     motion += band_weight(band, low_pass, rate=True) / np.mean(v**2)
-    factors = (weight_factor(motion), weight_factor(band_weight(band, low_pass) / np.mean(r**2)))
+    factors = (root_of(motion), root_of(band_weight(band, low_pass) / np.mean(r**2)))
     gram = np.zeros((len(y),) * 2)
     for i, factor in enumerate(factors):
         flat = (factor[:, :-1].astype(np.float32) @ y[:, i]).reshape(len(y), -1)
@@ -197,8 +203,8 @@ def gp_responses(data: Data, symmetric: bool, direct: bool) -> Fitted:
         out = np.empty((len(wanted), 3, *found.shape[2:]), np.float32)
         for i, omega in enumerate(wanted[:, 0]):
             drive = low_pass.inverse(np.sin(omega * data.levels))
-            motion = respond(np.vstack((found[i, 0], np.zeros_like(found[i, 0, :1]))), drive)  # y[N] meets s[0] = 0
-            out[i] = motion[:-1], centred_rate(motion, data.dt), respond(found[i, 1], drive)
+            motion = toeplitz(drive) @ np.vstack((found[i, 0], np.zeros_like(found[i, 0, :1])))  # y[N] meets s[0] = 0
+            out[i] = motion[:-1], centred_rate(motion, data.dt), toeplitz(drive[:-1]) @ found[i, 1]
         return out
 
     chosen = {"kernel": process.kernel, "modes": len(pod.strength), "groups": process.describe()}

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
+from networks.core.fields import FIELDS
 from networks.operator.fast.inference import OperatorInference
 from networks.operator.network import OperatorGenerator, Pointwise
 from networks.operator.signal_response import LowPass
@@ -20,7 +21,6 @@ from networks.operator.symmetric_parts import Convolved, Levels, Mixture, Weight
 from networks.paper.generator import BoundaryGenerator
 from networks.paper.predict import predict, predict_levels
 
-OPERATOR_FIELDS = ("displacement", "velocity", "load")
 ONSET = 1e-6
 """Largest s(0) that counts as 0, relative to the signal's maximum."""
 
@@ -88,7 +88,7 @@ class OperatorPlayback:
         ValueError: shapes that do not fit, or a signal that does not begin with zero.
     """
 
-    fields = OPERATOR_FIELDS
+    fields = FIELDS
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ def predict_operator(
         batch_size: samples of one pass, at most; fewer where histories are long.
 
     Returns:
-        (sample, field, time, arc), the fields of `OPERATOR_FIELDS`; or (sample, time, arc), the combination.
+        (sample, field, time, arc), the fields of `FIELDS`; or (sample, time, arc), the combination.
 
     Raises:
         ValueError: as `OperatorPlayback`.

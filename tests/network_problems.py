@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from networks.operator.signal_response import toeplitz
 from networks.paper.catalogue import MODELS
 from networks.paper.spec import GeneratorSpec
 
@@ -54,3 +56,9 @@ def waves(spec: GeneratorSpec, num: int, seed: int = 0) -> tuple[np.ndarray, np.
     u = np.sin(p[:, 0, None, None] * t + p[:, 1, None, None] * np.cos(angle - p[:, 2, None, None]))
     fields = {"displacement": u[:, 1:-1], "velocity": (u[:, 2:] - u[:, :-2]) / (2 * DT), "load": u[:, 1:-1] ** 2}
     return p, np.stack([fields[name] for name in spec.fields], 1).astype(np.float32)
+
+
+def respond(response: ArrayLike, drive: ArrayLike) -> NDArray[np.float64]:
+    """Fields that a drive (..., time) causes by a response (..., time, arc), or (time,)."""
+    y, d = np.asarray(response, np.float64), np.asarray(drive, np.float64)
+    return np.asarray(toeplitz(d[..., : y.shape[0] if y.ndim == 1 else y.shape[-2]]) @ y)

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import RegularGridInterpolator
 from typer.testing import CliRunner
 
 from submodel.cli.app import app
+from submodel.geometry.travel_time import TravelTable
 
 TOY = """
 name = "toy"
@@ -103,3 +107,9 @@ def refused(said: Said, *words: str) -> None:
 def errors_of(path: Path) -> dict[str, object]:
     """The JSON of a validation."""
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def travel_times(table: TravelTable, places: ArrayLike) -> NDArray[np.float64]:
+    """Times from places, (point, 2), by bilinear interpolation in a table: (point, arc)."""
+    found = RegularGridInterpolator((table.y, table.x), table.time.astype(np.float64))(np.asarray(places)[:, ::-1])
+    return np.asarray(found)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from network_problems import SQUARE, SQUARE_NODES
+from network_problems import SQUARE, SQUARE_NODES, respond
 
 from networks import checkpoint
 from networks.checkpoint import CheckpointError
 from networks.core.tensor_file import read_tensors, write_tensors
-from networks.operator.image_sources import EARLY
+from networks.operator.image_sources import EARLY, Sector
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables
-from networks.operator.signal_response import LowPass, respond
+from networks.operator.signal_response import LowPass
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.operator.targets import band_weights, coordinates
 from networks.operator.task import operator_plan, train_operator
@@ -228,6 +228,17 @@ def test_symmetric_sources_have_permuted_responses() -> None:
     torch.testing.assert_close(alone.amplitudes(folded), model.amplitudes(folded), rtol=1e-4, atol=1e-5)
     miss = alone.amplitudes(turned[1])[..., list(spec.symmetries[1].arc)] - first
     assert miss.abs().max() > 0.1 * first.abs().max(), "without symmetries it is another function"
+
+
+def test_folding_leaves_one_sector() -> None:
+    spec = make_spec(symmetries=tuple(square_map(m) for m in ALL))
+    sector, points = Sector(spec), np.random.default_rng(0).uniform(-1, 1, (200, 2))
+    folded, arcs = sector.fold(points)
+    assert ((folded[:, 1] >= 0) & (folded[:, 0] >= folded[:, 1])).all()
+    for each in spec.symmetries:  # all images of a point fold to the same place, with its nodes
+        image, nodes = sector.fold(points @ np.array(each.matrix).T)
+        np.testing.assert_allclose(image, folded, atol=1e-15)
+        assert np.array_equal(nodes[:, list(each.arc)], arcs)
 
 
 def test_coordinates_square_to_the_cost_and_lift_back() -> None:

@@ -6,14 +6,14 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from network_problems import SQUARE, SQUARE_NODES
+from network_problems import SQUARE, SQUARE_NODES, respond
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from networks.operator.fast import inference as operator_inference
 from networks.operator.fast.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
-from networks.operator.signal_response import LowPass, centred_rate, respond
+from networks.operator.signal_response import LowPass, centred_rate
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.paper.generator import build
 from networks.paper.predict import predict

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mpi4py import MPI
-from roof_problems import done, refused, submodel
+from roof_problems import done, refused, submodel, travel_times
 
 from submodel.case.case import Case
 from submodel.data.dataset import Dataset, ReciprocalDataset
@@ -61,7 +61,7 @@ def test_it_has_no_symmetry_and_waves_bend_around_its_corner(dataset: Path) -> N
     assert np.array_equal(np.unique(medium.speed[medium.inside]), np.array([0.8, 1.0], np.float32))
     table = travel_table(medium, gamma.points)
     assert table is not None
-    arrivals = table.at(parameters[:, 1:])
+    arrivals = travel_times(table, parameters[:, 1:])
     for index, history in enumerate(abs(load)):
         # to 5 % of its maximum: the fastest numerical waves are a few cells ahead of the first arrival
         first = times[(history > 0.05 * history.max()).argmax(axis=0)]

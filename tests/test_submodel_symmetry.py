@@ -109,23 +109,6 @@ def test_images_of_nodes_are_nodes() -> None:
         assert np.array_equal(np.sort(symmetry.arc), np.arange(16))
 
 
-@pytest.mark.parametrize("requested", ["auto", [], ["transpose"], ["mirror-x", "mirror-y"], ["rotate-90"]])
-def test_folding_leaves_one_sector(requested: object) -> None:
-    group = Symmetries(tuple(find(rectangle(1.0, 1.0), medium(), requested)))  # type: ignore[arg-type]
-    rng = np.random.default_rng(0)
-    points = rng.uniform(-1, 1, (200, 2))
-    folded, used = group.fold(points)
-    for point, image, number in zip(points, folded, used, strict=True):
-        assert group.maps[number].apply(point) == pytest.approx(image)
-    again, identity = group.fold(folded)
-    assert np.array_equal(again, folded)
-    assert not identity.any()
-    for symmetry in group.maps:  # all images of a point fold to the same place
-        assert group.fold(symmetry.apply(points))[0] == pytest.approx(folded)
-    if requested == "auto":
-        assert ((folded[:, 1] >= 0) & (folded[:, 0] >= folded[:, 1])).all()
-
-
 @pytest.mark.parametrize(("requested", "num"), [("auto", 3), ([], 16), (["rotate-90"], 4), (["mirror-x"], 9)])
 def test_orbits_hold_every_node_once(requested: object, num: int) -> None:
     group = Symmetries(tuple(find(rectangle(1.0, 1.0), medium(), requested)))  # type: ignore[arg-type]
@@ -163,7 +146,7 @@ def test_a_run_from_the_image_is_the_image_of_the_run(
     straight = displacement(position)
     for symmetry in found:
         x, y = symmetry.apply([position])[0]
-        error = relative_l2(symmetry.pull(displacement((float(x), float(y)))), straight)
+        error = relative_l2(displacement((float(x), float(y)))[..., symmetry.arc], straight)
         if discretization is P1 and symmetry.name not in (IDENTITY, *EXACT):
             assert 1e-3 < error < 5e-3, symmetry.name
         else:

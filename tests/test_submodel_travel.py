@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from roof_problems import travel_times
 from scipy.optimize import minimize_scalar
 
 from submodel.geometry import travel_time as travel
@@ -45,7 +46,7 @@ def test_around_a_corner() -> None:
     table = travel_table(medium(lambda x, y: np.where((x > 0) & (y > 0), np.nan, 0.5)), NODES)
     assert table is not None
     places = PLACES[~((PLACES[:, 0] > -0.02) & (PLACES[:, 1] > -0.02))]
-    time, direct = table.at(places), distances(places) / 0.5
+    time, direct = travel_times(table, places), distances(places) / 0.5
     around = (np.linalg.norm(places, axis=1)[:, None] + np.linalg.norm(NODES, axis=1)) / 0.5
     hidden = _crosses(places)
     assert hidden.sum() > 15
@@ -78,7 +79,7 @@ def test_two_layers_follow_snell() -> None:
         )
 
     snell = np.array([least(x, y) for x, y in far])
-    assert abs(table.at(far)[:, 0] / snell - 1).max() < 0.01
+    assert abs(travel_times(table, far)[:, 0] / snell - 1).max() < 0.01
 
 
 def test_a_table_covers_the_outside() -> None:

@@ -76,27 +76,6 @@ def toeplitz(drive: ArrayLike) -> Array:
     return np.asarray(padded[..., lag])
 
 
-def respond(response: ArrayLike, drive: ArrayLike) -> Array:
-    """What a drive causes: causal convolution in time.
-
-    Args:
-        response: (..., time, arc), or (time,).
-        drive: (..., time), as many levels or more; levels past the response's are left out.
-
-    Returns:
-        float64, of the response's shape.
-
-    Raises:
-        ValueError: the drive has fewer levels than the response.
-    """
-    y = np.asarray(response, np.float64)
-    d = np.asarray(drive, np.float64)
-    num = y.shape[0] if y.ndim == 1 else y.shape[-2]
-    if d.shape[-1] < num:
-        raise ValueError(f"the drive has {d.shape[-1]} levels, the response {num}: give as many")
-    return np.asarray(toeplitz(d[..., :num]) @ y)
-
-
 def extended(displacement: ArrayLike, velocity: ArrayLike, dt: float) -> Array:
     """u at the levels 0 .. N, the last one from the centred velocity: ``u[N] = u[N-2] + 2 dt v[N-1]``.
 
@@ -263,22 +242,3 @@ def band_weight(signals: ArrayLike, low_pass: LowPass, *, rate: bool = False) ->
         rows = centred_rate(T, low_pass.dt) if rate else T[:-1]
         total += rows.T @ rows
     return total / len(samples)
-
-
-def weight_factor(weight: ArrayLike, rank: int | None = None) -> Array:
-    """R with ``Rᵀ R = Q``: rows are directions of the response in descending order of what they cost.
-
-    Then ``|R e|²`` is the cost of an error e, and R y are coordinates of y in which all errors count alike.
-
-    Args:
-        weight: (level, level) a `band_weight`, or a sum of some.
-        rank: how many rows to keep, at most; all that stand above rounding by default.
-
-    Returns:
-        (direction, level).
-    """
-    cost, directions = np.linalg.eigh(np.asarray(weight, np.float64))
-    cost, directions = cost[::-1], directions[:, ::-1]
-    kept = int((cost > len(cost) * np.finfo(np.float64).eps * cost[0]).sum())
-    kept = kept if rank is None else min(kept, rank)
-    return np.asarray(np.sqrt(cost[:kept])[:, None] * directions[:, :kept].T)

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FIELDS = ("displacement", "velocity", "load")
-"""What a zone is fed with; velocity follows from displacement, so two of them are learnt."""
+from networks.core.fields import FIELDS
 
 Pair = tuple[float, float]
 
@@ -152,7 +151,7 @@ class OperatorSpec:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What it predicts."""
+        """Predicted fields: all; velocity follows from displacement, so two of them are learnt."""
         return FIELDS
 
     def relative(self, positions: ArrayLike) -> NDArray[np.float64]:

@@ -6,10 +6,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from networks.core.fields import FIELDS
 from networks.paper.catalogue import MODELS, SIZES
 from networks.paper.catalogue import variant as find_variant
-
-FIELDS = ("displacement", "velocity", "load")
 
 
 @dataclasses.dataclass(frozen=True)

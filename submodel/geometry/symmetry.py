@@ -59,35 +59,12 @@ class Symmetry:
         """The images of points, (point, 2)."""
         return np.asarray(np.asarray(points, dtype=np.float64) @ self.matrix.T + self.shift)
 
-    def pull(self, values: NDArray[Number]) -> NDArray[Number]:
-        """Values on the zone's boundary, (..., arc), of a source from those of the source's image."""
-        return values[..., self.arc]
-
 
 @dataclass(frozen=True)
 class Symmetries:
     """A group of maps, the identity first."""
 
     maps: tuple[Symmetry, ...]
-
-    def fold(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Carry points into one sector: of all its images each point is replaced by that farthest right, then up.
-
-        Of a square's eight maps the sector is the eighth between the x axis and the diagonal. Values on the zone's
-        boundary come back by `Symmetry.pull` of the map used.
-
-        Args:
-            points: (point, 2).
-
-        Returns:
-            The images (point, 2), and the number in `maps` of the map that made each, (point,).
-        """
-        images = np.stack([symmetry.apply(points) for symmetry in self.maps])
-        scale = max(float(np.ptp(images, axis=(0, 1)).max(initial=0.0)), np.finfo(float).tiny)
-        rounded = np.round(images / scale, 9)
-        right = rounded[..., 0] == rounded[..., 0].max(axis=0)
-        used = np.where(right, rounded[..., 1], -np.inf).argmax(axis=0)
-        return images[used, np.arange(images.shape[1])], used
 
     def orbits(self) -> list[list[tuple[int, int]]]:
         """The nodes of the zone's boundary by what stands for them.

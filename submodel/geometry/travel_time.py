@@ -7,7 +7,7 @@ from math import gcd
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
@@ -32,16 +32,6 @@ class TravelTable:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     time: NDArray[np.float32]
-
-    def at(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Times from places, (point, 2), by bilinear interpolation: (point, arc)."""
-        px, py = np.asarray(points, dtype=np.float64).T
-        column, right = _place(self.x, px)
-        row, up = _place(self.y, py)
-        time, right, up = self.time, right[:, None], up[:, None]
-        low = (1.0 - right) * time[row, column] + right * time[row, column + 1]
-        high = (1.0 - right) * time[row + 1, column] + right * time[row + 1, column + 1]
-        return np.asarray((1.0 - up) * low + up * high)
 
 
 def travel_table(medium: MediumMap, points: NDArray[np.float64]) -> TravelTable | None:
@@ -147,10 +137,3 @@ def _straight(medium: MediumMap, point: NDArray[np.float64], places: NDArray[np.
         left = np.flatnonzero(same)
         same[left] = _speed_at(medium, point + share * (places[left] - point)) == here[left]
     return np.asarray(np.where(same, length / here, np.inf))
-
-
-def _place(along: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The grid interval of each value, and where therein it lies, from 0 to 1."""
-    scaled = (values - along[0]) / (along[1] - along[0])
-    index = np.clip(np.floor(scaled).astype(np.int64), 0, len(along) - 2)
-    return index, np.asarray(np.clip(scaled - index, 0.0, 1.0))
