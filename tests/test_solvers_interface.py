@@ -15,7 +15,7 @@ from solvers.gamma.chart import ClosedLoops, gamma_arrays, gamma_document, gamma
 from solvers.gamma.gamma import Gamma
 from solvers.mesh.domain import Domain, cell_midpoints, zone_submesh
 from solvers.space.assembly import Discretization, assemble_boundary_damping, function_space
-from solvers.space.locate_gamma import locate_gamma
+from solvers.space.locate_gamma import gamma_facets, locate_gamma
 
 
 def with_hole(domain: Domain, half_width: float) -> Domain:
@@ -87,7 +87,7 @@ def test_gamma_survives_json_and_is_read_from_files_without_normals() -> None:
 
 def test_convolutions_along_gamma_need_one_closed_loop() -> None:
     assert gamma_of(box(MPI.COMM_SELF, P1), "p1").closed_loop_size() == 16
-    with pytest.raises(ValueError, match="one closed loop, got 2"):
+    with pytest.raises(ValueError, match="one closed loop, got 2 curve"):
         gamma_of(with_hole(box(MPI.COMM_SELF, P1), 0.125), "p1").closed_loop_size()
 
 
@@ -134,7 +134,7 @@ def test_damping_is_the_interface_weight_over_the_speed(discretization: Discreti
     domain = replace(domain, speed=np.full(len(domain.speed), 0.5))
     V = function_space(domain.mesh, discretization)
     located = locate_gamma(V, domain)
-    damping = assemble_boundary_damping(V, domain, discretization)
+    damping = assemble_boundary_damping(V, domain, discretization, gamma_facets(domain))
     expected = np.zeros_like(damping)
     expected[located.dofs] = 2.0 * located.gamma.weights[located.positions]
     np.testing.assert_allclose(damping, expected, rtol=0.0, atol=1e-14)

@@ -124,7 +124,7 @@ def test_repeated_and_impossible_parameters_are_found(path: Path) -> None:
         ({"arc": np.zeros(6)}, "the arrays under interface: not in order of loop and arc length"),
         ({"loop": np.array([0, 0, 1, 1, 0, 0])}, "the arrays under interface: not in order of loop and arc length"),
         ({"weights": np.zeros(5)}, "the arrays under interface: points, weights and normals differ in length"),
-        ({"loop": np.zeros(5, np.int64)}, "the arrays under interface: points, loop and arc differ in length"),
+        ({"loop": np.zeros(5, np.int64)}, "the arrays under interface: points, loop, arc and joined differ in length"),
         ({"x": np.zeros(2)}, "medium is not a grid of rising x and y"),
         ({"y": np.arange(2.0)}, "medium is not a grid of rising x and y"),
         ({"speed": np.zeros((3, 2), np.float32)}, "medium has wave speeds that are not positive"),

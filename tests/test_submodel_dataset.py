@@ -44,7 +44,8 @@ def toy_case() -> Case:
 def toy_geometry() -> Geometry:
     arc = np.linspace(0.0, 1.25, 6, dtype=np.float64)
     points = np.column_stack([arc, -arc])
-    gamma = Gamma(points, np.full_like(arc, 0.25), np.ones((6, 2)), ClosedLoops(np.zeros(6, np.int64), arc))
+    chart = ClosedLoops(np.zeros(6, np.int64), arc, np.ones(6, bool))
+    gamma = Gamma(points, np.full_like(arc, 0.25), np.ones((6, 2)), chart)
     return Geometry(
         np.linspace(0.0, 0.55, 12, dtype=np.float64),
         gamma,

@@ -27,12 +27,15 @@ class ClosedLoops(Chart):
 
     Args:
         loop: Number of the node's loop, shape ``(num_nodes,)``, int.
-        arc: Arc length from the start of the node's loop, shape ``(num_nodes,)``.
+        arc: Arc length from the start of the node's loop, gaps included, shape ``(num_nodes,)``.
+        joined: Γ goes on from the node to the next of its loop, shape ``(num_nodes,)``, bool; where it does not, an
+            edge of the zone's own lies between the two.
     """
 
     name: ClassVar[str] = "closed-loops"
     loop: NDArray[np.int64]
     arc: NDArray[np.float64]
+    joined: NDArray[np.bool_]
 
     @classmethod
     def polygon(cls, points: ArrayLike, loop: ArrayLike | None = None) -> Gamma:
@@ -53,70 +56,66 @@ class ClosedLoops(Chart):
             half = 0.5 * np.stack([side[:, 1], -side[:, 0]], axis=1)
             normals[nodes] = half + np.roll(half, 1, axis=0)
             weights[nodes] = 0.5 * (length + np.roll(length, 1))
-        return cls(loop, arc).outward(points, weights, normals)
+        _turn_holes([points[loop == number] for number in np.unique(loop)], normals, loop)
+        return Gamma(points, weights, normals, cls(loop, arc, np.ones(len(points), dtype=bool)))
 
     @classmethod
     def order_facets(
-        cls, keys: NDArray[np.int64], points: NDArray[np.float64], shares: NDArray[np.float64]
+        cls,
+        keys: NDArray[np.int64],
+        points: NDArray[np.float64],
+        on_gamma: NDArray[np.bool_],
+        shares: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], Gamma]:
-        """As `Chart.order_facets`.
+        """As `Chart.order_facets`; a loop without a facet of Γ has no number.
 
         Raises:
-            ValueError: If the facets are not closed loops that are apart.
+            ValueError: If the zone's boundary is not made of closed loops that are apart.
         """
         point = {int(k): (float(x), float(y)) for k, (x, y) in zip(keys.ravel(), points.reshape(-1, 2), strict=True)}
         ends: list[tuple[int, int]] = [(int(a), int(b)) for a, b in zip(keys[:, 0], keys[:, 1], strict=True)]
-        at_vertex: dict[int, list[int]] = {}
-        for facet, pair in enumerate(ends):
-            for vertex in pair:
-                at_vertex.setdefault(vertex, []).append(facet)
-        if any(len(facets) != 2 for facets in at_vertex.values()):
-            raise ValueError(
-                "the zone's boundary is not made of separate closed loops: zone cells meet at a corner only"
-            )
-        corner, scale = points.reshape(-1, 2).min(axis=0), float(np.ptp(points.reshape(-1, 2), axis=0).max())
-        loops = []
-        unvisited = set(at_vertex)
-        while unvisited:
-            loop = _loop_through(min(unvisited, key=lambda k: _height(point[k], corner, scale)), ends, point, at_vertex)
-            unvisited.difference_update(loop)
-            loops.append(loop)
-        loops.sort(key=lambda loop: _height(point[loop[0]], corner, scale))
         facet_of = {frozenset(pair): facet for facet, pair in enumerate(ends)}
+        loops = [loop for loop in _loops(ends, point) if any(on_gamma[facet_of[side]] for side in _facets(loop))]
         places: dict[int, tuple[int, float]] = {}  # of each key in canonical order its loop and arc length
+        joined = dict.fromkeys(point, False)
         weight, normal = dict.fromkeys(point, 0.0), {key: np.zeros(2) for key in point}
         parts = shares / shares.sum()  # halves, to the last bit, of linear elements
         for number, loop in enumerate(loops):
             arc = 0.0
             for a, b in zip(loop, loop[1:] + loop[:1], strict=True):
-                on_facet = keys[facet_of[frozenset((a, b))]].tolist()
-                along = sorted((float(np.hypot(*np.subtract(point[key], point[a]))), key) for key in on_facet)
+                facet = facet_of[frozenset((a, b))]
+                nodes = keys[facet].tolist()
+                along = sorted((float(np.hypot(*np.subtract(point[key], point[a]))), key) for key in nodes)
                 length = along[-1][0]
                 right, up = np.subtract(point[b], point[a])
-                for (distance, key), share, part in zip(along, shares, parts, strict=True):
+                for (distance, key), share, part in zip(along, shares, parts, strict=True) if on_gamma[facet] else ():
                     weight[key] += share * length
                     normal[key] += part * np.array([up, -right])
-                    if key != b:
-                        places[key] = (number, arc + distance)
+                    joined[key] |= key != b
+                    places.setdefault(key, (number, arc + distance))
                 arc += length
         order = list(places)
         numbers, arcs = zip(*places.values(), strict=True)
+        chart = cls(np.array(numbers, dtype=np.int64), np.array(arcs), np.array([joined[k] for k in order]))
         xy, lumped, normals = (np.array([values[k] for k in order]) for values in (point, weight, normal))
-        chart = cls(np.array(numbers, dtype=np.int64), np.array(arcs))
-        return np.array(order, dtype=np.int64), chart.outward(xy, lumped, normals)
-
-    def outward(
-        self, points: NDArray[np.float64], weights: NDArray[np.float64], normals: NDArray[np.float64]
-    ) -> Gamma:
-        """Γ from normals that point out of each loop: those of a hole are turned round, out of the zone."""
-        for nodes, hole in zip(self.loops(), _nested([points[nodes] for nodes in self.loops()]), strict=True):
-            if hole:
-                normals[nodes] *= -1.0
-        return Gamma(points, weights, normals, self)
+        _turn_holes([np.array([point[k] for k in loop]) for loop in loops], normals, chart.loop)
+        return np.array(order, dtype=np.int64), Gamma(xy, lumped, normals, chart)
 
     def loops(self) -> list[NDArray[np.int64]]:
         """Node indices of each loop, in order."""
         return [np.flatnonzero(self.loop == k) for k in np.unique(self.loop)]
+
+    def curves(self) -> list[NDArray[np.int64]]:
+        """Node indices of each curve without a gap, in order; of a whole loop the first node closes it."""
+        curves = []
+        for nodes in self.loops():
+            last = np.flatnonzero(~self.joined[nodes])
+            if not len(last):
+                curves.append(np.append(nodes, nodes[0]))
+                continue
+            begin = last[-1] + 1
+            curves += np.split(np.roll(nodes, -begin), np.sort((last - begin) % len(nodes))[:-1] + 1)
+        return curves
 
     def interpolation(self, source: Gamma, target: Gamma, *, one_sided: bool) -> NDArray[np.float64]:
         """Cubic splines between corners; of a flux, from the nodes inside a side, averaged where two sides meet.
@@ -127,16 +126,15 @@ class ClosedLoops(Chart):
         matrix = np.zeros((target.num_nodes, source.num_nodes))
         counts = np.zeros(target.num_nodes)
         scale = float(np.ptp(source.points, axis=0).max())
-        for nodes in self.loops():
-            closed = np.append(nodes, nodes[0])
-            points = source.points[closed]
+        for curve in self.curves():
+            points = source.points[curve]
             arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
             for side in _sides(points):
                 first, last = side
                 hit, position = _positions(target.points, points[first : last + 1], arc[first : last + 1], 1e-6 * scale)
                 left_out = int(one_sided and last - first > 3)
                 knots = slice(first + left_out, last + 1 - left_out)
-                columns = closed[knots]
+                columns = curve[knots]
                 basis = CubicSpline(arc[knots], np.eye(len(columns)), axis=0) if len(columns) > 2 else None
                 values = basis(position) if basis is not None else _linear(arc[knots], position)
                 for row, weights in zip(hit, values, strict=True):
@@ -150,31 +148,31 @@ class ClosedLoops(Chart):
 
     def fault(self, gamma: Gamma) -> str | None:
         """As `Chart.fault`."""
-        if {len(self.loop), len(self.arc)} != {gamma.num_nodes}:
-            return "points, loop and arc differ in length"
+        if {len(self.loop), len(self.arc), len(self.joined)} != {gamma.num_nodes}:
+            return "points, loop, arc and joined differ in length"
         rising = all((np.diff(self.arc[nodes]) > 0).all() for nodes in self.loops())
         return None if rising and (np.diff(self.loop) >= 0).all() else "not in order of loop and arc length"
 
     def closed_loop_size(self, gamma: Gamma) -> int:
         """As `Gamma.closed_loop_size`."""
-        num_loops = len(self.loops())
-        if num_loops != 1:
+        if len(self.loops()) != 1 or not self.joined.all():
+            num_curves = len(self.curves())
             raise ValueError(
-                f"a boundary generator needs a zone whose boundary is one closed loop, got {num_loops}; "
+                f"a boundary generator needs a zone whose boundary is one closed loop, got {num_curves} curve(s); "
                 "choose a zone without holes that does not touch the domain's boundary"
             )
         return gamma.num_nodes
 
     def outlines(self, gamma: Gamma) -> tuple[NDArray[np.float64], ...]:
-        """Closed polygons, one a loop."""
-        return tuple(gamma.points[np.append(nodes, nodes[0])] for nodes in self.loops())
+        """A polygon for each curve, closed where it is a whole loop."""
+        return tuple(gamma.points[curve] for curve in self.curves())
 
     def axis(self, gamma: Gamma) -> NDArray[np.float64]:
         """Arc length that goes on from one loop to the next."""
         axis, start = self.arc.copy(), 0.0
-        for nodes, outline in zip(self.loops(), self.outlines(gamma), strict=True):
+        for nodes in self.loops():
             axis[nodes] += start
-            start += float(np.linalg.norm(np.diff(outline, axis=0), axis=1).sum())
+            start = axis[nodes[-1]] + float(np.linalg.norm(gamma.points[nodes[0]] - gamma.points[nodes[-1]]))
         return axis
 
 
@@ -203,13 +201,17 @@ def gamma_from(values: Mapping[str, Any]) -> Gamma:
     arrays = {name: np.asarray(array) for name, array in values.items() if name != "chart"}
     if chart is ClosedLoops and "normals" not in arrays:  # files that were written before normals were
         arrays["normals"] = ClosedLoops.polygon(arrays["points"], arrays["loop"]).normals
+    if chart is ClosedLoops and "joined" not in arrays:
+        arrays["joined"] = np.ones(len(arrays["loop"]), dtype=bool)
     points, weights, normals = (arrays.pop(name) for name in UNCHARTED)
     return Gamma(points, weights, normals, chart(**arrays))
 
 
-def _nested(loops: list[NDArray[np.float64]]) -> list[bool]:
-    """For each polygon whether it bounds a hole: it lies inside an odd number of the others."""
-    return [sum(_encloses(other, loop[0]) for other in loops if other is not loop) % 2 == 1 for loop in loops]
+def _turn_holes(loops: list[NDArray[np.float64]], normals: NDArray[np.float64], loop: NDArray[np.int64]) -> None:
+    """Turn normals that point out of each loop round, out of the zone, where the loop lies inside another."""
+    for number, polygon in enumerate(loops):
+        if sum(_encloses(other, polygon[0]) for other in loops if other is not polygon) % 2:
+            normals[loop == number] *= -1.0
 
 
 def _encloses(polygon: NDArray[np.float64], point: NDArray[np.float64]) -> bool:
@@ -250,6 +252,34 @@ def _positions(
 def _linear(knots: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
     share = (position - knots[0]) / (knots[-1] - knots[0])
     return np.stack([1.0 - share, share], axis=1)
+
+
+def _facets(loop: list[int]) -> list[frozenset[int]]:
+    """The vertices of each facet of a loop."""
+    return [frozenset(pair) for pair in zip(loop, loop[1:] + loop[:1], strict=True)]
+
+
+def _loops(ends: list[tuple[int, int]], point: dict[int, tuple[float, float]]) -> list[list[int]]:
+    """Vertices of the closed loops that facets form, in canonical order.
+
+    Raises:
+        ValueError: If they do not form closed loops that are apart.
+    """
+    at_vertex: dict[int, list[int]] = {}
+    for facet, pair in enumerate(ends):
+        for vertex in pair:
+            at_vertex.setdefault(vertex, []).append(facet)
+    if any(len(facets) != 2 for facets in at_vertex.values()):
+        raise ValueError("the zone's boundary is not made of separate closed loops: zone cells meet at a corner only")
+    vertices = np.array(list(point.values()))
+    corner, scale = vertices.min(axis=0), float(np.ptp(vertices, axis=0).max())
+    loops = []
+    unvisited = set(at_vertex)
+    while unvisited:
+        loop = _loop_through(min(unvisited, key=lambda k: _height(point[k], corner, scale)), ends, point, at_vertex)
+        unvisited.difference_update(loop)
+        loops.append(loop)
+    return sorted(loops, key=lambda loop: _height(point[loop[0]], corner, scale))
 
 
 def _loop_through(

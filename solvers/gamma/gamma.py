@@ -84,13 +84,19 @@ class Chart(ABC):
     @classmethod
     @abstractmethod
     def order_facets(
-        cls, keys: NDArray[np.int64], points: NDArray[np.float64], shares: NDArray[np.float64]
+        cls,
+        keys: NDArray[np.int64],
+        points: NDArray[np.float64],
+        on_gamma: NDArray[np.bool_],
+        shares: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], Gamma]:
-        """Order the nodes of all facets of Γ: their keys in canonical order, and Γ. Local: pure geometry.
+        """Order the nodes of Γ: their keys in canonical order, and Γ. Local: pure geometry.
 
         Args:
-            keys: Global dofs of each facet, its corners first, shape ``(num_facets, num_dofs)``.
+            keys: Global dofs of each facet of the zone's whole boundary, corners first, shape
+                ``(num_facets, num_dofs)``.
             points: Their coordinates, shape ``(num_facets, num_dofs, d)``.
+            on_gamma: Facets that belong to Γ, shape ``(num_facets,)``; the others are edges of the zone's own.
             shares: Weight of each node of a facet in the unit's quadrature, in order along it, shape ``(num_dofs,)``.
 
         Raises:

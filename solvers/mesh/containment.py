@@ -65,4 +65,6 @@ def _outer_sides(domain: Domain) -> NDArray[np.int32]:
     """Geometry nodes of the facets of ∂Ω, shape ``(num_facets, 2)``. Local."""
     mesh = domain.mesh
     mesh.topology.create_connectivity(1, 2)
+    if not len(domain.outer_facets):  # DOLFINx divides by their number
+        return np.empty((0, 2), dtype=np.int32)
     return np.asarray(dmesh.entities_to_geometry(mesh, 1, domain.outer_facets), dtype=np.int32).reshape(-1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from solvers.mesh import compat
+from solvers.mesh.inherited_facets import inherited_facets
 
 CELL_TYPES = {"triangle": dmesh.CellType.triangle, "quadrilateral": dmesh.CellType.quadrilateral}
 
@@ -25,13 +26,16 @@ class Domain:
         mesh: Planar mesh, distributed over its communicator.
         speed: Wave speed of each local cell, shape ``(num_cells_local,)``, ghosts included.
         zone_cells: Local cells of the zone, ghosts included, sorted.
-        outer_facets: Local facets of ∂Ω, where u = 0; empty for a zone mesh.
+        outer_facets: Owned facets of ∂Ω, where u = 0; of a zone mesh those of its boundary that belong to ∂Ω.
+        free_facets: Owned facets of a boundary that is left free (∂u/∂n = 0), such as a hole that the zone alone has.
+            All other facets of a zone's boundary are Γ.
     """
 
     mesh: dmesh.Mesh
     speed: NDArray[np.float64]
     zone_cells: NDArray[np.int32]
     outer_facets: NDArray[np.int32]
+    free_facets: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def zone_submesh(domain: Domain) -> Domain:
     tdim = mesh.topology.dim
     owned = domain.zone_cells[domain.zone_cells < mesh.topology.index_map(tdim).size_local]
     submesh, parents = compat.create_submesh(mesh, owned)
-    return _zone_of(submesh, domain.speed[parents])
+    return _descendant(submesh, parents, domain)
 
 
 def refined_zone_box(
@@ -187,7 +191,7 @@ def refined(zone: Domain, factor: int) -> Domain:
         raise ValueError("only a zone of triangles can be refined: use the element p1, or a finer mesh of the zone")
     while factor > 1:
         mesh, parent = compat.refine_uniformly(zone.mesh)
-        zone = _zone_of(mesh, zone.speed[parent])
+        zone = _descendant(mesh, parent, zone)
         factor //= 2
     return zone
 
@@ -240,6 +244,12 @@ def _fault_of_boundary(places: NDArray[np.float64], outer: str) -> str:
             "cross: mesh the surfaces together (BooleanFragments, or Coherence Mesh)"
         )
     return f"{len(places)} facets of the boundary are not in the group '{outer}': add them"
+
+
+def _descendant(mesh: dmesh.Mesh, parents: NDArray[np.int32], origin: Domain) -> Domain:
+    """A zone mesh with the speed and the edges of the domain that it stems from. Collective on the mesh's comm."""
+    edges = [inherited_facets(mesh, parents, origin.mesh, each) for each in (origin.outer_facets, origin.free_facets)]
+    return Domain(mesh, origin.speed[parents], np.arange(len(parents), dtype=np.int32), *edges)
 
 
 def _require_positive_speed(speed: NDArray[np.float64]) -> None:

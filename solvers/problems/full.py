@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dolfinx import fem
 from numpy.typing import DTypeLike, NDArray
 
 from solvers.gamma.gamma import Gamma
@@ -14,7 +13,14 @@ from solvers.mesh.domain import Domain
 from solvers.problems.engine import Runs
 from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
 from solvers.problems.recording import FullRun, Recorder
-from solvers.space.assembly import Assembly, Discretization, assemble_mass, assemble_stiffness, function_space
+from solvers.space.assembly import (
+    Assembly,
+    Discretization,
+    assemble_mass,
+    assemble_stiffness,
+    edge_dofs,
+    function_space,
+)
 from solvers.space.locate_gamma import GammaDofs, locate_gamma
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import points_per_wavelength, warn_if_coarse
@@ -149,7 +155,6 @@ class FullModel:
     def _assembly(self) -> Assembly:
         domain, V = self.domain, self.V
         mass = assemble_mass(V, domain, self.discretization)
-        facet_dofs = fem.locate_dofs_topological(V, domain.mesh.topology.dim - 1, domain.outer_facets)
         num_owned = mass.shape[0]
         return Assembly(
             self._comm,
@@ -158,7 +163,7 @@ class FullModel:
             assemble_stiffness(V, domain, self.discretization),
             damping=np.zeros(num_owned),
             robin=np.zeros(num_owned),
-            fixed=facet_dofs[facet_dofs < num_owned].astype(np.int32),
+            fixed=edge_dofs(V, domain.outer_facets),
             held=np.empty(0, dtype=np.int32),
         )
 

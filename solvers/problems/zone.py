@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,9 +23,10 @@ from solvers.space.assembly import (
     assemble_boundary_damping,
     assemble_mass,
     assemble_stiffness,
+    edge_dofs,
     function_space,
 )
-from solvers.space.locate_gamma import locate_gamma
+from solvers.space.locate_gamma import gamma_facets, locate_gamma
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, Stepper, march
@@ -83,9 +84,12 @@ class ZoneModel:
         self.condition = (condition or Dirichlet()).fitted(self.gamma)
         self._evaluator = PointEvaluator(self.V)
         self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
-        admittance = self._on_gamma(assemble_boundary_damping(self.V, zone, discretization))
+        admittance = self._on_gamma(assemble_boundary_damping(self.V, zone, discretization, gamma_facets(zone)))
         self._terms = self.condition.terms(self.gamma, admittance)
         assembly = self._assembly()
+        on_edge = np.zeros(len(assembly.damping))
+        on_edge[assembly.fixed] = 1.0
+        self._free = 1.0 - self._on_gamma(on_edge)  # where Γ ends at ∂Ω, u = 0 whatever the data are
         self.parts = 1
         if discretization.stepper == "explicit":
             self.parts = int(np.ceil(time.dt / stable_dt(assembly) - 1e-9))
@@ -148,7 +152,9 @@ class ZoneModel:
         return None if self.parts > 1 else self._weights()
 
     def _weights(self) -> DatumWeights:
-        return self.condition.datum(self._terms, self.discretization.theta)
+        weights = self.condition.datum(self._terms, self.discretization.theta)
+        fields = {name: getattr(weights, name) * self._free for name in ("displacement", "velocity", "load")}
+        return replace(weights, **fields)
 
     def run(self, source: Trace | BoundarySource) -> ZoneRun:
         """One run from rest. Collective on the zone's comm.
@@ -244,7 +250,7 @@ class ZoneModel:
             assemble_stiffness(self.V, self.zone, self.discretization),
             damping=damping,
             robin=robin,
-            fixed=np.empty(0, dtype=np.int32),
+            fixed=edge_dofs(self.V, self.zone.outer_facets),
             held=gamma_dofs.dofs,
         )
 

@@ -123,6 +123,12 @@ def function_space(mesh: dmesh.Mesh, discretization: Discretization) -> fem.Func
     return fem.functionspace(mesh, element)
 
 
+def edge_dofs(V: fem.FunctionSpace, facets: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Owned dofs on facets, whichever rank owns these. Collective on the mesh's comm."""
+    dofs = fem.locate_dofs_topological(V, V.mesh.topology.dim - 1, facets)
+    return dofs[dofs < V.dofmap.index_map.size_local].astype(np.int32)
+
+
 def assemble_mass(
     V: fem.FunctionSpace, domain: Domain, discretization: Discretization, *, zone: bool = False
 ) -> sp.csr_matrix:
@@ -150,11 +156,13 @@ def assemble_stiffness(
 
 
 def assemble_boundary_damping(
-    V: fem.FunctionSpace, domain: Domain, discretization: Discretization
+    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, facets: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """Diagonal of C_Γ, the lumped ``∫ u v / c`` over the whole boundary of a zone mesh, owned dofs. Collective."""
-    ds = ufl.ds(domain=domain.mesh, metadata=_nodal_metadata(discretization))
-    return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * ds, domain.mesh.comm)
+    """Diagonal of C_Γ, the lumped ``∫ u v / c`` over some facets of a zone mesh's boundary, owned dofs. Collective."""
+    mesh = domain.mesh
+    tags = dmesh.meshtags(mesh, mesh.topology.dim - 1, facets, np.ones(len(facets), np.int32))
+    ds = ufl.Measure("ds", domain=mesh, subdomain_data=tags, metadata=_nodal_metadata(discretization))(1)
+    return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * ds, mesh.comm)
 
 
 def _dx(domain: Domain, discretization: Discretization, zone: bool, *, nodal: bool = False) -> ufl.Measure:

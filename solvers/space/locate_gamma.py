@@ -32,31 +32,38 @@ class GammaDofs:
 
 
 def locate_gamma(V: fem.FunctionSpace, domain: Domain) -> GammaDofs:
-    """Find Γ: the facets of exactly one zone cell. Collective on the mesh's comm.
+    """Find Γ: the facets of exactly one zone cell that belong neither to ∂Ω nor to a free edge.
 
-    Every rank learns the few numbers that describe Γ (end points of its facets, dofs on them) and builds the same
-    loops from them, so that the order depends on the geometry alone.
+    Collective on the mesh's comm. Every rank learns the few numbers that describe Γ (end points of its facets, dofs
+    on them) and builds the same loops from them, so that the order depends on the geometry alone.
 
     Raises:
-        ValueError: If the zone has no cells or Γ does not consist of closed loops that are apart.
+        ValueError: If the zone has no cells, or its boundary does not consist of closed loops that are apart.
     """
     comm = V.mesh.comm
-    facets, cells = _owned_facets(domain)
+    facets, cells = _rim(domain)
     dofs = _closures(V, facets, cells)
+    on_gamma = np.isin(facets, gamma_facets(domain))
     keys = V.dofmap.index_map.local_to_global(dofs.ravel()).reshape(dofs.shape)
     coordinates = V.tabulate_dof_coordinates()[:, :2]
     all_keys = np.concatenate(comm.allgather(keys))
     all_points = np.concatenate(comm.allgather(coordinates[dofs.ravel()].reshape(*dofs.shape, 2)))
-    if not len(all_keys):
+    all_on_gamma = np.concatenate(comm.allgather(on_gamma))
+    if not all_on_gamma.any():
         raise ValueError("the zone has no boundary inside the domain: does the mesh resolve the zone?")
-    order, gamma = ClosedLoops.order_facets(all_keys, all_points, _nodal_weights(dofs.shape[1]))
+    order, gamma = ClosedLoops.order_facets(all_keys, all_points, all_on_gamma, _nodal_weights(dofs.shape[1]))
     # a rank may own a dof of Γ without owning a facet on it: look for its dofs among all keys
     first, last = V.dofmap.index_map.local_range
     positions = np.flatnonzero((order >= first) & (order < last))
     return GammaDofs(gamma, (order[positions] - first).astype(np.int32), positions)
 
 
-def _owned_facets(domain: Domain) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def gamma_facets(domain: Domain) -> NDArray[np.int32]:
+    """Owned facets of Γ, rising. Collective on the mesh's comm."""
+    return np.setdiff1d(_rim(domain)[0], np.concatenate([domain.outer_facets, domain.free_facets]))
+
+
+def _rim(domain: Domain) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Owned facets with exactly one zone cell, and a local cell beside each. Collective.
 
     The zone cells around a facet are counted by the ranks that own them and added up where the facet is owned, which
