@@ -20,6 +20,7 @@ from test_submodel_dataset import NUM, flip, toy_case
 
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import SPLITS
+from submodel.case.sections import Time
 from submodel.data import hdf5
 from submodel.data.dataset import Dataset, reader_of
 from submodel.data.kinds import SampleManifest
@@ -104,7 +105,7 @@ def test_the_samples_are_runs_of_the_full_model(whole: Path) -> None:
     case = toy_case()
     model = build.full_model(case, ALONE)
     with Dataset.open(whole) as dataset:
-        assert np.array_equal(dataset.times, build.time_grid(case).times)
+        assert np.array_equal(dataset.times, case.time.times)
         assert np.array_equal(dataset.gamma.points, model.gamma.points)
         assert np.array_equal(dataset.zone_points, model.zone_points)
         omega, x, y = dataset.parameters("test")[1]
@@ -365,10 +366,9 @@ class Broken:
 
 
 def test_levels_of_another_case_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = build.time_grid(toy_case())
     model = build.full_model(toy_case(), ALONE)
     monkeypatch.setattr(build, "full_model", lambda case, comm: model)
-    monkeypatch.setattr(build, "time_grid", lambda case: grid.divided(2))
+    monkeypatch.setattr(Time, "times", property(lambda time: time.grid.divided(2).times))
     with pytest.raises(GenerationError, match="the levels of the run are not those of the case"):
         run(tmp_path / "data.h5")
 

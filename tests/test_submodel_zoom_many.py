@@ -169,8 +169,8 @@ def test_a_job_goes_on_where_it_was(shop: Shop) -> None:
     assert "3 of 5 sets were there already" in text and "2 sets in " in text
     np.testing.assert_array_equal(stored.array("displacement"), before)
     assert "sets in " not in done(*zoom(shop, table))
-    refused(submodel(*zoom(shop, table, "--interface", "dirichlet")), "holds the runs of another job")
-    refused(submodel(*zoom(shop, table_in(shop.folder, SETS[:3]))), "holds the runs of another job")
+    refused(submodel(*zoom(shop, table, "--interface", "dirichlet")), "holds the runs of other arguments")
+    refused(submodel(*zoom(shop, table_in(shop.folder, SETS[:3]))), "holds the runs of other arguments")
 
 
 @pytest.mark.parametrize("refine", [1, 4])

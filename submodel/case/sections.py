@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, model_validator
 
 from solvers.gamma.condition import CONDITIONS, InterfaceCondition, condition_named
+from solvers.time.grid import TimeGrid
 from submodel.case.errors import CaseError
 from submodel.case.models import COMMON, families_taking, family_of
 
@@ -103,14 +104,19 @@ class Time(Section):
     levels: int = Field(ge=4, description="number of time levels, that of t = 0 included", examples=[256])
 
     @property
+    def grid(self) -> TimeGrid:
+        """The levels as the solvers take them."""
+        return TimeGrid(self.final, self.levels)
+
+    @property
     def dt(self) -> float:
         """Time step."""
-        return self.final / (self.levels - 1)
+        return self.grid.dt
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Time of each level, (time,)."""
-        return np.asarray(np.arange(self.levels) * self.dt, dtype=np.float64)
+        return self.grid.times
 
 
 class Discretization(Section):

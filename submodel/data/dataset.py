@@ -14,7 +14,6 @@ from submodel.data.dataset_file import DatasetFile
 from submodel.data.kinds import QUANTITIES, ReciprocalManifest, SampleManifest
 from submodel.data.manifest import DatasetError, Task
 from submodel.geometry.arrays import FIELDS, ZONE_FIELD
-from submodel.geometry.symmetry import Symmetry, find
 
 
 class Dataset(DatasetFile[SampleManifest]):
@@ -104,11 +103,6 @@ class ReciprocalDataset(DatasetFile[ReciprocalManifest]):
     def num_sources(self) -> int:
         """Number of sources."""
         return len(self.manifest.sources)
-
-    @property
-    def symmetries(self) -> list[Symmetry]:
-        """The maps that the mesh has, which spared runs; a training may know more, see `symmetry.find`."""
-        return find(self.gamma, self.medium, self.manifest.symmetries[1:])
 
     def responses(self, which: slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Impulse responses g of displacement and load on the zone's boundary: q[n] = sum of g[n - m] s[m].

@@ -134,7 +134,7 @@ class DatasetFile(Generic[AnyManifest]):
 
     @cached_property
     def geometry(self) -> Geometry:
-        """What all samples share."""
+        """Arrays that all samples share."""
         groups = (self._file[name] for name in ("interface", "medium"))
         gamma, medium = ({key: array[()] for key, array in group.items()} for group in groups)
         gamma |= self._file["interface"].attrs  # the chart's name

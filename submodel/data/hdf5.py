@@ -126,11 +126,11 @@ def lay_out(
     with whole_file(path) as unfinished:
         with h5py.File(unfinished, "w") as file:
             file.attrs.update(attributes)
-            for name, (given, axes, unit) in arrays.items():
-                if isinstance(given, np.ndarray):
-                    put(file, name, given, axes, unit)
+            for name, (values, axes, unit) in arrays.items():
+                if isinstance(values, np.ndarray):
+                    put(file, name, values, axes, unit)
                     continue
-                shape, kind = given
+                shape, kind = values
                 space, stored = h5py.h5s.create_simple(shape), h5py.h5t.py_create(np.dtype(kind))
                 made = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), stored, space, early))
                 made.attrs.update({"axes": axes} | ({"unit": unit} if unit else {}))

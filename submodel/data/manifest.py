@@ -21,7 +21,7 @@ from submodel.geometry.arrays import Geometry
 
 Precision = Literal["double", "single"]
 PRECISIONS = get_args(Precision)
-MANIFEST_FILE = "plan.json"
+MANIFEST_FILE = "plan.json"  # its name since version 1
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -187,7 +187,7 @@ class Manifest(ABC):
         return sum(4 * int(np.prod(shape)) for shape in shapes)
 
     def difference(self, asked: Self) -> str | None:
-        """What was begun and what is asked for now, in words, or None when both make the same dataset."""
+        """The first difference between what was begun and what is asked for now, or None, in a clause."""
         for option, begun in self.options().items():
             now = asked.options()[option]
             if begun != now:

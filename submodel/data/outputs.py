@@ -23,7 +23,7 @@ class _Sort:
 
     Args:
         example: a name for one.
-        fits: whether a file's first bytes, and its path, are those of one.
+        fits: tells by a file's first bytes, and its path, that it is one.
     """
 
     example: str
@@ -79,7 +79,7 @@ def require_output(path: Path, *, inputs: Iterable[Path | None] = (), kind: Kind
 
 
 def _is_same(first: Path, second: Path) -> bool:
-    """Whether two paths lead to one file, through links, and in whatever case where the file system ignores it."""
+    """True where two paths lead to one file, through links, and in any case where the file system ignores it."""
     try:
         return os.path.samefile(first, second)
     except OSError:  # one of them is not there
@@ -87,7 +87,7 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _fits(path: Path, kind: Kind) -> bool:
-    """Whether a file is of a kind, or empty."""
+    """True where a file is of a kind, or empty."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_SIZE)

@@ -60,7 +60,7 @@ class ShardWriter:
             self._layouts[same] = _layout(unfinished, self._manifest.shard_attributes, marks, shapes)
         layout = self._layouts[same]
         for name, place in layout.arrays.items():
-            with np.errstate(over="ignore"):  # an overflow is told below
+            with np.errstate(over="ignore"):  # an overflow is refused below
                 np.copyto(place, arrays[name], casting="same_kind")
             if not _is_finite(place):
                 raise DatasetError(f"{task}: {name} has values that float32 cannot hold: scale the units of the case")
@@ -115,7 +115,7 @@ def _layout(
     """Let HDF5 write a shard whose numbers are place holders, and find those.
 
     Raises:
-        DatasetError: HDF5 keeps attributes in a way in which they are not found.
+        DatasetError: HDF5 stores attributes in a way that hides them.
         OSError: the file cannot be written.
     """
     numbers = {name: np.asarray(mark) for name, mark in marks.items() if not isinstance(mark, str)}

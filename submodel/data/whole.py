@@ -28,9 +28,9 @@ def unfinished_name(path: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside a file, and rename it at the end; after a failure it is removed. Local.
+    """Yield a temporary name beside a file, and rename it at the end; after a failure it is removed. Local.
 
-    A device or a pipe, such as /dev/stdout, is given itself.
+    A device or a pipe, such as /dev/stdout, is yielded itself.
 
     Args:
         path: the file.

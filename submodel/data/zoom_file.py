@@ -46,28 +46,28 @@ class ZoomedFile:
         times: NDArray[np.float64],
         points: NDArray[np.float64],
     ) -> Self:
-        """The file of a job, made with room for all sets, or as an earlier run of the same job left it.
+        """The file of many zoomed runs, made with room for all sets, or as an earlier run with this key left it.
 
         Args:
             path: The file.
-            key: Of all that decides what the file will hold.
-            attributes: What the file says of it.
+            key: Of all that decides the content.
+            attributes: Of the root, beside format and key.
             case: Gives the units.
             parameters: Shape ``(set, axis)``.
             times: Shape ``(time,)``.
             points: The zone's nodes, shape ``(node, 2)``.
 
         Raises:
-            DatasetError: There is a file of another job.
+            DatasetError: There is a file of other arguments.
             OSError: It cannot be written, or there is no room for it.
         """
         if not path.exists():
             num = len(parameters)
-            said = {"format": FORMAT, "format_version": FORMAT_VERSION, "key": key, **attributes}
+            root = {"format": FORMAT, "format_version": FORMAT_VERSION, "key": key, **attributes}
             shape = (num, len(times), len(points))
             lay_out(
                 path,
-                said,
+                root,
                 {
                     "parameters": (parameters, "set", case.parameters.unit_words(case.units)),
                     "time": (times, "time", case.units.time),
@@ -77,10 +77,10 @@ class ZoomedFile:
                     "finished": (((num,), "|u1"), "set", ""),
                 },
             )
-        found = cls(path)
-        if found.attributes.get("key") != key:
-            raise DatasetError(f"{path} holds the runs of another job: choose another folder, or remove it")
-        return found
+        file = cls(path)
+        if file.attributes.get("key") != key:
+            raise DatasetError(f"{path} holds the runs of other arguments: choose another folder, or remove it")
+        return file
 
     def pending(self) -> NDArray[np.int64]:
         """The sets that are not finished."""

@@ -76,7 +76,7 @@ def generate(
         request: the arguments; the case's when None.
         kind: samples, or `submodel.generate.reciprocal.ReciprocalProduction`.
         comm: whose ranks share the runs.
-        announce: called on the root, before the first reciprocal run, with a sentence on what is needed.
+        announce: called on the root, before the first reciprocal run, with `Production.summary`.
         progress: called on the root with the samples done and those to do.
 
     Returns:

@@ -48,7 +48,7 @@ class Production(ABC, Generic[AnyManifest]):
 
     @cached_property
     def geometry(self) -> Geometry:
-        """What all samples share. Collective on comm."""
+        """Arrays that all samples share. Collective on comm."""
         return agree(self.comm, lambda: shared_geometry(self.case, self.model))
 
     def require_sources(self, places: NDArray[np.float64]) -> None:
@@ -82,11 +82,11 @@ class Production(ABC, Generic[AnyManifest]):
         """
 
     def summary(self, manifest: AnyManifest) -> str | None:
-        """What is needed and what it covers, to be said before the first run. Collective on comm."""
+        """A sentence before the first run: the runs that are needed, and what they cover. Collective on comm."""
         return None
 
 
 def shared_geometry(case: Case, model: FullModel) -> Geometry:
-    """What all samples share. Collective on the model's comm."""
+    """Arrays that all samples share. Collective on the model's comm."""
     zone_points = np.asarray(model.zone_points, dtype=np.float64)
-    return Geometry(build.time_grid(case).times, model.gamma, zone_points, build.medium_map(case, model.domain))
+    return Geometry(case.time.times, model.gamma, zone_points, build.medium_map(case, model.domain))

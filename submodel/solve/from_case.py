@@ -13,7 +13,6 @@ from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
 from solvers.space.stability import points_per_wavelength, warn_if_coarse
-from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
@@ -30,7 +29,7 @@ def full_model(case: Case, comm: MPI.Comm) -> FullModel:
     Raises:
         ValueError: The solver cannot take the case: an unstable time step, groups missing from the mesh.
     """
-    return FullModel(domain(case, comm), discretization(case), time_grid(case))
+    return FullModel(domain(case, comm), discretization(case), case.time.grid)
 
 
 def zone_model(
@@ -60,7 +59,7 @@ def zone_model(
     """
     chosen = case.interface.condition(condition)
     zone = _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources)
-    model = ZoneModel(zone, discretization(case), time_grid(case), condition=chosen, defect=defect)
+    model = ZoneModel(zone, discretization(case), case.time.grid, condition=chosen, defect=defect)
     if omega:
         points = points_per_wavelength(model.zone, case.discretization.degree, omega)
         if comm.rank == 0:
@@ -139,11 +138,6 @@ def discretization(case: Case) -> Discretization:
     """Element and stepper of a case."""
     section = case.discretization
     return Discretization(section.element, section.degree, section.stepper)
-
-
-def time_grid(case: Case) -> TimeGrid:
-    """Time levels of a case."""
-    return TimeGrid(case.time.final, case.time.levels)
 
 
 def point_source(case: Case, vector: ArrayLike) -> PointSource:

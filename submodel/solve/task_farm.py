@@ -43,10 +43,10 @@ def on_root(comm: MPI.Comm, task: Callable[[], Result]) -> Result:
             result = task()
         except Exception as caught:  # whatever it is, the other ranks must hear of it before anyone raises
             error = caught
-    portable = error if error is None or isinstance(error, ValueError) else RuntimeError(_tell(error))
-    result, told = comm.bcast((result, portable))
-    if error or told:
-        raise error or told
+    portable = error if error is None or isinstance(error, ValueError) else RuntimeError(_message(error))
+    result, from_root = comm.bcast((result, portable))
+    if error or from_root:
+        raise error or from_root
     return result
 
 
@@ -62,11 +62,11 @@ def agree(comm: MPI.Comm, task: Callable[[], Result]) -> Result:
         result = task()
     except Exception as caught:  # whatever it is, the other ranks must hear of it before anyone raises
         error = caught
-    told = [message for message in comm.allgather(error and _tell(error)) if message]
+    messages = [message for message in comm.allgather(error and _message(error)) if message]
     if error is not None:
         raise error
-    if told:
-        raise ValueError(told[0])
+    if messages:
+        raise ValueError(messages[0])
     return result
 
 
@@ -95,7 +95,7 @@ def farm(
     failures: list[Failure] = []
     while (item := group.bcast(source.next() if source else None)) is not None:
         error = _attempt(work, item)
-        messages = [message for message in group.allgather(error and _tell(error)) if message]
+        messages = [message for message in group.allgather(error and _message(error)) if message]
         if messages:
             failures.append(Failure(item, messages[0], error))
         if source:
@@ -114,16 +114,16 @@ def _attempt(work: Callable[[int], None], item: int) -> Exception | None:
     return None
 
 
-def _tell(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
 def _first(failures: list[Failure], comm: MPI.Comm) -> Failure | None:
     mine = failures[0] if failures else None
-    told = [pair for pair in comm.allgather(mine and (mine.item, mine.message)) if pair]
-    if not told:
+    pairs = [pair for pair in comm.allgather(mine and (mine.item, mine.message)) if pair]
+    if not pairs:
         return None
-    item, message = min(told)
+    item, message = min(pairs)
     return Failure(item, message, mine.error if mine and mine.item == item else None)
 
 
@@ -168,11 +168,11 @@ class _Coordinator:
 
     def _receive(self) -> None:
         status = MPI.Status()
-        told = self._leaders.recv(tag=REPORT, status=status)
-        if told is None:
+        report = self._leaders.recv(tag=REPORT, status=status)
+        if report is None:
             self._working -= 1
             return
-        self.report(*told)
+        self.report(*report)
         following = self._pending.popleft() if self._pending else None
         reply = STOP if self._stopped else following
         self._sent.append(self._leaders.isend(reply, dest=status.Get_source(), tag=REPLY))

@@ -73,7 +73,7 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
     domain = build.domain(case, MPI.COMM_SELF)
     setup["mesh"] = time.perf_counter() - start
     start = time.perf_counter()
-    model = FullModel(domain, build.discretization(case), build.time_grid(case))
+    model = FullModel(domain, build.discretization(case), case.time.grid)
     built = time.perf_counter() - start
     explicit = isinstance(model.stepper, CentralDifference)
     limit = seconds_of(lambda: stable_dt(model.stepper.assembly)) if explicit else 0.0
