@@ -182,10 +182,10 @@ class Case(Section):
         """
         if not np.isfinite([x, y]).all():
             raise CaseError(f"source ({x:g}, {y:g}): give finite numbers")
-        if isinstance(self.domain, BoxDomain) and not self.domain.contains(x, y):
+        if not self.domain.contains(x, y) and (box := self.domain.box) is not None:
             raise CaseError(
                 f"the source ({x:g}, {y:g}) lies outside the domain: give a place between "
-                f"{list(self.domain.lower)} and {list(self.domain.upper)}, its boundary left out"
+                f"{list(box[0])} and {list(box[1])}, its boundary left out"
             )
         if self.zone is not None and self.zone.touches(x, y):
             raise CaseError(

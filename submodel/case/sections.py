@@ -49,9 +49,19 @@ class BoxDomain(Section):
         check_box("domain", self.lower, self.upper)
         return self
 
+    @property
+    def box(self) -> tuple[Point, Point] | None:
+        """Lower and upper corner of the domain, where the case alone knows its shape."""
+        return self.lower, self.upper
+
     def contains(self, x: float, y: float) -> bool:
-        """Whether a point lies inside, the boundary left out."""
+        """True where a point lies inside, the boundary left out."""
         return self.lower[0] < x < self.upper[0] and self.lower[1] < y < self.upper[1]
+
+    @property
+    def mesh_words(self) -> str:
+        """Mesh in words."""
+        return f"{self.cells[0]} x {self.cells[1]} cells"
 
 
 class GmshDomain(Section):
@@ -71,6 +81,21 @@ class GmshDomain(Section):
     sha256: str | None = Field(
         default=None, description="checksum of the mesh file, filled in when read", examples=["9f86"]
     )
+
+    @property
+    def box(self) -> tuple[Point, Point] | None:
+        """Nothing: the shape is known from the mesh."""
+        return None
+
+    def contains(self, x: float, y: float) -> bool:
+        """True: the mesh alone can say it, and the solver asks it."""
+        return True
+
+    @property
+    def mesh_words(self) -> str:
+        """Mesh in words, with its groups."""
+        zone = self.zone if isinstance(self.zone, str) else " + ".join(self.zone)
+        return f"{self.file}, boundary {self.outer}, zone {zone}"
 
 
 class Zone(Section):

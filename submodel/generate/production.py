@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from solvers.problems.full import FullModel
 from submodel.case.case import Case
-from submodel.case.sections import GmshDomain
 from submodel.data.manifest import Manifest, Request, Task
 from submodel.geometry.arrays import Geometry
 from submodel.solve import from_case as build
@@ -53,7 +52,7 @@ class Production(ABC, Generic[AnyManifest]):
 
     def require_sources(self, places: NDArray[np.float64]) -> None:
         """Refuse places, (source, 2), that the mesh does not hold. Collective on comm."""
-        if isinstance(self.case.domain, GmshDomain):  # of a box the case itself knows what lies inside
+        if self.case.domain.box is None:  # of a box the case itself knows what lies inside
             self.case.parameters.require_clear(self.model.zone_points)
             self.model.require_sources(places)
 

@@ -47,7 +47,7 @@ class Scene:
     @classmethod
     def of_case(cls, case: Case, gamma: Gamma, zone_points: Array, **others: Any) -> Scene:
         """The scene of a case: units and, for a box, ∂Ω are taken from it; ``others`` are further fields."""
-        outline = (rectangle(case.domain.lower, case.domain.upper),) if case.domain.kind == "box" else ()
+        outline = () if case.domain.box is None else (rectangle(*case.domain.box),)
         labels = {"length_unit": case.units.length, "time_unit": case.units.time}
         return cls(zone_points, gamma, **{"domain_outline": outline, **labels, **others})
 

@@ -16,7 +16,6 @@ from networks.operator.training_data import ResponseData, TravelTimes
 from networks.training.plan import TrainingPlan
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import NO_WALLS, Case, CaseError
-from submodel.case.sections import BoxDomain
 from submodel.data.dataset import Dataset, ReciprocalDataset
 from submodel.geometry.arrays import MediumMap
 from submodel.geometry.symmetry import Symmetry, find
@@ -158,7 +157,7 @@ def rays_of(case: Case, medium: MediumMap) -> Literal["none", "direct", "walls"]
     Raises:
         CaseError: It asks for those of the walls, and is no such box.
     """
-    walls = isinstance(case.domain, BoxDomain) and medium.fills_box and medium.uniform is not None
+    walls = case.domain.box is not None and medium.fills_box and medium.uniform is not None
     asked = case.training.rays
     if asked == "walls" and not walls:
         raise CaseError(NO_WALLS)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from submodel.case.case import Case, CaseError
-from submodel.case.sections import BoxDomain
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -33,15 +32,9 @@ def of_case(case: Case) -> dict[str, Any]:
     """Facts about a case."""
     length, second = case.units.length, case.units.time
     said, how = case.parameters, case.discretization
-    domain = case.domain
+    place = "" if (box := case.domain.box) is None else f"{list(box[0])} to {list(box[1])} {length}, "
     facts: dict[str, Any] = {"name": case.name, "fingerprint": case.fingerprint()}
-    if isinstance(domain, BoxDomain):
-        facts["domain"] = (
-            f"{list(domain.lower)} to {list(domain.upper)} {length}, {domain.cells[0]} x {domain.cells[1]} cells"
-        )
-    else:
-        zone = " + ".join([domain.zone] if isinstance(domain.zone, str) else domain.zone)
-        facts["domain"] = f"{domain.file}, boundary {domain.outer}, zone {zone}"
+    facts["domain"] = place + case.domain.mesh_words
     if case.zone is not None:
         facts["zone"] = f"{list(case.zone.lower)} to {list(case.zone.upper)} {length}"
     return facts | {

@@ -109,18 +109,15 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
 
 
 def _domain(case: Case) -> str:
-    if case.domain.kind == "gmsh":
-        return f"mesh {case.domain.file}"
-    across, up = case.domain.cells
+    if (box := case.domain.box) is None:
+        return f"mesh {case.domain.mesh_words}"
     cut = ", each cut into triangles" if case.discretization.element == "p1" else ""
-    return f"{_box(case.domain.lower, case.domain.upper)} {case.units.length}, {across} × {up} cells{cut}"
+    return f"{_box(*box)} {case.units.length}, {case.domain.mesh_words.replace(' x ', ' × ')}{cut}"
 
 
 def _zone(case: Case) -> str:
-    if case.domain.kind == "gmsh":
-        return f"physical group “{case.domain.zone}” of the mesh"
     if case.zone is None:
-        return "not given"
+        return "physical group of the mesh"
     return f"{_box(case.zone.lower, case.zone.upper)} {case.units.length}"
 
 

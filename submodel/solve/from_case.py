@@ -127,9 +127,9 @@ def _mesh(case: Case, comm: MPI.Comm) -> Domain:
 
 def medium_map(case: Case, domain: Domain) -> MediumMap:
     """The wave speed on a grid. Collective on the domain's comm."""
-    section, speed = case.domain, case.medium.speed
-    if isinstance(section, BoxDomain) and isinstance(speed, float):  # known without a search
-        x, y = grid(section.lower, section.upper, spacing(domain))
+    box, speed = case.domain.box, case.medium.speed
+    if box is not None and isinstance(speed, float):  # known without a search
+        x, y = grid(*box, spacing(domain))
         return MediumMap(x, y, np.full((len(y), len(x)), speed, np.float32))
     return MediumMap(*sampled_speed(domain))
 
