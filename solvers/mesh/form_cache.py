@@ -11,7 +11,7 @@ import fcntl
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from solvers.mesh.compat import form_cache_folder
 
 LOCK = "submodel.lock"
 MODULE = re.compile(r"libffcx_[a-z]+_[0-9a-f]+")
+LOST = "Unable to find JIT module"  # where a mark has no library
 PATIENCE = 60.0  # seconds to wait for others that compile
 
 
@@ -37,14 +38,14 @@ def compiled(form: ufl.Form, comm: MPI.Comm) -> fem.Form:
     if comm.rank == 0:
         _mend_once(folder)
     try:
-        with _compiling(folder):
+        with _compiling(folder) if comm.rank == 0 else nullcontext():  # the others load, and wait for the root
             return fem.form(form)
     except (ImportError, OSError, RuntimeError) as error:  # DOLFINx raises on all ranks
         damaged = MODULE.search(str(error))
-        if not comm.bcast(damaged is not None):
+        if not comm.bcast(damaged is not None or LOST in str(error)):
             raise
-    if comm.rank == 0 and damaged is not None:
-        _mend(folder, damaged.group(), patience=PATIENCE)
+    if comm.rank == 0:
+        _mend(folder, None if damaged is None else damaged.group(), patience=PATIENCE)
     comm.Barrier()
     return fem.form(form)
 
