@@ -186,7 +186,7 @@ def measure_factorisations(report: Report, repeats: int) -> None:
         mesh = refined_zone_box(MPI.COMM_SELF, LOWER, UPPER, (cells, cells), cell=discretization.cell, speed=1.0)
         zone = ZoneModel(mesh, discretization, TimeGrid(FINAL, NUM_LEVELS), condition=Impedance())
         assembly, dt = zone.stepper.assembly, zone.time.dt
-        left = assembly.mass / dt**2 + assembly.diagonal(assembly.damping / (2.0 * dt) + 0.25 * assembly.robin)
+        left = assembly.mass / dt**2 + assembly.damping / (2.0 * dt) + assembly.diagonal(0.25 * assembly.robin)
         matrix = petsc_matrix(assembly, (left + 0.25 * assembly.stiffness).tocsr(), zone.stepper.order)
         solvers = {
             "PETSc LU": _petsc_lu(matrix.copy()),

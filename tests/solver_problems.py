@@ -16,13 +16,7 @@ from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain, box_domain, gmsh_domain
 from solvers.problems.full import FullModel, FullRun
 from solvers.problems.zone import ZoneModel
-from solvers.space.assembly import (
-    Assembly,
-    Discretization,
-    assemble_mass,
-    assemble_stiffness,
-    function_space,
-)
+from solvers.space.assembly import Assembly, Discretization, assemble, function_space
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Sine
 
@@ -133,23 +127,8 @@ class NoLoad:
 
 def free_assembly(domain: Domain, discretization: Discretization) -> tuple[Any, Assembly]:
     """The space on Ω and its matrices with u = 0 on ∂Ω. Collective on the mesh's comm."""
-    from dolfinx import fem
-
     V = function_space(domain.mesh, discretization)
-    mass = assemble_mass(V, domain, discretization)
-    num_owned = mass.shape[0]
-    on_edge = fem.locate_dofs_topological(V, domain.mesh.topology.dim - 1, domain.outer_facets)
-    zero = np.zeros(num_owned)
-    return V, Assembly(
-        domain.mesh.comm,
-        V.dofmap.index_map.local_range[0],
-        mass,
-        assemble_stiffness(V, domain, discretization),
-        damping=zero,
-        robin=zero,
-        fixed=on_edge[on_edge < num_owned].astype(np.int32),
-        held=np.empty(0, dtype=np.int32),
-    )
+    return V, assemble(V, domain, discretization)
 
 
 @cache

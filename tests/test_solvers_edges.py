@@ -51,7 +51,7 @@ def slit(comm: MPI.Comm, begin: float, end: float) -> Domain:
     points = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
     corner = np.arange(num)[:, None] * (num + 1) + np.arange(num)
     squares = np.stack([corner, corner + 1, corner + num + 1, corner + num + 2], axis=-1).reshape(-1, 4)
-    cells = np.concatenate([squares[:, [0, 1, 3]], squares[:, [0, 2, 3]]])
+    cells: NDArray[np.int64] = np.concatenate([squares[:, [0, 1, 3]], squares[:, [0, 2, 3]]])
     on = np.flatnonzero((abs(points[:, 1]) < 1e-9) & (points[:, 0] > begin + 1e-9) & (points[:, 0] < end - 1e-9))
     twin = np.arange(len(points))
     twin[on] = len(points) + np.arange(len(on))

@@ -101,7 +101,7 @@ def test_rows_that_are_damped(where: str, num_runs: int, dtype: type, comm: MPI.
     loads = nodal_loads(model, SOURCES[:num_runs])
     undamped = plain_final(model, loads[0], model.time.num_levels)
     model.stepper = stepper = CentralDifference(
-        replace(whole, damping=2.0 * share * whole.mass_diagonal), model.time.dt
+        replace(whole, damping=whole.diagonal(2.0 * share * whole.mass_diagonal)), model.time.dt
     )
     found = ensemble_final(Ensemble(stepper, num_runs, dtype), model, loads)
     np.testing.assert_array_equal(

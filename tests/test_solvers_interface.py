@@ -14,7 +14,7 @@ from solver_problems import GLL3, METHODS, P1, box, generate_plate, plate
 from solvers.gamma.chart import ClosedLoops, gamma_arrays, gamma_document, gamma_from
 from solvers.gamma.gamma import Gamma
 from solvers.mesh.domain import Domain, cell_midpoints, zone_submesh
-from solvers.space.assembly import Discretization, assemble_boundary_damping, function_space
+from solvers.space.assembly import Discretization, assemble_admittance, function_space
 from solvers.space.locate_gamma import gamma_facets, locate_gamma
 
 
@@ -134,7 +134,7 @@ def test_damping_is_the_interface_weight_over_the_speed(discretization: Discreti
     domain = replace(domain, speed=np.full(len(domain.speed), 0.5))
     V = function_space(domain.mesh, discretization)
     located = locate_gamma(V, domain)
-    damping = assemble_boundary_damping(V, domain, discretization, gamma_facets(domain))
+    damping = assemble_admittance(V, domain, discretization, gamma_facets(domain))
     expected = np.zeros_like(damping)
     expected[located.dofs] = 2.0 * located.gamma.weights[located.positions]
     np.testing.assert_allclose(damping, expected, rtol=0.0, atol=1e-14)

@@ -116,7 +116,7 @@ def test_energy_is_conserved(method: str) -> None:
     dt = 0.05 / discretization.degree**2
     stepper = make_stepper(discretization, assembly, dt)
     rng = np.random.default_rng(1)
-    start = rng.standard_normal((2, len(assembly.damping)))
+    start = rng.standard_normal((2, assembly.num_owned))
     start[:, assembly.fixed] = 0.0
     levels = np.array(
         [u.copy() for _, u in march(stepper, NoLoad(), 500, previous=start[0], current=start[1])]

@@ -41,7 +41,8 @@ PLAIN = """
 void triad(int64_t count, double scale, const double *b, const double *c, double *a);
 void three_levels(int64_t num_levels, int64_t num_columns, const double *u, int64_t num_rows,
                   const int32_t *outer_starts, const int32_t *outer_columns, const double *outer,
-                  const int32_t *inner_starts, const int32_t *inner_columns, const double *inner, double *out);
+                  const int32_t *inner_starts, const int32_t *inner_columns, const double *inner,
+                  const int32_t *odd_starts, const int32_t *odd_columns, const double *odd, double *out);
 """
 
 

@@ -13,15 +13,9 @@ from solvers.mesh.domain import Domain
 from solvers.problems.engine import Runs
 from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
 from solvers.problems.recording import FullRun, Recorder
-from solvers.space.assembly import (
-    Assembly,
-    Discretization,
-    assemble_mass,
-    assemble_stiffness,
-    edge_dofs,
-    function_space,
-)
+from solvers.space.assembly import Assembly, Discretization, assemble, function_space
 from solvers.space.locate_gamma import GammaDofs, locate_gamma
+from solvers.space.physics import WAVE, Physics
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import points_per_wavelength, warn_if_coarse
 from solvers.stepping.schemes import CentralDifference, Newmark, Stepper, march
@@ -45,12 +39,13 @@ class Snapshot:
 
 
 class FullModel:
-    """The wave equation on Ω ([A] eq. 1), built once and run for many sources. Collective on the domain's comm.
+    """An equation on Ω, built once and run for many sources. Collective on the domain's comm.
 
     Args:
         domain: Ω with its zone.
         discretization: Element and stepper.
         time: Levels of the recorded trace; the run takes the same steps.
+        physics: The equation, [A] eq. 1 by default.
         stencils: As of `solvers.batch.ensemble.Ensemble`, for comparisons.
 
     Raises:
@@ -58,20 +53,27 @@ class FullModel:
     """
 
     def __init__(
-        self, domain: Domain, discretization: Discretization, time: TimeGrid, *, stencils: bool = True
+        self,
+        domain: Domain,
+        discretization: Discretization,
+        time: TimeGrid,
+        *,
+        physics: Physics = WAVE,
+        stencils: bool = True,
     ) -> None:
-        self.domain, self.discretization, self.time = domain, discretization, time
+        self.domain, self.discretization, self.time, self.physics = domain, discretization, time, physics
         V = function_space(domain.mesh, discretization)
         self.V = V
         self._comm = domain.mesh.comm
         self.gamma_dofs: GammaDofs = locate_gamma(V, domain)
         self.gamma: Gamma = self.gamma_dofs.gamma
-        self.stepper: Stepper = make_stepper(discretization, self._assembly(), time.dt)
+        assembly = assemble(V, domain, discretization, physics=physics)
+        self.stepper: Stepper = make_stepper(discretization, assembly, time.dt)
         self.evaluator = PointEvaluator(V)
         self._points_at_unit_omega = points_per_wavelength(domain, discretization.degree, 1.0)
         self._warned = False
         self.runs = Runs(self.stepper, stencils=stencils)
-        self._recorder = Recorder(V, domain, discretization, self.gamma_dofs, self.runs.order, time)
+        self._recorder = Recorder(V, domain, discretization, physics, self.gamma_dofs, self.runs.order, time)
         self.zone_points: NDArray[np.float64] = self._recorder.zone_points
 
     def run(self, source: PointSource, *, fields: bool = True) -> FullRun | None:
@@ -151,21 +153,6 @@ class FullModel:
             return None
         triangles = np.concatenate(cells) if self.discretization.element == "p1" else None
         return Snapshot(np.concatenate(points), np.concatenate(values), triangles)
-
-    def _assembly(self) -> Assembly:
-        domain, V = self.domain, self.V
-        mass = assemble_mass(V, domain, self.discretization)
-        num_owned = mass.shape[0]
-        return Assembly(
-            self._comm,
-            V.dofmap.index_map.local_range[0],
-            mass,
-            assemble_stiffness(V, domain, self.discretization),
-            damping=np.zeros(num_owned),
-            robin=np.zeros(num_owned),
-            fixed=edge_dofs(V, domain.outer_facets),
-            held=np.empty(0, dtype=np.int32),
-        )
 
     def _loads(self, source: PointSource) -> list[NodalLoad]:
         self._warn_if_coarse(source.signal.highest_omega)

@@ -2,7 +2,8 @@
 
 M and K are symmetric, so the discrete operator from a load to the displacement is: what a load b makes at node j is
 what a load on node j makes in the mean over b, and the mean over a point source's load is the value at its place. The
-load on Γ, ``r = M_z (u⁺ - 2u + u⁻)/dt² + K_z ū``, is such a mean too, with rows of M_z and K_z in place of the node.
+load on Γ, ``r = M_z (u⁺ - 2u + u⁻)/dt² + C_z (u⁺ - u⁻)/(2 dt) + K_z ū``, is such a mean too, with rows of M_z, C_z and
+K_z in place of the node.
 Both hold for every stepper of `solvers.stepping.schemes`, in discrete time and to round-off.
 """
 
@@ -20,7 +21,8 @@ from solvers.mesh.domain import Domain, cell_midpoints
 from solvers.problems.full import FullModel
 from solvers.problems.gather import gather_rows, record_of
 from solvers.problems.loads import NodalLoad
-from solvers.space.assembly import assemble_mass, assemble_stiffness
+from solvers.problems.recording import load_rows
+from solvers.time.grid import centred_rate
 
 Quantity = Literal["displacement", "load"]
 ONSET = 2  # level of the unit impulse: the load's differences and averages reach two levels back
@@ -37,10 +39,12 @@ class ReciprocalModel:
         positions: Places of the sources, shape ``(num_positions, 2)``, the same on every rank.
 
     Raises:
-        ValueError: If a place lies outside the domain.
+        ValueError: If a place lies outside the domain, or the equation is not symmetric.
     """
 
     def __init__(self, model: FullModel, positions: NDArray[np.float64]) -> None:
+        if not model.physics.symmetric:
+            raise ValueError(f"the physics '{model.physics.name}' is not symmetric: use runs from samples instead")
         self._model = model
         comm, index_map = model.domain.mesh.comm, model.V.dofmap.index_map
         rows = gather_rows(comm, model.evaluator.matrix(positions), np.arange(len(positions)), len(positions))
@@ -53,12 +57,8 @@ class ReciprocalModel:
         self._nodes: sp.csr_matrix = self._rows_of_gamma(
             sp.identity(index_map.size_global, format="csr")[self._first : last]
         )
-        self._mass: sp.csr_matrix = self._rows_of_gamma(
-            assemble_mass(model.V, model.domain, model.discretization, zone=True)
-        )
-        self._stiffness: sp.csr_matrix = self._rows_of_gamma(
-            assemble_stiffness(model.V, model.domain, model.discretization, zone=True)
-        )
+        rows_of_load = load_rows(model.V, model.domain, model.discretization, model.physics, model.gamma_dofs)
+        self._mass, self._damping, self._stiffness = comm.bcast(rows_of_load)
 
     def batch_size(self) -> int:
         """How many runs are stepped at once: multiples of it cost least. Local."""
@@ -80,6 +80,7 @@ class ReciprocalModel:
         """
         impulse = self._averaged(self._impulse())
         inertia = np.asarray(self._difference(impulse) / self._model.time.dt**2, dtype=np.float64)
+        rate = centred_rate(np.pad(impulse, 1), self._model.time.dt)
         loads = []
         for quantity, node in wanted:
             if quantity == "displacement":
@@ -87,6 +88,8 @@ class ReciprocalModel:
             else:
                 stiff = self._averaged(impulse)
                 loads.append([self._local(self._mass[node], inertia), self._local(self._stiffness[node], stiff)])
+                if self._damping.nnz:
+                    loads[-1].append(self._local(self._damping[node], rate))
         slots = np.maximum(np.arange(ONSET + self._model.time.num_levels) - (ONSET - 1), -1)
         histories = self._model.runs.make(loads, self._record, slots)
         if histories is None or self._means is None:

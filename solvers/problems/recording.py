@@ -16,8 +16,9 @@ from solvers.batch.native_build import compiled_steps
 from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain
 from solvers.problems.gather import Record, canonical_order, gather_rows, record_of
-from solvers.space.assembly import Discretization, assemble_mass, assemble_stiffness
+from solvers.space.assembly import Discretization, assemble_damping, assemble_mass, assemble_stiffness
 from solvers.space.locate_gamma import GammaDofs
+from solvers.space.physics import Physics
 from solvers.time.grid import TimeGrid, centred_rate
 
 
@@ -54,6 +55,7 @@ class Recorder:
         V: The space on Ω.
         domain: Ω with its zone.
         discretization: Element and stepper.
+        physics: The equation.
         gamma_dofs: Dofs of Γ.
         order: The stepper's order of the owned dofs.
         time: Levels of the trace.
@@ -64,6 +66,7 @@ class Recorder:
         V: fem.FunctionSpace,
         domain: Domain,
         discretization: Discretization,
+        physics: Physics,
         gamma_dofs: GammaDofs,
         order: NDArray[np.int32],
         time: TimeGrid,
@@ -71,10 +74,7 @@ class Recorder:
         self._V, self._domain, self._comm = V, domain, domain.mesh.comm
         self._order, self._time, self._gamma = order, time, gamma_dofs.gamma
         comm, index_map, num_nodes = self._comm, V.dofmap.index_map, self._gamma.num_nodes
-        mass = assemble_mass(V, domain, discretization, zone=True)[gamma_dofs.dofs]
-        stiffness = assemble_stiffness(V, domain, discretization, zone=True)[gamma_dofs.dofs]
-        load_mass = gather_rows(comm, mass, gamma_dofs.positions, num_nodes)
-        load_stiffness = gather_rows(comm, stiffness, gamma_dofs.positions, num_nodes)
+        rows = load_rows(V, domain, discretization, physics, gamma_dofs)
         gamma_ids = index_map.local_to_global(gamma_dofs.dofs).astype(np.int64)
         all_gamma: NDArray[np.int64] = np.empty(num_nodes, dtype=np.int64)
         all_gamma[np.concatenate(comm.allgather(gamma_dofs.positions))] = np.concatenate(comm.allgather(gamma_ids))
@@ -82,11 +82,12 @@ class Recorder:
         self.zone_points: NDArray[np.float64] = zone_points
         self.zone_interior: NDArray[np.int64] = np.setdiff1d(zone_ids, all_gamma)
         strip_ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        if load_mass is not None and load_stiffness is not None:
-            strip_ids = np.unique(np.concatenate([load_mass.indices, load_stiffness.indices])).astype(np.int64)
-            scaled, stiff = load_mass[:, strip_ids] / time.dt**2, load_stiffness[:, strip_ids]
+        if rows is not None:
+            strip_ids = np.unique(np.concatenate([matrix.indices for matrix in rows])).astype(np.int64)
+            mass, damping, stiff = (matrix[:, strip_ids] for matrix in rows)
+            scaled, theta = mass / time.dt**2, discretization.theta
             self._load = ThreeLevels(
-                scaled + discretization.theta * stiff, (1.0 - 2.0 * discretization.theta) * stiff - 2.0 * scaled
+                scaled + theta * stiff, (1.0 - 2.0 * theta) * stiff - 2.0 * scaled, damping / (2.0 * time.dt)
             )
             by_id = np.argsort(zone_ids)
             self._strip_in_zone = by_id[np.searchsorted(zone_ids, strip_ids, sorter=by_id)]
@@ -137,23 +138,45 @@ class Recorder:
         return ids[order].astype(np.int64), points[first][order]
 
 
+def load_rows(
+    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, physics: Physics, gamma_dofs: GammaDofs
+) -> tuple[sp.csr_matrix, sp.csr_matrix, sp.csr_matrix] | None:
+    """Rows of Γ of M, C and K over the zone's cells, which make the load. Collective on the mesh's comm.
+
+    Returns:
+        On the root three matrices of shape ``(num_nodes, num_dofs_global)``, rows in canonical order; else ``None``.
+    """
+    gathered = [
+        gather_rows(
+            V.mesh.comm,
+            assembled(V, domain, discretization, physics=physics, zone=True)[gamma_dofs.dofs],
+            gamma_dofs.positions,
+            gamma_dofs.gamma.num_nodes,
+        )
+        for assembled in (assemble_mass, assemble_damping, assemble_stiffness)
+    ]
+    mass, damping, stiffness = gathered
+    return None if mass is None or damping is None or stiffness is None else (mass, damping, stiffness)
+
+
 class ThreeLevels:
-    """``outer (u⁺ + u⁻) + inner u`` at every level of a history: the load of a three-level scheme. Local.
+    """``outer (u⁺ + u⁻) + inner u + odd (u⁺ − u⁻)`` at every level of a history: a three-level scheme's load. Local.
 
     Args:
         outer: Shape ``(num_rows, num_columns)``.
         inner: The same shape.
+        odd: The same shape.
 
     Raises:
         CompileError: If the compiled steps cannot be built.
     """
 
-    def __init__(self, outer: sp.csr_matrix, inner: sp.csr_matrix) -> None:
+    def __init__(self, outer: sp.csr_matrix, inner: sp.csr_matrix, odd: sp.csr_matrix) -> None:
         module = compiled_steps(MPI.COMM_SELF)
         self._ffi, self._apply = module.ffi, module.lib.three_levels
         self._shape = inner.shape
         self._kept = []
-        for matrix in (outer, inner):
+        for matrix in (outer, inner, odd):
             kept = matrix.tocsr()
             kept.eliminate_zeros()
             self._kept += [kept.indptr.astype(np.int32), kept.indices.astype(np.int32), kept.data.astype(np.float64)]
@@ -162,7 +185,7 @@ class ThreeLevels:
         """From ``(num_levels + 2, num_columns)`` to ``(num_levels, num_rows)``."""
         u = np.ascontiguousarray(history)
         out = np.empty((len(u) - 2, self._shape[0]))
-        kinds = 2 * ("int32_t *", "int32_t *", "double *")
+        kinds = 3 * ("int32_t *", "int32_t *", "double *")
         entries = [self._ffi.cast(kind, array.ctypes.data) for kind, array in zip(kinds, self._kept, strict=True)]
         values, found = (self._ffi.cast("double *", array.ctypes.data) for array in (u, out))
         self._apply(len(out), u.shape[1], values, self._shape[0], *entries, found)

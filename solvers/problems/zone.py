@@ -17,16 +17,9 @@ from solvers.mesh.domain import Defect, Domain, with_defect
 from solvers.problems.boundary_drives import BoundaryDrive, OneRun
 from solvers.problems.full import make_stepper
 from solvers.problems.gather import canonical_order, gather_rows, record_of
-from solvers.space.assembly import (
-    Assembly,
-    Discretization,
-    assemble_boundary_damping,
-    assemble_mass,
-    assemble_stiffness,
-    edge_dofs,
-    function_space,
-)
+from solvers.space.assembly import Discretization, OnGamma, assemble, assemble_admittance, function_space
 from solvers.space.locate_gamma import gamma_facets, locate_gamma
+from solvers.space.physics import WAVE, Physics
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, Stepper, march
@@ -51,7 +44,7 @@ class ZoneRun:
 
 
 class ZoneModel:
-    """The wave equation on the zone, built once and run for many traces. Collective on the zone's comm.
+    """An equation on the zone, built once and run for many traces. Collective on the zone's comm.
 
     Explicit steps that a refined or faster zone cannot take are divided.
 
@@ -59,6 +52,7 @@ class ZoneModel:
         zone: A zone mesh, from ``zone_submesh``, ``refined_zone_box`` or ``refined``.
         discretization: Element and stepper.
         time: Levels of the boundary data.
+        physics: The equation.
         condition: The interface condition; `Dirichlet` by default.
         defect: A disc with another wave speed; the interface condition keeps the speed of the outside.
 
@@ -72,6 +66,7 @@ class ZoneModel:
         discretization: Discretization,
         time: TimeGrid,
         *,
+        physics: Physics = WAVE,
         condition: InterfaceCondition | None = None,
         defect: Defect | None = None,
     ) -> None:
@@ -84,10 +79,12 @@ class ZoneModel:
         self.condition = (condition or Dirichlet()).fitted(self.gamma)
         self._evaluator = PointEvaluator(self.V)
         self._evaluations: dict[bytes, sp.csr_matrix | None] = {}
-        admittance = self._on_gamma(assemble_boundary_damping(self.V, zone, discretization, gamma_facets(zone)))
-        self._terms = self.condition.terms(self.gamma, admittance)
-        assembly = self._assembly()
-        on_edge = np.zeros(len(assembly.damping))
+        admittance = assemble_admittance(self.V, zone, discretization, gamma_facets(zone), physics=physics)
+        self._terms = self.condition.terms(self.gamma, self._on_gamma(admittance))
+        dofs, at = self._gamma_dofs.dofs, self._gamma_dofs.positions
+        on_gamma = OnGamma(dofs, self._terms.damping[at], self._terms.spring[at])
+        assembly = assemble(self.V, self.zone, discretization, physics=physics, on_gamma=on_gamma)
+        on_edge = np.zeros(assembly.num_owned)
         on_edge[assembly.fixed] = 1.0
         self._free = 1.0 - self._on_gamma(on_edge)  # where Γ ends at ∂Ω, u = 0 whatever the data are
         self.parts = 1
@@ -237,22 +234,6 @@ class ZoneModel:
                 np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
         if velocity is not None:
             centred_rate(history, self._fine.dt, out=velocity)
-
-    def _assembly(self) -> Assembly:
-        gamma_dofs, terms = self._gamma_dofs, self._terms
-        damping, robin = np.zeros((2, self.V.dofmap.index_map.size_local))
-        damping[gamma_dofs.dofs] = terms.damping[gamma_dofs.positions]
-        robin[gamma_dofs.dofs] = terms.spring[gamma_dofs.positions]
-        return Assembly(
-            self._comm,
-            self.V.dofmap.index_map.local_range[0],
-            assemble_mass(self.V, self.zone, self.discretization),
-            assemble_stiffness(self.V, self.zone, self.discretization),
-            damping=damping,
-            robin=robin,
-            fixed=edge_dofs(self.V, self.zone.outer_facets),
-            held=gamma_dofs.dofs,
-        )
 
     def _on_gamma(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of owned dofs at all nodes of Γ, on every rank: each node is owned by one. Collective."""

@@ -1,7 +1,8 @@
-"""Mass, stiffness and interface matrices of the wave equation, rows owned by this rank as SciPy matrices."""
+"""Mass, stiffness and damping matrices of an equation, rows owned by this rank as SciPy matrices."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from petsc4py import PETSc
 
 from solvers.mesh.domain import Domain
 from solvers.mesh.form_cache import compiled
+from solvers.space.physics import WAVE, Physics
 
 ELEMENTS = ("p1", "gll")
 STEPPERS = ("explicit", "newmark")
@@ -71,10 +73,10 @@ class Assembly:
     Args:
         comm: Communicator of the mesh.
         offset: Global number of this rank's first dof.
-        mass: M (with 1/c²), shape ``(num_owned, num_global)``.
+        mass: M, shape ``(num_owned, num_global)``.
         stiffness: K, the same shape.
-        damping: Diagonal of C_Γ (with 1/c), shape ``(num_owned,)``.
-        robin: Diagonal of α B_Γ, shape ``(num_owned,)``.
+        damping: C, the same shape, that of Γ included; diagonal where the mass is.
+        robin: Diagonal of B on Γ, shape ``(num_owned,)``.
         fixed: Owned dofs where u = 0.
         held: Owned dofs of Γ in the order in which boundary data arrive; they are numbered last in the stepper.
     """
@@ -83,7 +85,7 @@ class Assembly:
     offset: int
     mass: sp.csr_matrix
     stiffness: sp.csr_matrix
-    damping: NDArray[np.float64]
+    damping: sp.csr_matrix
     robin: NDArray[np.float64]
     fixed: NDArray[np.int32]
     held: NDArray[np.int32]
@@ -93,9 +95,34 @@ class Assembly:
         """Diagonal of M, shape ``(num_owned,)``."""
         return np.asarray(self.mass.diagonal(k=self.offset))
 
+    @cached_property
+    def damping_diagonal(self) -> NDArray[np.float64]:
+        """Diagonal of C, shape ``(num_owned,)``."""
+        return np.asarray(self.damping.diagonal(k=self.offset))
+
+    @property
+    def num_owned(self) -> int:
+        """Rows of this rank."""
+        return int(self.mass.shape[0])
+
     def diagonal(self, values: NDArray[Any]) -> sp.csr_matrix:
         """A diagonal matrix in the shape of the others."""
         return diagonal_rows(values, self.offset, self.mass.shape[1])
+
+
+@dataclass(frozen=True)
+class OnGamma:
+    """Diagonal terms that an interface condition adds to the equation of a zone.
+
+    Args:
+        dofs: Owned dofs of Γ in the order in which boundary data arrive.
+        damping: Added to C, shape ``(num_dofs,)``.
+        spring: Added to K, shape ``(num_dofs,)``.
+    """
+
+    dofs: NDArray[np.int32]
+    damping: NDArray[np.float64]
+    spring: NDArray[np.float64]
 
 
 def diagonal_rows(values: NDArray[Any], offset: int, num_global: int) -> sp.csr_matrix:
@@ -129,40 +156,125 @@ def edge_dofs(V: fem.FunctionSpace, facets: NDArray[np.int32]) -> NDArray[np.int
     return dofs[dofs < V.dofmap.index_map.size_local].astype(np.int32)
 
 
+def assemble(
+    V: fem.FunctionSpace,
+    domain: Domain,
+    discretization: Discretization,
+    *,
+    physics: Physics = WAVE,
+    on_gamma: OnGamma | None = None,
+) -> Assembly:
+    """The equation's matrices, with u = 0 on the outer facets. Collective on the mesh's comm.
+
+    Args:
+        V: The space.
+        domain: Mesh and medium.
+        discretization: Element and stepper.
+        physics: The equation.
+        on_gamma: Terms of the interface condition of a zone.
+
+    Raises:
+        ValueError: If the equation has several components.
+    """
+    if physics.components != 1:
+        raise ValueError(f"the physics '{physics.name}' has {physics.components} components, the solvers know one")
+    index_map = V.dofmap.index_map
+    damping = assemble_damping(V, domain, discretization, physics=physics)
+    robin = np.zeros(index_map.size_local)
+    held = np.empty(0, dtype=np.int32) if on_gamma is None else on_gamma.dofs
+    if on_gamma is not None:
+        robin[held] = on_gamma.spring
+        added = np.zeros(index_map.size_local)
+        added[held] = on_gamma.damping
+        damping = (damping + diagonal_rows(added, index_map.local_range[0], index_map.size_global)).tocsr()
+    return Assembly(
+        V.mesh.comm,
+        index_map.local_range[0],
+        assemble_mass(V, domain, discretization, physics=physics),
+        assemble_stiffness(V, domain, discretization, physics=physics),
+        damping=damping,
+        robin=robin,
+        fixed=edge_dofs(V, domain.outer_facets),
+        held=held,
+    )
+
+
 def assemble_mass(
-    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, *, zone: bool = False
+    V: fem.FunctionSpace,
+    domain: Domain,
+    discretization: Discretization,
+    *,
+    physics: Physics = WAVE,
+    zone: bool = False,
 ) -> sp.csr_matrix:
-    """M = ∫ u v / c², over Ω or the zone's cells alone. Collective on the mesh's comm.
+    """M, over Ω or the zone's cells alone. Collective on the mesh's comm.
 
     A diagonal mass is the row sum under a quadrature at the nodes: exact lumping, one vector assembly.
     """
-    slowness2 = _cell_field(domain.mesh, 1.0 / domain.speed**2)
-    v = ufl.TestFunction(V)
-    if discretization.diagonal_mass:
-        diagonal = _assemble_vector(slowness2 * v * _dx(domain, discretization, zone, nodal=True), domain.mesh.comm)
+    return _assemble_lumped(V, physics.mass, domain, discretization, zone)
+
+
+def assemble_damping(
+    V: fem.FunctionSpace,
+    domain: Domain,
+    discretization: Discretization,
+    *,
+    physics: Physics = WAVE,
+    zone: bool = False,
+) -> sp.csr_matrix:
+    """C, over Ω or the zone's cells alone, diagonal where M is; no entries without damping. Collective on the comm."""
+    if physics.damping(1, 1, domain) is None:
         index_map = V.dofmap.index_map
-        return diagonal_rows(diagonal, index_map.local_range[0], index_map.size_global)
-    u = ufl.TrialFunction(V)
-    return _assemble_matrix(slowness2 * u * v * _dx(domain, discretization, zone), domain.mesh.comm)
+        return sp.csr_matrix((index_map.size_local, index_map.size_global))
+    return _assemble_lumped(V, physics.damping, domain, discretization, zone)
 
 
 def assemble_stiffness(
-    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, *, zone: bool = False
+    V: fem.FunctionSpace,
+    domain: Domain,
+    discretization: Discretization,
+    *,
+    physics: Physics = WAVE,
+    zone: bool = False,
 ) -> sp.csr_matrix:
-    """K = ∫ ∇u·∇v, over Ω or the zone's cells alone. Collective on the mesh's comm."""
+    """K, over Ω or the zone's cells alone. Collective on the mesh's comm."""
     u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
     dx = _dx(domain, discretization, zone, nodal=discretization.element == "gll")
-    return _assemble_matrix(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx, domain.mesh.comm)
+    return _assemble_matrix(physics.stiffness(u, v, domain) * dx, domain.mesh.comm)
 
 
-def assemble_boundary_damping(
-    V: fem.FunctionSpace, domain: Domain, discretization: Discretization, facets: NDArray[np.int32]
+def assemble_admittance(
+    V: fem.FunctionSpace,
+    domain: Domain,
+    discretization: Discretization,
+    facets: NDArray[np.int32],
+    *,
+    physics: Physics = WAVE,
 ) -> NDArray[np.float64]:
-    """Diagonal of C_Γ, the lumped ``∫ u v / c`` over some facets of a zone mesh's boundary, owned dofs. Collective."""
+    """Diagonal of C_Γ, lumped, over facets of a zone mesh's boundary, owned dofs. Collective on the mesh's comm."""
     mesh = domain.mesh
     tags = dmesh.meshtags(mesh, mesh.topology.dim - 1, facets, np.ones(len(facets), np.int32))
     ds = ufl.Measure("ds", domain=mesh, subdomain_data=tags, metadata=_nodal_metadata(discretization))(1)
-    return _assemble_vector(_cell_field(domain.mesh, 1.0 / domain.speed) * ufl.TestFunction(V) * ds, mesh.comm)
+    return _assemble_vector(physics.admittance(ufl.TestFunction(V), domain, ufl.FacetNormal(mesh)) * ds, mesh.comm)
+
+
+def _assemble_lumped(
+    V: fem.FunctionSpace,
+    integrand: Callable[[Any, Any, Domain], Any],
+    domain: Domain,
+    discretization: Discretization,
+    zone: bool,
+) -> sp.csr_matrix:
+    """A matrix like the mass: diagonal where the discretisation asks for it. Collective on the mesh's comm."""
+    v = ufl.TestFunction(V)
+    if discretization.diagonal_mass:
+        form = integrand(1, v, domain) * _dx(domain, discretization, zone, nodal=True)
+        index_map = V.dofmap.index_map
+        return diagonal_rows(
+            _assemble_vector(form, domain.mesh.comm), index_map.local_range[0], index_map.size_global
+        )
+    form = integrand(ufl.TrialFunction(V), v, domain) * _dx(domain, discretization, zone)
+    return _assemble_matrix(form, domain.mesh.comm)
 
 
 def _dx(domain: Domain, discretization: Discretization, zone: bool, *, nodal: bool = False) -> ufl.Measure:
@@ -179,13 +291,6 @@ def _nodal_metadata(discretization: Discretization) -> dict[str, Any]:
     if discretization.degree == 1:
         return {"quadrature_rule": "vertex", "quadrature_degree": 1}
     return {"quadrature_rule": "GLL", "quadrature_degree": 2 * discretization.degree - 2}
-
-
-def _cell_field(mesh: dmesh.Mesh, values: NDArray[Any]) -> fem.Function:
-    """Piecewise constant function. Local: the values of ghost cells are given too."""
-    field = fem.Function(fem.functionspace(mesh, ("DG", 0)))
-    field.x.array[:] = values
-    return field
 
 
 def _assemble_vector(form: ufl.Form, comm: MPI.Comm) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ def largest_eigenvalue(assembly: Assembly) -> float:
     probability of at most 1.648 sqrt(n) exp(-sqrt(e) (2k - 1)); k is chosen for e = 1e-3 and a probability of 1e-6.
     Fixed dofs are left out. Source: Kuczynski, Wozniakowski 1992, SIAM J. Matrix Anal. Appl. 13, theorem 4.2.
     """
-    comm, num_owned = assembly.comm, len(assembly.damping)
+    comm, num_owned = assembly.comm, assembly.num_owned
     scale = 1.0 / np.sqrt(assembly.mass_diagonal)
     scale[assembly.fixed] = 0.0
     matrix = petsc_matrix(assembly, assembly.stiffness + assembly.diagonal(assembly.robin))

@@ -41,18 +41,18 @@ def fuse(assembly: Assembly, dt: float, *, prescribed: bool = False) -> FusedSte
     """
     require_stable(assembly, dt)
     mass = assembly.mass_diagonal / dt**2
-    damping = assembly.damping / (2.0 * dt)
+    damping = assembly.damping_diagonal / (2.0 * dt)
     inverse = determined(assembly, prescribed) / (mass + damping)
     matrix = (sp.diags(inverse) @ (assembly.diagonal(2.0 * mass - assembly.robin) - assembly.stiffness)).tocsr()
     matrix.eliminate_zeros()
     matrix.sort_indices()
-    ratio = (mass - damping) / (mass + damping) if np.any(assembly.damping) else None
+    ratio = (mass - damping) / (mass + damping) if np.any(damping) else None
     return FusedStep(matrix, ratio, inverse)
 
 
 def determined(assembly: Assembly, prescribed: bool) -> NDArray[np.float64]:
     """1 on the dofs that the equation determines, 0 on fixed and prescribed ones."""
-    free = np.ones(len(assembly.damping))
+    free = np.ones(assembly.num_owned)
     free[assembly.fixed] = 0.0
     if prescribed:
         free[assembly.held] = 0.0

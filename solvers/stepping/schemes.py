@@ -82,7 +82,7 @@ class Stepper(ABC):
 
     def __init__(self, assembly: Assembly, dt: float) -> None:
         self.assembly, self.dt = assembly, dt
-        rest = np.setdiff1d(np.arange(len(assembly.damping), dtype=np.int32), assembly.held)
+        rest = np.setdiff1d(np.arange(assembly.num_owned, dtype=np.int32), assembly.held)
         self.order = np.concatenate([rest, assembly.held]).astype(np.int32)
         self._current, self._previous = np.zeros(len(self.order)), np.zeros(len(self.order))
         self._current_vec = PETSc.Vec().createWithArray(self._current, comm=assembly.comm)
@@ -202,7 +202,7 @@ class Newmark(Stepper):
         super().__init__(assembly, dt)
         free = determined(assembly, prescribed)
         mass = assembly.mass / dt**2
-        damping = assembly.diagonal(assembly.damping / (2.0 * dt))
+        damping = assembly.damping / (2.0 * dt)
         stiffness = assembly.stiffness + assembly.diagonal(assembly.robin)
         rows = sp.diags(free)
         left = rows @ (mass + damping + 0.25 * stiffness)

@@ -68,11 +68,12 @@ void triad(int64_t count, double scale, const double *restrict b, const double *
     for (int64_t i = 0; i < count; i++) a[i] = b[i] + scale * c[i];
 }
 
-/* out[n][j] = sum of outer[j][k] (u[n] + u[n + 2]) + inner[j][k] u[n + 1] over the columns of row j: what a three-level
-   scheme makes of a history u, (num_levels + 2, num_columns). */
+/* out[n][j] = sum of outer[j][k] (u[n + 2] + u[n]) + inner[j][k] u[n + 1] + odd[j][k] (u[n + 2] - u[n]) over the columns
+   of row j: what a three-level scheme makes of a history u, (num_levels + 2, num_columns). */
 void three_levels(int64_t num_levels, int64_t num_columns, const double *u, int64_t num_rows, const int32_t *outer_starts,
                   const int32_t *outer_columns, const double *outer, const int32_t *inner_starts,
-                  const int32_t *inner_columns, const double *inner, double *out) {
+                  const int32_t *inner_columns, const double *inner, const int32_t *odd_starts,
+                  const int32_t *odd_columns, const double *odd, double *out) {
     for (int64_t n = 0; n < num_levels; n++) {
         const double *before = u + n * num_columns, *now = before + num_columns, *after = now + num_columns;
         for (int64_t j = 0; j < num_rows; j++) {
@@ -80,6 +81,8 @@ void three_levels(int64_t num_levels, int64_t num_columns, const double *u, int6
             for (int32_t k = outer_starts[j]; k < outer_starts[j + 1]; k++)
                 sum += outer[k] * (before[outer_columns[k]] + after[outer_columns[k]]);
             for (int32_t k = inner_starts[j]; k < inner_starts[j + 1]; k++) sum += inner[k] * now[inner_columns[k]];
+            for (int32_t k = odd_starts[j]; k < odd_starts[j + 1]; k++)
+                sum += odd[k] * (after[odd_columns[k]] - before[odd_columns[k]]);
             out[n * num_rows + j] = sum;
         }
     }
