@@ -12,12 +12,12 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from networks.operator.network import OperatorGenerator
-from solvers.gamma.chart import gamma_document
 from solvers.problems.full import FullModel
 from solvers.problems.zone_batch import ZoneBatch
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
 from submodel.case.sections import BoxDomain
+from submodel.data.generator_file import GeneratorFile
 from submodel.geometry.symmetry import find
 from submodel.learn.operator import specification, symmetry_maps
 from submodel.predict.generator import Generator
@@ -95,8 +95,8 @@ def untrained(case: Case, full: FullModel) -> Generator:
     medium = build.medium_map(case, full.domain)
     spec = specification(case, full.gamma, medium)[0]
     spec = replace(spec, symmetries=symmetry_maps(find(full.gamma, medium, case.symmetry.maps), spec.origin))
-    metadata = {"case": case.to_json(), "gamma": gamma_document(full.gamma)}
-    return Generator(OperatorGenerator(spec).eval(), metadata, Path("untrained"), "cpu")
+    file = GeneratorFile(case, full.gamma, np.empty((0, case.parameters.dimension)))
+    return Generator(OperatorGenerator(spec).eval(), file, Path("untrained"), "cpu")
 
 
 def in_turn(versions: dict[str, tuple[Callable[[], object], int]], repeats: int) -> dict[str, float]:

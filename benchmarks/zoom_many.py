@@ -21,12 +21,12 @@ from measure import Claim, Report, Table, least
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from solvers.gamma.chart import gamma_document
 from solvers.gamma.datum import Steps
 from solvers.problems.zone import ZoneModel
 from solvers.problems.zone_batch import ZoneBatch
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
+from submodel.data.generator_file import GeneratorFile
 from submodel.data.zoom_file import ZoomedFile
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
@@ -42,8 +42,8 @@ def problem() -> tuple[Case, ZoneModel, Generator]:
     """The case, its zone, and a generator that is loaded."""
     case = Case.load(CASE)
     model = build.zone_model(case, MPI.COMM_SELF)
-    metadata = {"case": case.to_json(), "gamma": gamma_document(model.gamma)}
-    return case, model, Generator(generator(model), metadata, Path("random"), "cpu")
+    file = GeneratorFile(case, model.gamma, np.empty((0, case.parameters.dimension)))
+    return case, model, Generator(generator(model), file, Path("random"), "cpu")
 
 
 def parameter_sets(case: Case, num: int) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +10,9 @@ from mpi4py import MPI
 
 from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
-from solvers.gamma.chart import gamma_document
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
+from submodel.data.generator_file import GeneratorFile, TrainingRecord
 from submodel.learn.operator import nodes_of
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
@@ -84,13 +83,13 @@ def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> 
         np.concatenate([y, np.zeros_like(y[:, :, :1])], axis=2)
         * (1.0 + np.broadcast_to(errors, len(sources)))[:, None, None, None]
     )
-    metadata: dict[str, Any] = {
-        "case": case.to_json(),
-        "gamma": gamma_document(model.gamma),
-        "dataset": {"file": "exact.h5", "key": "0"},
-        "parameters": np.column_stack([omegas, sources]).tolist(),
-        "history": {"train": [1.0], "validation": []},
-        "seconds": 1.0,
-    }
+    file = GeneratorFile(
+        case=case,
+        gamma=model.gamma,
+        parameters=np.column_stack([omegas, sources]),
+        dataset="exact.h5",
+        dataset_key="0",
+        training=TrainingRecord({}, (1.0,), (), 1, (), 1.0),
+    )
     known = ExactGenerator(sources, y, time.dt, case.parameters.omega, model.gamma)
-    return Generator(known, metadata, Path(__file__), "cpu")
+    return Generator(known, file, Path(__file__), "cpu")

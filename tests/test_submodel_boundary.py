@@ -58,12 +58,12 @@ class History(torch.nn.Module):
 def history(operator: Generator, *fields: str, zone: bool = False) -> Generator:
     """A generator of [A] for the toy case; of a zone target the nodes of Γ come last, in reverse."""
     num_arc = operator.gamma.num_nodes
-    metadata = dict(operator.metadata)
+    file = operator.file
     if zone:
         inner = np.array([[0.0, 0.0], [0.05, 0.05]])
-        metadata["zone_points"] = np.vstack([inner, operator.gamma.points[::-1]]).tolist()
+        file = replace(file, zone_points=np.vstack([inner, operator.gamma.points[::-1]]))
     model = History("fc-t" if zone else "conv2d-boundary", fields, num_arc + 2 * zone)
-    return replace(operator, generator=model, metadata=metadata)
+    return replace(operator, generator=model, file=file)
 
 
 @pytest.mark.filterwarnings("ignore:at omega")
@@ -166,9 +166,9 @@ def test_the_excluded_box_is_named(tmp_path: Path, operator: Generator) -> None:
         "source_lower": "source_lower = [-0.9, -0.9]\nexclude_lower = [-0.3, -0.3]\nexclude_upper = [0.3, 0.3]",
         "source_upper": "source_upper = [0.9, 0.9]",
     }
-    metadata = operator.metadata | {"case": Case.load(toy(tmp_path, **wide)).to_json()}
+    file = replace(operator.file, case=Case.load(toy(tmp_path, **wide)))
     with pytest.raises(CaseError, match=r"but not in \[-0.3, -0.3\] to \[0.3, 0.3\]"):
-        replace(operator, metadata=metadata).require_excitation(Excitation(((0.28, 0.0),), (Sine(2.5),)))
+        replace(operator, file=file).require_excitation(Excitation(((0.28, 0.0),), (Sine(2.5),)))
 
 
 def calibrated(operator: Generator, errors: tuple[float, ...] = (0.01, 0.02)) -> Generator:
@@ -177,7 +177,7 @@ def calibrated(operator: Generator, errors: tuple[float, ...] = (0.01, 0.02)) ->
     parameters = np.column_stack([rng.uniform(2.0, 3.0, 40), rng.uniform(0.45, 0.85, (40, 2))])
     training = Training(operator.case.parameters, rng.uniform(0.45, 0.85, (10, 2)), operator.gamma.points)
     trust = Trust.calibrate(training, parameters, {"impedance": np.resize(errors, 40)})
-    return replace(operator, metadata=operator.metadata | {"trust": json.loads(json.dumps(trust.to_json()))})
+    return replace(operator, file=replace(operator.file, trust=json.loads(json.dumps(trust.to_json()))))
 
 
 def test_a_bound_is_told_where_there_is_one(operator: Generator) -> None:
@@ -211,8 +211,8 @@ def test_sources_of_the_training_stand_for_their_images(case: Case, operator: Ge
 
     training = training_of(case, operator)
     assert {tuple(source) for source in training.sources} == {HERE, THERE, (-0.6, -0.7), (-0.8, -0.5)}
-    many = np.random.default_rng(0).uniform(0.45, 0.85, (MOST_SOURCES, 3)).tolist()
-    assert len(training_of(case, replace(operator, metadata=operator.metadata | {"parameters": many})).sources) == 1000
+    many = np.random.default_rng(0).uniform(0.45, 0.85, (MOST_SOURCES, 3))
+    assert len(training_of(case, replace(operator, file=replace(operator.file, parameters=many))).sources) == 1000
 
 
 @pytest.mark.parametrize("interface", ["dirichlet", "impedance"])

@@ -89,7 +89,7 @@ def shop() -> tuple[Case, Generator]:
         warnings.simplefilter("ignore")
         known = exact(case, np.array([HERE]))
     stored = json.loads(json.dumps(two_models().to_json()))
-    return case, replace(known, metadata=known.metadata | {"trust": stored})
+    return case, replace(known, file=replace(known.file, trust=stored))
 
 
 def test_each_condition_has_its_own_bound(shop: tuple[Case, Generator]) -> None:
@@ -114,7 +114,9 @@ def test_zoomed_runs_tell_the_bound_of_their_condition(
 ) -> None:
     case, generator = shop
     monkeypatch.setattr(pictures, "run_gif", lambda scene, times, fields, path, **_: path)
-    monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (generator.generator, dict(generator.metadata)))
+    monkeypatch.setattr(
+        checkpoint, "load", lambda path, device="cpu": (generator.generator, generator.file.to_document())
+    )
     file, sets = tmp_path / "g.safetensors", tmp_path / "sets.csv"
     file.write_bytes(b"g")
     sets.write_text(f"omega,x,y\n2.5,{HERE[0]},{HERE[1]}\n", encoding="utf-8")
@@ -126,9 +128,7 @@ def test_zoomed_runs_tell_the_bound_of_their_condition(
         text = done("zoom", toy(tmp_path), *given)
         one[name] = json.loads((out / "zoom.json").read_text())["bound"]["epsilon"]
         assert f"epsilon <= {100 * one[name]:.3g} %" in text
-        zoom_many(
-            case, replace(generator, path=file), table, out / "many", comm=MPI.COMM_SELF, setup=ZoneSetup(name)
-        )
+        zoom_many(case, replace(generator, path=file), table, out / "many", comm=MPI.COMM_SELF, setup=ZoneSetup(name))
         with (out / "many" / "zoomed.csv").open() as stream:
             many[name] = float(next(csv.DictReader(stream))["bound"])
     assert one["dirichlet"] == pytest.approx(TENFOLD * one["impedance"], rel=1e-9)
@@ -147,7 +147,7 @@ def test_calibration_takes_its_own_split_and_no_other(tmp_path: Path, monkeypatc
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             known = exact(case, np.concatenate(places), wrong)
-        monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (known.generator, dict(known.metadata)))
+        monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (known.generator, known.file.to_document()))
         monkeypatch.setattr(checkpoint, "update_metadata", lambda path, changes: None)
         found = calibrate(case, dataset, tmp_path / "g.safetensors", MPI.COMM_SELF, device="cpu", coverage=0.8)
     assert found is not None and found.num_runs == 14

@@ -77,7 +77,7 @@ def test_a_compressed_generator_zooms_as_before_it_was_saved(shop: Shop, tmp_pat
     excitation = Excitation.of_parameters(case, np.array([2.5, 0.6, 0.7]))
     model = build.zone_model(case, MPI.COMM_SELF)
     runs = []
-    for generated in (Generator(made.generator, found.metadata, target, "cpu"), found):
+    for generated in (Generator(made.generator, found.file, target, "cpu"), found):
         runs.append(model.run(model.boundary_source(generated.playback(excitation).trace())).displacement)
     assert np.array_equal(runs[0], runs[1]) and np.abs(runs[0]).max() > 0
     text = done(

@@ -85,7 +85,7 @@ def test_zoomed_runs_stand_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     file.write_bytes(b"")
     case = Case.load(path)
     known = exact(case, sample(case, 3, case.parameters.seed, "train")[:, 1:])
-    monkeypatch.setattr(checkpoint, "load", lambda path, device: (known.generator, known.metadata))
+    monkeypatch.setattr(checkpoint, "load", lambda path, device: (known.generator, known.file.to_document()))
     said, text = profiled(tmp_path, path, "--generator", file, "--samples", 3)
     zoomed = said["jobs"][1]
     assert zoomed["title"] == "zoomed runs of toy with exact.safetensors"

@@ -8,7 +8,6 @@ import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +18,14 @@ from solver_problems import generate_plate
 
 from networks import checkpoint
 from networks.operator.network import OperatorGenerator
-from solvers.gamma.chart import gamma_document
 from solvers.time.signals import Sine
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
 from submodel.data.dataset import Dataset
+from submodel.data.generator_file import GeneratorFile
 from submodel.geometry.source_region import DomainMap
 from submodel.learn.operator import specification
-from submodel.learn.train import description
+from submodel.learn.train import generator_file
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.studies.profile.zoom import profile_zoom
@@ -78,7 +77,9 @@ def test_a_box_is_known_without_its_mesh(place: tuple[float, float]) -> None:
 @pytest.mark.parametrize("place", IN_BOX)
 def test_zoomed_runs_of_a_box(place: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, generator = known()
-    monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (generator.generator, dict(generator.metadata)))
+    monkeypatch.setattr(
+        checkpoint, "load", lambda path, device="cpu": (generator.generator, generator.file.to_document())
+    )
     file, table, out = tmp_path / "g.safetensors", tmp_path / "sets.csv", tmp_path / "out"
     file.write_bytes(b"g")
     table.write_text(f"omega,x,y\n2.5,{place[0]},{place[1]}\n", encoding="utf-8")
@@ -104,7 +105,9 @@ def test_a_dataset_that_was_changed(
     case, generator = known()
     path, file = data, tmp_path / "g.safetensors"
     monkeypatch.setattr(Dataset, "parameters", lambda self, split: np.array([[2.5, *place]] * self.num_samples(split)))
-    monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (generator.generator, dict(generator.metadata)))
+    monkeypatch.setattr(
+        checkpoint, "load", lambda path, device="cpu": (generator.generator, generator.file.to_document())
+    )
     words = "lies in the zone|lies outside the domain"
     with Dataset.open(path) as dataset:
         with pytest.raises(CaseError, match=words):
@@ -135,12 +138,9 @@ def plate_generator(plate_case: Path) -> Generator:
     full = build.full_model(case, MPI.COMM_SELF)
     medium = build.medium_map(case, full.domain)
     spec = specification(case, full.gamma, medium)[0]
-    metadata: dict[str, Any] = {
-        "case": case.to_json(),
-        "gamma": gamma_document(full.gamma),
-        "domain": json.loads(json.dumps(DomainMap.of(medium).to_json())),
-    }
-    return Generator(OperatorGenerator(replace(spec, width=4, depth=1, rank=2)).eval(), metadata, Path("g"), "cpu")
+    domain = DomainMap.from_json(json.loads(json.dumps(DomainMap.of(medium).to_json())))
+    file = GeneratorFile(case, full.gamma, np.empty((0, 3)), domain=domain)
+    return Generator(OperatorGenerator(replace(spec, width=4, depth=1, rank=2)).eval(), file, Path("g"), "cpu")
 
 
 @pytest.mark.filterwarnings("ignore:at omega")
@@ -152,7 +152,7 @@ def test_a_plate_with_a_hole(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loaded = (plate_generator.generator, dict(plate_generator.metadata))
+    loaded = (plate_generator.generator, plate_generator.file.to_document())
     monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": loaded)
     file, table, out = tmp_path / "g.safetensors", tmp_path / "sets.csv", tmp_path / "out"
     file.write_bytes(b"g")
@@ -187,7 +187,7 @@ def test_what_a_generators_file_holds_of_the_domain(plate_case: Path, tmp_path: 
     small = ("--train", 1, "--test", 0, "--calibration", 0)
     done("generate", folder / "cases" / "plate.toml", "-o", tmp_path / "d.h5", *small)
     with Dataset.open(tmp_path / "d.h5") as dataset:
-        written = json.loads(json.dumps(description(Case.load(plate_case), dataset)["domain"]))
+        written = json.loads(json.dumps(generator_file(Case.load(plate_case), dataset).to_document()["domain"]))
         found, medium = DomainMap.from_json(written), dataset.medium
     assert np.array_equal(found.inside, medium.inside) and not found.inside.all()
     assert np.allclose(found.x, medium.x) and np.allclose(found.y, medium.y)

@@ -93,7 +93,7 @@ def test_training_and_prediction_far_from_the_origin(model: str, folder: Path) -
         training = training_of(case, generator)
         found.append(
             {
-                "history": generator.metadata["history"]["train"],
+                "history": list(generator.file.trained().train),
                 "traces": np.array([[trace.displacement, trace.velocity, trace.load] for trace in traces]),
                 "errors": result.epsilon,
                 "sources": training.sources - shift,

@@ -40,7 +40,7 @@ class Workshop:
     @property
     def source(self) -> tuple[float, float]:
         """A source that the generator knows."""
-        x, y = self.known.metadata["parameters"][0][1:]
+        x, y = self.known.file.parameters[0][1:]
         return x, y
 
 
@@ -62,7 +62,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 def files(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Its file gives the stand-in, and takes what is added to its metadata; animations are drawn elsewhere."""
     monkeypatch.setattr(pictures, "run_gif", lambda scene, times, fields, path, **_: path)
-    metadata = dict(workshop.known.metadata)
+    metadata = workshop.known.file.to_document()
 
     def load(path: Path, device: object = "cpu") -> tuple[ExactGenerator, dict[str, Any]]:
         assert path == workshop.generator
@@ -97,7 +97,7 @@ def run_calibrate(*arguments: object) -> Said:
 
 
 def test_signals_sources_and_streaming(workshop: Workshop) -> None:
-    (x, y), (x2, y2) = workshop.source, workshop.known.metadata["parameters"][1][1:]
+    (x, y), (x2, y2) = workshop.source, workshop.known.file.parameters[1][1:]
     both = ("--source", x, y, "--source", x2, y2)
     text = done(*zoom(workshop, *both, "--signal", "sine", "--omega", 2.5, "--omega", 2.2, "--block", 10))
     assert "boundary data in 5 blocks: " in text and "while the zone ran" in text

@@ -85,7 +85,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     case, generated = known()
     file = tmp_path / "exact.safetensors"
     file.write_bytes(b"exact")
-    monkeypatch.setattr(checkpoint, "load", lambda path, device="cpu": (generated.generator, dict(generated.metadata)))
+    monkeypatch.setattr(
+        checkpoint, "load", lambda path, device="cpu": (generated.generator, generated.file.to_document())
+    )
     return Shop(tmp_path, toy(tmp_path), file)
 
 
@@ -323,6 +325,6 @@ def test_sparse_sources_are_warned_of(tmp_path: Path) -> None:
     class Trusted(Generator):
         trust = Away()  # type: ignore[assignment]
 
-    trusted = Trusted(generated.generator, generated.metadata, generated.path, "cpu")
+    trusted = Trusted(generated.generator, generated.file, generated.path, "cpu")
     told = require_table(trusted, ParameterTable.read(table_in(tmp_path), case))
     assert len(told) == 1 and "the sources of 1 of 5 sets are farther" in told[0] and "line 4" in told[0]

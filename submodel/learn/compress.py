@@ -25,14 +25,13 @@ from networks.core.rebuildable import is_compressed
 from networks.execution.layers import AUTO, executions, settle
 from networks.training.plan import Progress
 from submodel.case.case import Case, CaseError
+from submodel.data.generator_file import GeneratorFile, GeneratorFileError
 from submodel.data.outputs import require_file
 from submodel.learn.fine_tuning import FineTuning, fine_tune
 from submodel.learn.train import Trained, open_training_data, unfinished_path
 
 SAMPLE = 32
 """Parameter vectors of the training that output errors are taken over, at most."""
-NEVER_KEPT = ("trust", "compression")
-"""Of a generator's metadata what does not hold for the compressed one."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,10 @@ def compress_generator(
     if output.resolve() == source.resolve():
         raise CaseError(f"{output} is the generator itself: give the compressed one another name")
     require_file(output, "small.safetensors")
-    generator, metadata = checkpoint.load(source)
-    case = _case(source, metadata)
+    generator, document = checkpoint.load(source)
+    file = GeneratorFile.from_document(document, source)
+    file.trained()
+    case = file.case
     if is_compressed(generator):
         raise CaseError(f"{source} is compressed already: compress the generator that it came from")
     if tuning is not None:
@@ -145,19 +146,19 @@ def compress_generator(
     if unfinished is not None:
         model, about = unfinished
     else:
-        model, report = _compressed(generator, metadata, aim)
+        model, report = _compressed(generator, file, aim)
         model.to(chosen)
         settle(model)
         report = _as_run(report, model)
-        about = _about(source, metadata, aim, report, tuning)
+        about = _about(source, file, aim, report, tuning)
         if current_group().leads:
             unfinished_path(output).unlink(missing_ok=True)
-            checkpoint.save(output, model, metadata=about)
+            checkpoint.save(output, model, metadata=about.to_document())
         if told is not None:
             told(report, model)
     if tuning is None:
         return Compressed(output, case, model, report, None)
-    trained = fine_tune(model, case, about, output, tuning, device=device, progress=progress)
+    trained = fine_tune(model, about, output, tuning, device=device, progress=progress)
     return Compressed(output, case, trained.generator, report, trained)
 
 
@@ -180,23 +181,23 @@ def ranks_of(generator: Any, method: str, rank: int | tuple[int, int]) -> dict[s
     return found
 
 
-def sample_of(generator: Any, metadata: dict[str, Any]) -> tuple[Tensor, ...]:
+def sample_of(generator: Any, file: GeneratorFile) -> tuple[Tensor, ...]:
     """Inputs that the generator was trained with, evenly taken from its file."""
-    every = np.asarray(metadata["parameters"], np.float64)
+    every = file.parameters
     chosen = every[np.linspace(0, len(every) - 1, min(SAMPLE, len(every))).round().astype(int)]
-    places = Case.from_json(metadata["case"]).parameters.sources(chosen)
+    places = file.case.parameters.sources(chosen)
     inputs: tuple[Tensor, ...] = family.of(generator).inputs(generator.spec, chosen, places)
     return inputs
 
 
-def _compressed(generator: Any, metadata: dict[str, Any], aim: Aim) -> tuple[Any, Report]:
+def _compressed(generator: Any, file: GeneratorFile, aim: Aim) -> tuple[Any, Report]:
     model, report = compress(
         generator,
         aim.method,  # type: ignore[arg-type]
         ranks=None if aim.rank is None else ranks_of(generator, aim.method, aim.rank),
         ratio=aim.ratio,
         error=aim.error,
-        sample=sample_of(generator, metadata),
+        sample=sample_of(generator, file),
         seed=aim.seed,
         weighting=aim.weighting,  # type: ignore[arg-type]
         execution="factorised" if aim.execution == AUTO else aim.execution,  # type: ignore[arg-type]
@@ -214,30 +215,31 @@ def _as_run(report: Report, model: Any) -> Report:
 
 
 def _about(
-    source: Path, metadata: dict[str, Any], aim: Aim, report: Report, tuning: FineTuning | None
-) -> dict[str, Any]:
-    """Metadata of the compressed generator; those of the training stay, what was calibrated does not."""
-    kept = {name: value for name, value in metadata.items() if name not in NEVER_KEPT}
-    compression = {
-        "from": {"file": source.name, "sha256": _digest(source)},
-        "aim": _plain(aim),
-        "report": report.to_dict(),
-        "fine_tuning": None if tuning is None else {"unfinished": True, **tuning.words()},
-    }
-    return kept | {"compression": compression}
+    source: Path, file: GeneratorFile, aim: Aim, report: Report, tuning: FineTuning | None
+) -> GeneratorFile:
+    """The document of the compressed generator."""
+    return file.compressed(
+        {
+            "from": {"file": source.name, "sha256": _digest(source)},
+            "aim": _plain(aim),
+            "report": report.to_dict(),
+            "fine_tuning": None if tuning is None else {"unfinished": True, **tuning.words()},
+        }
+    )
 
 
-def _unfinished(source: Path, output: Path, aim: Aim, tuning: FineTuning | None) -> tuple[Any, dict[str, Any]] | None:
-    """The generator as it was compressed before its fine-tuning was interrupted, and its metadata; None without one.
+def _unfinished(source: Path, output: Path, aim: Aim, tuning: FineTuning | None) -> tuple[Any, GeneratorFile] | None:
+    """The generator as it was compressed before its fine-tuning was interrupted, and its document; None without one.
 
     Raises:
         CaseError: Another generator, or another aim, was compressed there.
     """
     try:
-        model, about = checkpoint.load(output)
-    except checkpoint.CheckpointError:  # there is none
+        model, document = checkpoint.load(output)
+        about = GeneratorFile.from_document(document, output)
+    except (checkpoint.CheckpointError, GeneratorFileError):  # there is none
         return None
-    compression = about.get("compression") or {}
+    compression = about.compression or {}
     if not (compression.get("fine_tuning") or {}).get("unfinished"):
         return None
     same = compression["from"]["sha256"] == _digest(source) and compression["aim"] == _plain(aim)
@@ -248,21 +250,6 @@ def _unfinished(source: Path, output: Path, aim: Aim, tuning: FineTuning | None)
             "--restart, or choose another -o"
         )
     return model, about
-
-
-def _case(source: Path, metadata: dict[str, Any]) -> Case:
-    """The case that a generator was trained for.
-
-    Raises:
-        CheckpointError: Its file does not say.
-    """
-    try:
-        _ = metadata["parameters"], metadata["plan"]
-        return Case.from_json(metadata["case"], label=f"the case in {source}")
-    except (KeyError, TypeError) as error:
-        raise checkpoint.CheckpointError(
-            f"{source} does not say for which case it was trained: make it with `submodel train`"
-        ) from error
 
 
 def _plain(aim: Aim) -> dict[str, Any]:

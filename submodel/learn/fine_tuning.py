@@ -10,10 +10,10 @@ from typing import Any
 from networks import checkpoint
 from networks.core.distributed import current_group
 from networks.training.plan import Progress, TrainingPlan
-from submodel.case.case import Case
+from submodel.data.generator_file import GeneratorFile
 from submodel.learn.budget import Length
 from submodel.learn.preparation import preparer, require_learnable
-from submodel.learn.train import Trained, open_training_data, progress_record, run_training, unfinished_path
+from submodel.learn.train import Trained, open_training_data, run_training, training_record, unfinished_path
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class FineTuning:
 
 def fine_tune(
     model: Any,
-    case: Case,
-    about: dict[str, Any],
+    file: GeneratorFile,
     output: Path,
     tuning: FineTuning,
     *,
@@ -62,8 +61,7 @@ def fine_tune(
 
     Args:
         model: As it was compressed.
-        case: Of its training.
-        about: Its metadata; the plan of its training is among them, whose batches and validation split stay.
+        file: Its document; of the plan of its training, batches and validation split stay.
         output: Its file.
         tuning: How long, and on what.
         device: auto, cpu or cuda.
@@ -72,19 +70,19 @@ def fine_tune(
     Raises:
         CaseError, CheckpointError, DatasetError, TrainingError, ValueError: As `train_generator`.
     """
-    own = preparer(model.spec.family)
-    length = Length(tuning.epochs, tuning.seconds, about["plan"]["seed"], device, tuning.threads)
+    own, original = preparer(model.spec.family), dict(file.trained().plan)
+    length = Length(tuning.epochs, tuning.seconds, original["seed"], device, tuning.threads)
     unfinished = unfinished_path(output)
-    with open_training_data(tuning.dataset, case) as dataset:
+    with open_training_data(tuning.dataset, file.case) as dataset:
         require_learnable(own, dataset, model.spec.model)
-        ready = own.prepare(case, dataset, length)
+        ready = own.prepare(file.case, dataset, length)
         key = dataset.manifest.key
-    ready = replace(ready, spec=model.spec, plan=own.fine_tuning(with_entries(ready.plan, about["plan"])))
+    ready = replace(ready, spec=model.spec, plan=own.fine_tuning(with_entries(ready.plan, original)))
     generator, history = run_training(ready, unfinished, restart=False, initial=model, progress=progress)
     if current_group().leads:
-        record = tuning.words() | {"key": key} | progress_record(ready.plan, history)
-        compression = about["compression"] | {"fine_tuning": record}
-        checkpoint.save(output, generator, metadata=about | {"compression": compression})
+        record = tuning.words() | {"key": key} | training_record(ready.plan, history).to_document()
+        compression = {**(file.compression or {}), "fine_tuning": record}
+        checkpoint.save(output, generator, metadata=file.compressed(compression).to_document())
         unfinished.unlink(missing_ok=True)
     return Trained(output, generator, history)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ from networks import checkpoint
 from networks.core.distributed import current_group
 from networks.training.plan import History, Progress, TrainingPlan
 from networks.training.state import AnotherTrainingError
-from solvers.gamma.chart import gamma_document
-from submodel import __version__
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
 from submodel.case.models import COMMON, family_of
 from submodel.case.parameters import X, Y
 from submodel.case.sections import Training
 from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
+from submodel.data.generator_file import GeneratorFile, TrainingRecord
 from submodel.data.manifest import DatasetError
 from submodel.data.outputs import require_file
 from submodel.geometry.source_region import DomainMap
@@ -107,11 +106,11 @@ def train_generator(
     require_file(output, "generator.safetensors")
     with open_training_data(dataset_path, case) as dataset:
         ready = prepare(case, dataset, length)
-        about = description(case, dataset)
+        file = generator_file(case, dataset)
     generator, history = run_training(ready, unfinished, restart=restart, progress=progress)
     if current_group().leads:
-        metadata = about | progress_record(ready.plan, history)
-        checkpoint.save(output, generator, metadata=metadata)
+        document = replace(file, training=training_record(ready.plan, history)).to_document()
+        checkpoint.save(output, generator, metadata=document)
         unfinished.unlink(missing_ok=True)
     return Trained(output, generator, history)
 
@@ -158,17 +157,18 @@ def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
     return dataset
 
 
-def description(case: Case, dataset: Dataset | ReciprocalDataset) -> dict[str, Any]:
-    """Entries about where a generator comes from, in its file."""
-    return {
-        "version": __version__,
-        "case": case.to_json(),
-        "gamma": gamma_document(dataset.gamma),
-        "domain": DomainMap.of(dataset.medium).to_json(),
-        "zone_points": dataset.zone_points.tolist() if isinstance(dataset, Dataset) else [],
-        "dataset": {"file": dataset.path.name, "key": dataset.manifest.key},
-        "parameters": _parameters(dataset).tolist(),
-    }
+def generator_file(case: Case, dataset: Dataset | ReciprocalDataset) -> GeneratorFile:
+    """The document of a generator that learns from a dataset, before its training."""
+    return GeneratorFile(
+        case=case,
+        gamma=dataset.gamma,
+        domain=DomainMap.of(dataset.medium),
+        zone_points=dataset.zone_points if isinstance(dataset, Dataset) else np.empty((0, 2)),
+        dataset=dataset.path.name,
+        dataset_key=dataset.manifest.key,
+        reciprocal=isinstance(dataset, ReciprocalDataset),
+        parameters=_parameters(dataset),
+    )
 
 
 def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
@@ -178,26 +178,24 @@ def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
     return dataset.case.parameters.vectors({X: dataset.sources[:, 0], Y: dataset.sources[:, 1]})
 
 
-def progress_record(plan: TrainingPlan, history: History) -> dict[str, Any]:
-    """Entries about a training in a generator's file."""
-    return {
-        "plan": asdict(plan),
-        "history": {
-            "train": [float(f"{epoch.loss:.6g}") for epoch in history],
-            "validation": [float(f"{epoch.validation:.6g}") for epoch in history if epoch.validation is not None],
-        },
-        "kept": history.kept,
-        "remarks": list(history.remarks),
-        "seconds": history[-1].elapsed,
-    }
+def training_record(plan: TrainingPlan, history: History) -> TrainingRecord:
+    """A training that is over, as a generator's file holds it: six digits of each figure."""
+    return TrainingRecord(
+        plan=asdict(plan),
+        train=tuple(float(f"{epoch.loss:.6g}") for epoch in history),
+        validation=tuple(float(f"{epoch.validation:.6g}") for epoch in history if epoch.validation is not None),
+        kept=history.kept,
+        remarks=history.remarks,
+        seconds=history[-1].elapsed,
+    )
 
 
 def _length(
     case: Case, *, epochs: int | None, seconds: float | None, device: str, threads: int, seed: int | None
 ) -> Length:
-    said = case.training
+    training = case.training
     if epochs is None and seconds is None:
-        epochs, seconds = said.epochs, said.seconds
+        epochs, seconds = training.epochs, training.seconds
     if epochs is not None and seconds is not None:
         raise CaseError("--epochs and --seconds exclude each other: give one of them")
-    return Length(epochs, seconds, said.seed if seed is None else seed, device, threads)
+    return Length(epochs, seconds, training.seed if seed is None else seed, device, threads)

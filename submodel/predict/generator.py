@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.gamma.chart import gamma_from
 from solvers.gamma.condition import CONDITIONS, missing, served
 from solvers.gamma.datum import DatumWeights
 from solvers.gamma.gamma import Gamma
@@ -20,7 +19,8 @@ from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation, check_band
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
-from submodel.geometry.source_region import DomainMap, SourceRegion
+from submodel.data.generator_file import GeneratorFile
+from submodel.geometry.source_region import SourceRegion
 from submodel.geometry.zone_target import interface_nodes
 from submodel.predict.error_bound import Trust
 from submodel.predict.prediction import Prediction, Whole
@@ -72,13 +72,13 @@ class Generator:
 
     Args:
         generator: The network: an operator generator, or a model of [A].
-        metadata: What its file says of it, as written by `submodel.learn.train`.
+        file: The document of its file.
         path: Its file.
         device: Where it runs.
     """
 
     generator: Any
-    metadata: dict[str, Any]
+    file: GeneratorFile
     path: Path
     device: str
 
@@ -94,7 +94,7 @@ class Generator:
 
         Raises:
             CaseError: It was trained for another case; the first difference is named.
-            CheckpointError: The file cannot be used.
+            CheckpointError, GeneratorFileError: The file cannot be used.
             ValueError: The device is not there.
         """
         from networks import checkpoint
@@ -102,14 +102,9 @@ class Generator:
         from networks.execution.layers import settle
 
         chosen = select_device(device)
-        generator, metadata = checkpoint.load(path, chosen)
-        try:
-            trained = Case.from_json(metadata["case"], label=f"the case in {path}")
-            gamma_from(metadata["gamma"])
-        except (KeyError, TypeError) as error:
-            raise checkpoint.CheckpointError(
-                f"{path} does not say for which case it was trained: make it with `submodel train`"
-            ) from error
+        generator, document = checkpoint.load(path, chosen)
+        file = GeneratorFile.from_document(document, path)
+        trained = file.case
         if trained.fingerprint() != case.fingerprint():
             key, theirs, ours = next(trained.differences(case))
             raise CaseError(
@@ -117,19 +112,19 @@ class Generator:
                 "use that case, or train a generator for this one"
             )
         settle(generator, patient=patient)
-        return cls(generator, metadata, path, str(chosen))
+        return cls(generator, file, path, str(chosen))
 
-    @cached_property
+    @property
     def case(self) -> Case:
         """The case that it was trained for."""
-        return Case.from_json(self.metadata["case"])
+        return self.file.case
 
     @property
     def execution(self) -> str | None:
         """How the layers of a compressed generator run, in words; ``None`` for another."""
         from networks.execution.layers import AUTO, policy, words
 
-        if not self.metadata.get("compression"):
+        if not self.file.compression:
             return None
         if self.takes_signals:
             return "compressed layers are folded with their neighbours, dense"
@@ -160,13 +155,13 @@ class Generator:
         Raises:
             ValueError: It cannot be read.
         """
-        said = self.metadata.get("trust")
-        return Trust.from_json(said, self.case.parameters) if said else None
+        trust = self.file.trust
+        return Trust.from_json(dict(trust), self.case.parameters) if trust else None
 
-    @cached_property
+    @property
     def gamma(self) -> Gamma:
         """Γ as it was trained for."""
-        return gamma_from(self.metadata["gamma"])
+        return self.file.gamma
 
     def require(self, condition: str) -> None:
         """See that it predicts what a kind of interface condition needs, before any work starts.
@@ -190,8 +185,7 @@ class Generator:
     @cached_property
     def source_region(self) -> SourceRegion:
         """Where sources may stand."""
-        domain = self.metadata.get("domain")
-        return SourceRegion(self.case, self.gamma, None if domain is None else DomainMap.from_json(domain))
+        return SourceRegion(self.case, self.gamma, self.file.domain)
 
     def require_excitation(self, excitation: Excitation, *, extrapolate: bool = False) -> list[str]:
         """See that it was trained for an excitation.
@@ -357,4 +351,4 @@ class Generator:
         """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""
         if getattr(self.generator.spec, "target", "boundary") != "zone":
             return None
-        return interface_nodes(np.asarray(self.metadata["zone_points"]), self.gamma.points)
+        return interface_nodes(self.file.zone_points, self.gamma.points)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from submodel.case.case import Case, CaseError
+from submodel.data.generator_file import GeneratorFile
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -97,17 +99,19 @@ def _of_generator(path: Path) -> dict[str, Any]:
     facts["predicts"] = f"{', '.join(spec.fields)} at {spec.num_levels} levels x {spec.num_arc} nodes"
     facts |= of_model(spec)
     if "case" in metadata:
-        case = Case.from_json(metadata["case"])
-        facts["case"] = f"{case.name} ({case.fingerprint()})"
-        facts["trained on"] = f"{len(metadata['parameters'])} samples of {metadata['dataset']['file']}"
-        facts["training"] = f"{len(metadata['history']['train'])} epochs in {metadata['seconds']:.0f} s"
-        if "compression" in metadata:
-            facts |= _of_compression(generator, metadata["compression"])
-        facts["error bound"] = _bound(metadata)
+        file = GeneratorFile.from_document(metadata, path)
+        facts["case"] = f"{file.case.name} ({file.case.fingerprint()})"
+        facts["trained on"] = f"{len(file.parameters)} samples of {file.dataset}"
+        if file.training is not None:
+            facts["training"] = f"{len(file.training.train)} epochs in {file.training.seconds:.0f} s"
+            facts |= {"note": "; ".join(file.training.remarks)} if file.training.remarks else {}
+        if file.compression is not None:
+            facts |= _of_compression(generator, file.compression)
+        facts["error bound"] = _bound(file)
     return facts
 
 
-def _of_compression(generator: Any, said: dict[str, Any]) -> dict[str, Any]:
+def _of_compression(generator: Any, said: Mapping[str, Any]) -> dict[str, Any]:
     """How a generator was compressed, and what came after."""
     from networks.execution.layers import AUTO, policy, words
 
@@ -152,12 +156,12 @@ def of_model(spec: Any) -> dict[str, str]:
     }
 
 
-def _bound(metadata: dict[str, Any]) -> str:
+def _bound(file: GeneratorFile) -> str:
     """The calibration in words."""
-    if not metadata.get("trust"):
+    if not file.trust:
         return "none: run `submodel calibrate`"
     from submodel.predict.error_bound import Trust
 
-    trust = Trust.from_json(metadata["trust"], Case.from_json(metadata["case"]).parameters)
+    trust = Trust.from_json(dict(file.trust), file.case.parameters)
     each = ", ".join(f"{name} on {model.num_runs} runs" for name, model in trust.models.items())
     return f"{100 * trust.coverage:g} % coverage, split conformal: {each}"

@@ -131,7 +131,7 @@ def _calibrated(
 
 def training_of(case: Case, generated: Generator) -> Training:
     """Where a generator's training samples lie; where it folds by symmetries, each source stands for its images."""
-    sources = case.parameters.sources(generated.metadata["parameters"])
+    sources = case.parameters.sources(generated.file.parameters)
     images = getattr(generated.generator.spec, "images", None)
     every = np.concatenate([sources, *([] if images is None else images(sources))], dtype=np.float64)
     unit = SAME * float(np.ptp(generated.gamma.points, axis=0).max())

@@ -132,7 +132,7 @@ def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Ov
 
 def generator_info(generated: Generator) -> GeneratorInfo:
     """What the report says of a generator."""
-    history = generated.metadata.get("history")
+    training = generated.file.training
     return GeneratorInfo(
         name=generated.path.name,
         model=generated.generator.spec.model,
@@ -141,15 +141,15 @@ def generator_info(generated: Generator) -> GeneratorInfo:
         num_bytes=Path(generated.path).stat().st_size,
         details=tuple(of_model(generated.generator.spec).items()),
         history=None
-        if not history
-        else TrainingHistory(train=tuple(history["train"]), validation=tuple(history.get("validation", ()))),
+        if training is None
+        else TrainingHistory(train=training.train, validation=training.validation),
     )
 
 
 def _training_parameters(dataset: Dataset, generated: Generator | None) -> Any:
     if generated is None:
         return dataset.parameters("train") if dataset.num_samples("train") else None
-    return np.asarray(generated.metadata["parameters"])
+    return generated.file.parameters
 
 
 def _is_reference_grid(case: Case) -> bool:

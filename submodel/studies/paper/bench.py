@@ -34,7 +34,7 @@ from submodel.geometry.metrics import FieldErrors, field_errors
 from submodel.geometry.zone_target import Sizes, interface_nodes
 from submodel.learn.paper import targets
 from submodel.learn.paper_spec import FIELDS, reference, specification, training_plan
-from submodel.learn.train import description, progress_record
+from submodel.learn.train import generator_file, training_record
 from submodel.studies.paper.jobs import Errors, Job, Record, read_record, write_record
 
 BATCH = 8
@@ -139,8 +139,8 @@ class Bench:
         except checkpoint.CheckpointError:  # damaged: from the start
             unfinished.unlink()
             generator, history = train(spec, self.parameters, self._targets_of(job), plan, **options)
-        about = description(self.case, self.dataset) | {"device": _device_name(plan), "key": key}
-        metadata = about | progress_record(plan, history)
+        file = replace(generator_file(self.case, self.dataset), training=training_record(plan, history))
+        metadata = file.to_document() | {"device": _device_name(plan), "key": key}
         checkpoint.save(path, generator, metadata=metadata)
         for left in self.folder.glob(f"{job.name}.*.unfinished.safetensors"):  # those of other options as well
             left.unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""The document of a generator's file: the problem it was trained for, its data, its training, and what came after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.gamma.chart import gamma_document, gamma_from
+from solvers.gamma.gamma import Gamma
+from submodel import __version__
+from submodel.case.case import Case
+from submodel.case.errors import SubmodelError
+from submodel.geometry.source_region import DomainMap
+
+
+class GeneratorFileError(SubmodelError):
+    """A file does not describe a generator of this program; the message names file and remedy."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """A training that is over.
+
+    Args:
+        plan: Entries of its plan, see `networks.training.plan.TrainingPlan`.
+        train: Loss of each pass.
+        validation: Error of each pass over the samples held out; empty where there were none.
+        kept: Number of the pass whose weights were kept, 0 for those of the start.
+        remarks: Sentences about what did not come to its end.
+        seconds: All of it took.
+    """
+
+    plan: Mapping[str, Any]
+    train: tuple[float, ...]
+    validation: tuple[float, ...]
+    kept: int
+    remarks: tuple[str, ...]
+    seconds: float
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "plan": dict(self.plan),
+            "history": {"train": list(self.train), "validation": list(self.validation)},
+            "kept": self.kept,
+            "remarks": list(self.remarks),
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Inverse of `to_document`.
+
+        Raises:
+            KeyError, TypeError: An entry is missing or of another type.
+        """
+        history = document["history"]
+        return cls(
+            plan=dict(document["plan"]),
+            train=tuple(history["train"]),
+            validation=tuple(history["validation"]),
+            kept=int(document.get("kept", len(history["train"]))),
+            remarks=tuple(document.get("remarks", ())),
+            seconds=float(document["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class GeneratorFile:
+    """All that a generator's file says beside the network.
+
+    Args:
+        case: The case that it was trained for.
+        gamma: The nodes of Γ that it was trained for.
+        parameters: Vectors of the training data, shape (sample, axis); NaN where an impulse response has none.
+        dataset: Name of the dataset's file.
+        dataset_key: Of what was generated, which tells one dataset from another.
+        reciprocal: The dataset holds responses by reciprocity.
+        domain: Where cells of the domain are; None in older files.
+        zone_points: Nodes of the zone, shape (node, 2), for a model that predicts them; else there may be none.
+        training: None for a generator that was made without.
+        compression: How it was compressed, plain values; None for one as it was trained.
+        trust: Its calibration, see `submodel.predict.error_bound.Trust`, plain values; None without.
+        version: Of the program that wrote it.
+    """
+
+    case: Case
+    gamma: Gamma
+    parameters: NDArray[np.float64]
+    dataset: str = ""
+    dataset_key: str = ""
+    reciprocal: bool = False
+    domain: DomainMap | None = None
+    zone_points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    training: TrainingRecord | None = None
+    compression: Mapping[str, Any] | None = None
+    trust: Mapping[str, Any] | None = None
+    version: str = __version__
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        optional = {"compression": self.compression, "trust": self.trust}
+        return {
+            "version": self.version,
+            "case": self.case.to_json(),
+            "gamma": gamma_document(self.gamma),
+            "domain": None if self.domain is None else self.domain.to_json(),
+            "zone_points": self.zone_points.tolist(),
+            "dataset": {"file": self.dataset, "key": self.dataset_key, "reciprocal": self.reciprocal},
+            "parameters": self.parameters.tolist(),
+            **({} if self.training is None else self.training.to_document()),
+            **{name: dict(value) for name, value in optional.items() if value is not None},
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], path: Path) -> Self:
+        """Inverse of `to_document`.
+
+        Args:
+            document: As read.
+            path: Where from, for messages.
+
+        Raises:
+            CaseError: The case cannot be read by this version.
+            GeneratorFileError: An entry is missing or of another type.
+        """
+        try:
+            parameters = np.asarray(document["parameters"], dtype=np.float64)
+            dataset = document["dataset"]
+            return cls(
+                case=Case.from_json(document["case"], label=f"the case in {path}"),
+                gamma=gamma_from(document["gamma"]),
+                parameters=parameters,
+                dataset=dataset["file"],
+                dataset_key=dataset["key"],
+                reciprocal=bool(dataset.get("reciprocal", np.isnan(parameters).any())),
+                domain=DomainMap.from_json(document["domain"]) if document.get("domain") else None,
+                zone_points=np.asarray(document["zone_points"], dtype=np.float64).reshape(-1, 2),
+                training=TrainingRecord.from_document(document) if "history" in document else None,
+                compression=document.get("compression"),
+                trust=document.get("trust"),
+                version=document.get("version", ""),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GeneratorFileError(
+                f"{path} does not say for which case it was trained ({error!r}): make it with `submodel train`"
+            ) from error
+
+    def trained(self) -> TrainingRecord:
+        """Its training.
+
+        Raises:
+            GeneratorFileError: It was made without.
+        """
+        if self.training is None:
+            raise GeneratorFileError("the generator's file does not say how it was trained: make it by submodel train")
+        return self.training
+
+    def compressed(self, compression: Mapping[str, Any]) -> Self:
+        """The file of what a compression or its fine-tuning made; a calibration does not hold for it."""
+        return replace(self, compression=compression, trust=None)
