@@ -113,7 +113,7 @@ def units_of(
     groups: Iterable[Group | Sequence[str]] | None,
     positions: Mapping[str, int] | None,
 ) -> list[Unit]:
-    """What is decomposed: groups for coupled methods, and single layers, in the model's order."""
+    """Units that are decomposed: groups for coupled methods, and single layers, in the model's order."""
     if positions is None and hasattr(model, "linear_positions"):
         positions = model.linear_positions()  # type: ignore[operator]
     if groups is not None and method not in COUPLED:
@@ -127,15 +127,15 @@ def units_of(
     elif method in COUPLED:
         shared = find_groups(model, layers, positions=positions, partly=method == "pctd")
     grouped = [name for group in shared for name in group.names]
-    found = select(model, grouped if groups is not None and layers is None else layers)
-    found = {**found, **select(model, grouped)}
-    if not found:
+    selected = select(model, grouped if groups is not None and layers is None else layers)
+    selected = {**selected, **select(model, grouped)}
+    if not selected:
         raise ValueError("the model has no layer that can be compressed")
-    shapes = shapes_of(found, positions)
-    alone = [Group((name,), "alone") for name in found if name not in grouped]
+    shapes = shapes_of(selected, positions)
+    alone = [Group((name,), "alone") for name in selected if name not in grouped]
     order = {name: number for number, name in enumerate(select(model))}
     return [
-        Unit(group, tuple(found[name] for name in group.names), tuple(shapes[name] for name in group.names))
+        Unit(group, tuple(selected[name] for name in group.names), tuple(shapes[name] for name in group.names))
         for group in sorted((*shared, *alone), key=lambda group: order[group.name])
     ]
 
@@ -151,7 +151,7 @@ def _references(
     firsts = [unit.group.name for unit in units if unit.group.kind == "equal"]
     if not isinstance(reference, nn.Module) and (unknown := set(reference) - set(firsts)):
         raise ValueError(f"{min(unknown)!r} is the first layer of no group of equal shapes; they are {firsts}")
-    found = {}
+    selected = {}
     for unit in units:
         if unit.group.kind != "equal":
             continue
@@ -165,8 +165,8 @@ def _references(
             continue
         if weight.shape != unit.modules[0].weight.shape:  # type: ignore[union-attr]
             raise ValueError(f"the reference of {name!r} has shape {tuple(weight.shape)}, not that of the layer")
-        found[name] = weight.detach()
-    return found
+        selected[name] = weight.detach()
+    return selected
 
 
 def _check(

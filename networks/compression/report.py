@@ -1,4 +1,4 @@
-"""What a compression did: ranks, parameters, errors and execution, layer by layer and for the whole model."""
+"""Report of a compression: ranks, parameters, errors and execution, layer by layer and for the whole model."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -96,11 +96,11 @@ class Report:
     def summary(self) -> str:
         """Totals, in one line."""
         output = "" if self.output_error is None else f"; output error {self.output_error:.3g} on the sample"
-        how = "chosen by measurement" if self.measured else "not measured"
+        execution_words = "chosen by measurement" if self.measured else "not measured"
         return (
             f"{self.method} ({self.weighting}): {self.parameters_before} -> {self.parameters_after} trainable numbers, "
             f"{self.model_ratio:.2f} times fewer; {self.ratio:.2f} times over the {len(self.touched)} compressed "
-            f"layers{output}; execution {how}"
+            f"layers{output}; execution {execution_words}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def report_of(
     made: Mapping[str, CompressedLayer],
     sample: Sample | None,
 ) -> Report:
-    """What was done to each layer, and to the model."""
+    """The report on each layer and on the model."""
     errors = {} if sample is None else layer_errors(model, made, sample)
     entries: list[LayerReport] = []
     for unit, chosen in zip(units, ranks, strict=True):

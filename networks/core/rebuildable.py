@@ -33,7 +33,7 @@ class Rebuildable(nn.Module):
 
     @property
     def has_dense_form(self) -> bool:
-        """Whether there is one: not where an activation stands between the factors."""
+        """True where there is one: not where an activation stands between the factors."""
         return True
 
     def to_dense(self) -> nn.Module:
@@ -45,7 +45,7 @@ class Rebuildable(nn.Module):
         self._kept = {}
 
     def kept(self, name: str, factors: tuple[Tensor, ...], make: Callable[[], Made], given: Any = None) -> Made:
-        """What `make` makes of the factors, in their own precision; kept where no gradients are needed.
+        """Result of `make` for the factors, in their own precision; stored where no gradients are needed.
 
         Args:
             name: of what is made.
@@ -95,7 +95,7 @@ def places(module: nn.Module) -> tuple[Any, ...]:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor stands for itself, which it does not under torch.func.vmap or when it is traced."""
+    """True where a tensor stands for itself, which it does not under torch.func.vmap or when it is traced."""
     try:
         tensor.data_ptr()
     except RuntimeError:
@@ -104,12 +104,12 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def is_compressed(model: nn.Module) -> bool:
-    """Whether a model holds layers that took the place of dense ones."""
+    """True where a model holds layers that took the place of dense ones."""
     return any(isinstance(module, Rebuildable) and module.stands_in for module in model.modules())
 
 
 def versions(factors: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-    """What changes whenever a factor does; None where gradients are needed or nothing can tell.
+    """Versions of the factors, which change whenever one does; None where gradients are needed or nothing can tell.
 
     Reads no values, so that no device waits.
     """

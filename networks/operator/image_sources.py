@@ -66,10 +66,10 @@ class RayGeometry:
         spec, num_images = self.spec, len(self._signs)
         images: Array = ((sources[:, None] - self._middle) * self._flips + self._offsets).reshape(-1, 2)
         pair: NDArray[np.int64] = np.arange(len(images))
-        reach = (1 + EARLY) * spec.duration
+        latest = (1 + EARLY) * spec.duration
         if not every and num_images > 1:
             gap = np.maximum(np.abs(images - self._center) - self._half, 0.0)  # from the box around Gamma
-            pair = np.flatnonzero(np.hypot(gap[:, 0], gap[:, 1]) <= reach * spec.speed)
+            pair = np.flatnonzero(np.hypot(gap[:, 0], gap[:, 1]) <= latest * spec.speed)
             images = images[pair]
         source, image = pair // num_images, pair % num_images
         right, up = self._points[0] - images[:, :1], self._points[1] - images[:, 1:]
@@ -80,7 +80,7 @@ class RayGeometry:
         up /= length
         along = right * self._slopes[0] + up * self._slopes[1]
         strength = np.empty((2, *delay.shape), np.float32)
-        np.multiply(delay <= reach, self._signs[image, None], out=strength[0], casting="same_kind")
+        np.multiply(delay <= latest, self._signs[image, None], out=strength[0], casting="same_kind")
         np.multiply(strength[0], along * self._slowness, out=strength[1], casting="same_kind")
         return Arrivals(source, delay, strength, self._features(sources, source, image, right, up, along, delay))
 
@@ -135,7 +135,7 @@ class RayGeometry:
 
 
 def image_maps(spec: OperatorSpec) -> tuple[Array, Array, Array, Array]:
-    """How the walls reflect sources: ``image = (source - middle) * flip + offset``.
+    """Reflections of sources by the walls: ``image = (source - middle) * flip + offset``.
 
     Returns:
         The middle (2,), and for each image flip (image, 2), offset (image, 2) and the sign (image,) of its wave; images
@@ -144,13 +144,13 @@ def image_maps(spec: OperatorSpec) -> tuple[Array, Array, Array, Array]:
     if spec.rays != "walls" or spec.walls is None:
         return np.zeros(2), np.ones((1, 2)), np.zeros((1, 2)), np.ones(1)
     lower, upper = (np.array(corner) for corner in spec.walls)
-    reach = (1 + EARLY) * spec.duration * spec.speed
+    farthest = (1 + EARLY) * spec.duration * spec.speed
     middle, size = 0.5 * (lower + upper), upper - lower
-    along, across = (np.arange(-count, count + 1) for count in np.ceil(reach / size).astype(int) + 1)
+    along, across = (np.arange(-count, count + 1) for count in np.ceil(farthest / size).astype(int) + 1)
     numbers = np.stack(np.meshgrid(along, across, indexing="ij"), -1).reshape(-1, 2)
     points = np.array(spec.points)
     gap = np.maximum(lower + size * numbers - points.max(0), points.min(0) - (upper + size * numbers)).clip(min=0)
-    numbers = numbers[np.linalg.norm(gap, axis=1) <= reach * (1 + 1e-6)]
+    numbers = numbers[np.linalg.norm(gap, axis=1) <= farthest * (1 + 1e-6)]
     odd = numbers % 2
     return middle, 1.0 - 2 * odd, middle + size * numbers, 1.0 - 2 * (odd.sum(1) % 2)
 

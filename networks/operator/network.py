@@ -74,7 +74,7 @@ class OperatorGenerator(nn.Module):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """What it predicts."""
+        """Names of the predicted fields."""
         return self.spec.fields
 
     @property
@@ -93,7 +93,7 @@ class OperatorGenerator(nn.Module):
         return torch.as_tensor(folded).to(sources), torch.as_tensor(arcs, device=sources.device)
 
     def features(self, folded: Tensor) -> Tensor:
-        """What the network sees of folded sources, (source, 2) to (source, arc, feature), before standardisation."""
+        """Inputs of the network for folded sources, (source, 2) to (source, arc, feature), before standardisation."""
         num_arc = self.spec.num_arc
         way = self.rays.points - folded[:, None]
         nodes = self.node_features.expand(len(folded), -1, -1)
@@ -131,9 +131,9 @@ class OperatorGenerator(nn.Module):
         folded, arcs = self.fold(sources)
         outputs = self.learnt(self.features(folded)).unflatten(-1, (2, self.spec.rank))
         outputs = torch.take_along_dim(outputs, arcs[:, :, None, None], 1)
-        found = torch.einsum("saqm,qcm->sqca", outputs, self.decoder)
+        responses = torch.einsum("saqm,qcm->sqca", outputs, self.decoder)
         known = self.known(sources)
-        return found if known is None else found + known
+        return responses if known is None else responses + known
 
     def direct(self, sources: Tensor) -> Tensor | None:
         """Nothing: what is known comes with the amplitudes."""
@@ -145,7 +145,7 @@ class OperatorGenerator(nn.Module):
 
 
 def _node_features(spec: OperatorSpec) -> np.ndarray:
-    """Of each node its place, its normal, and whether Gamma turns there and which way."""
+    """Features of each node, (arc, 5): place in units of the zone, unit normal, and the sign of a turn of Gamma."""
     points, normals = np.array(spec.points), np.array(spec.normals)
     size = np.linalg.norm(normals, axis=1, keepdims=True)
     unit = normals / np.maximum(size, np.finfo(np.float64).tiny)

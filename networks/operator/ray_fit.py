@@ -29,14 +29,14 @@ STAGES = (1.0, 3.0, 9.0, None)
 displacement and velocity together."""
 
 SEEN = 0.15
-"""How long after its arrival the direct ray is compared, in durations: before echoes of it come."""
+"""Time after its arrival for which the direct ray is compared, in durations: before echoes of it come."""
 
 ITERATIONS = 6
-"""Of each stage, at most."""
+"""Iterations of each stage, at most."""
 DAMPING = 1e-3
-"""Of a stage's first iteration."""
+"""Damping of a stage's first iteration."""
 TRIALS = 4
-"""Of an iteration, with ten times more damping each."""
+"""Trials of an iteration, with ten times more damping each."""
 CONVERGED = 1e-3
 """Relative fall of the cost below which a stage ends."""
 

@@ -1,4 +1,5 @@
-"""What is known of a response beforehand: rays from the source, or its images, each with the waveform of free space.
+"""Rays: the part of a response that is known beforehand, each with the waveform of free space.
+
 
 A ray that travels for a time tau brings ``G(t, tau) = H(t - tau) / (2 pi sqrt(t² - tau²))``, the response of the plane
 to an impulse; sampled, low-passed and continued periodically it is a table of complex amplitudes over tau. The flux
@@ -155,7 +156,7 @@ class Rays(nn.Module):
     def coefficients(
         self, sources: Tensor, exponents: tuple[Tensor, Tensor] | None = None, out: Tensor | None = None
     ) -> Tensor:
-        """What multiplies cosines and sines of the frequencies; no gradients, as `sensitivities` fits the factors.
+        """Factors of the cosines and sines of the frequencies; no gradients, as `sensitivities` fits the factors.
 
         Args:
             sources: (source, 2).
@@ -185,7 +186,7 @@ class Rays(nn.Module):
         return self.geometry.arrivals(places, self.curved_travel(places) if self.spec.rays == "direct" else None)
 
     def located(self, arrivals: Arrivals) -> list[Tensor]:
-        """What `waves` takes of arrivals, on the device, first axis pair and arc: features, strengths, the phase of the
+        """Arrivals as `waves` takes them, on the device, first axis pair and arc: features, strengths, the phase of the
         first frequency in parts of a turn, row of the table and the next one's share."""
         return [torch.from_numpy(values).to(self.powers.device) for values in self.places(arrivals)]
 
@@ -201,7 +202,7 @@ class Rays(nn.Module):
         return features, strength, turns[:, None], row, share[:, None]
 
     def exponents(self) -> tuple[Tensor, Tensor]:
-        """What the features are multiplied with to give the exponents: growth and, negative, phase.
+        """Matrices that take features to exponents: growth and, negative, phase.
 
         Returns:
             (feature, field and frequency), twice.
@@ -232,11 +233,11 @@ class Rays(nn.Module):
         rays, each = self.located(arrivals), PAIRS * num_arc
         for part in (slice(start, start + each) for start in range(0, len(rays[0]), each)):
             source = torch.as_tensor(arrivals.source[part.start // num_arc : part.stop // num_arc], device=value.device)
-            given = [values[part] for values in rays]
-            cosines, sines = self.waves(given, exponents)
+            arriving = [values[part] for values in rays]
+            cosines, sines = self.waves(arriving, exponents)
             y = torch.complex(cosines, -sines).view(len(source), num_arc, 2, num)[:, :, field]
             value.index_add_(0, source, y)
-            features = given[0].view(len(source), num_arc, -1, 1)
+            features = arriving[0].view(len(source), num_arc, -1, 1)
             for slope, column, power in zip(slopes, self._columns(field), powers, strict=True):
                 slope.index_add_(0, source, features[:, :, column] * power * y)
         return value, slopes
@@ -248,7 +249,7 @@ class Rays(nn.Module):
         return columns + [harmonics + n for n in range(3 if field == 0 else 5) for _ in range(3)]
 
     def _frequency(self, field: int) -> Tensor:
-        """What multiplies each factor's feature, complex (factor, frequency)."""
+        """Multiplier of each factor's feature, complex (factor, frequency)."""
         harmonics, orders = self.spec.dispersion
         delay, damping, size = self.powers.to(torch.complex64).split((orders, orders - 1, 3))
         return torch.cat([1j * delay, damping] * harmonics + [size] * (3 if field == 0 else 5))
@@ -285,7 +286,7 @@ class Rays(nn.Module):
         return cosines.view(-1, 2, num), sines.view(-1, 2, num)
 
     def _room(self, num_rays: int) -> list[Tensor]:
-        """What `waves` writes to; used again by pass after pass, it stays in the caches."""
+        """Memory that `waves` writes to; used again by pass after pass, it stays in the caches."""
         num = self.spec.num_frequencies
         return [self.powers.new_empty(num_rays, columns * num) for columns in (2, 2, 2, 4, 4)]
 

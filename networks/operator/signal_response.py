@@ -197,10 +197,10 @@ def impulse_responses(
     Raises:
         ValueError: neither signals nor omegas, or of another number than the runs.
     """
-    given = signals if omegas is None else omegas
-    if given is None:
+    excitations = signals if omegas is None else omegas
+    if excitations is None:
         raise ValueError("give the signals of the runs, or omegas where they are sines")
-    each = np.asarray(given, np.float64)
+    each = np.asarray(excitations, np.float64)
     if len(each) != len(displacement):
         raise ValueError(f"{len(displacement)} runs need a signal each, got {len(each)}")
     y_u, y_r = np.empty_like(displacement), np.empty_like(displacement)
@@ -217,7 +217,7 @@ def impulse_responses(
 
 
 def band_weight(signals: ArrayLike, low_pass: LowPass, *, rate: bool = False) -> Array:
-    """What an error of the response costs in the runs of some signals: ``Q = mean of T_sᵀ T_s``.
+    """Cost of an error of the response in the runs of some signals: ``Q = mean of T_sᵀ T_s``, (time + 1, time + 1).
 
     With e the error of y at the levels 0 .. N, ``e Q e`` is the mean over the signals of the squared error, summed over
     the levels 0 .. N - 1, of the displacement or load that y stands for; with `rate`, of the centred velocity.

@@ -29,7 +29,7 @@ SMALLEST = 1e-4
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Of one field: responses and amplitudes in coordinates whose squares are costs.
+    """Coordinates of one field's responses and amplitudes whose squares are costs.
 
     Attributes:
         encode: (coordinate, level).
@@ -51,15 +51,15 @@ def coordinates(weight: NDArray[np.float64], basis: NDArray[np.float64]) -> Coor
     ridge = 1e-9 * np.trace(weight) / len(weight) * np.eye(len(weight))
     factor = np.linalg.cholesky(weight + ridge).T
     left, size, right = np.linalg.svd(factor @ basis, full_matrices=False)
-    kept = size > SMALLEST * size[0]
-    left, size, right = left[:, kept], size[kept], right[kept]
+    large = size > SMALLEST * size[0]
+    left, size, right = left[:, large], size[large], right[large]
     return Coordinates(left.T @ factor, size[:, None] * right, right.T / size)
 
 
 def band_weights(
     spec: OperatorSpec, displacement: NDArray[np.floating], load: NDArray[np.floating]
 ) -> list[NDArray[np.float64]]:
-    """What errors of either response cost, (level, level) each: mean relative squared errors over sines of the band.
+    """Costs of errors of either response, (level, level) each: mean relative squared errors over sines of the band.
 
     Args:
         spec: the band and the low-pass.

@@ -25,7 +25,7 @@ class TravelTimes:
 
 @dataclasses.dataclass(frozen=True)
 class ResponseData:
-    """What is learnt from.
+    """Responses to learn from.
 
     Attributes:
         sources: (source, 2) positions.

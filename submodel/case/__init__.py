@@ -1,1 +1,1 @@
-"""What a case file says."""
+"""Case files, their parameters and excitations."""

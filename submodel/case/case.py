@@ -120,20 +120,20 @@ class Case(Section):
         return isinstance(other, Case) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        """Of what the case says."""
+        """Hash of the case's JSON."""
         return hash(self.to_json())
 
     def physics(self) -> dict[str, Any]:
-        """What is solved and over which parameters, as plain nested values.
+        """Problem and ranges of the parameters, as plain nested values.
 
         Left out are name, interface condition, symmetry, training, the number of samples and their seed, and where
         the mesh lies; the ranges of the parameters and the checksum of the mesh stay.
         """
-        said = self.model_dump(mode="json", exclude={"name", "interface", "symmetry", "training"})
+        physics = self.model_dump(mode="json", exclude={"name", "interface", "symmetry", "training"})
         for key in ("train", "test", "calibration", "seed"):
-            del said["parameters"][key]
-        said["domain"].pop("file", None)
-        return said
+            del physics["parameters"][key]
+        physics["domain"].pop("file", None)
+        return physics
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of `physics`: a generator serves the cases that share its own."""
@@ -223,13 +223,13 @@ class Case(Section):
         """The same case, with the checksum of its mesh file filled in and compared."""
         if not isinstance(self.domain, GmshDomain):
             return self
-        found = hashlib.sha256(self.mesh_file().read_bytes()).hexdigest()
-        if self.domain.sha256 not in (None, found):
+        digest = hashlib.sha256(self.mesh_file().read_bytes()).hexdigest()
+        if self.domain.sha256 not in (None, digest):
             raise CaseError(
-                f'domain.sha256 = "{self.domain.sha256}" is not that of {self.domain.file}, {found}: '
+                f'domain.sha256 = "{self.domain.sha256}" is not that of {self.domain.file}, {digest}: '
                 "the mesh has changed; leave sha256 out to accept it"
             )
-        return self.model_copy(update={"domain": self.domain.model_copy(update={"sha256": found})})
+        return self.model_copy(update={"domain": self.domain.model_copy(update={"sha256": digest})})
 
 
 def _different(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""What excites a zoomed run: point sources with their signals, and whether a generator knows such signals."""
+"""Excitation of a zoomed run: point sources with their signals, and the band that a generator knows."""
 
 from __future__ import annotations
 
@@ -154,13 +154,13 @@ def check_band(case: Case, excitation: Excitation, band: tuple[float, float], *,
         if fraction <= limit * (1.0 + 1e-9):
             continue
         second = case.units.time
-        said = (
+        finding = (
             f"{100 * fraction:.3g} % of the energy of the signal ({describe(signal)}) lies outside the trained band, "
             f"{band[0]:.4g} to {band[1]:.4g} rad/{second} (trained signals: {100 * limit:.3g} % at most)"
         )
         if not extrapolate:
-            raise CaseError(f"{said}: filter the signal, train for a wider band, or give --extrapolate")
-        warnings.append(f"{said}: nothing is known of the error")
+            raise CaseError(f"{finding}: filter the signal, train for a wider band, or give --extrapolate")
+        warnings.append(f"{finding}: nothing is known of the error")
     return warnings
 
 
@@ -290,7 +290,7 @@ def _rows(path: Path) -> list[list[float]]:
 
 
 def _is_table(name: str) -> bool:
-    """Whether the name of a signal is that of a file.
+    """True where the name of a signal is that of a file.
 
     Raises:
         CaseError: It is neither a file nor a signal.
@@ -302,13 +302,13 @@ def _is_table(name: str) -> bool:
     raise CaseError(f"--signal {name}: give sine, ricker, chirp or the name of a CSV file, such as signal.csv")
 
 
-def _spread(given: list[T], num: int, option: str, what: str) -> list[T]:
-    """One value for each of several: as many as given, or the only one for all."""
-    if len(given) == num:
-        return given
-    if len(given) == 1 and num > 1:
-        return given * num
-    raise CaseError(f"{option} is given {len(given)} time(s) for {num} {what}(s): give it once for all, or once each")
+def _spread(values: list[T], num: int, option: str, noun: str) -> list[T]:
+    """One value for each of several: as many values, or the only one for all."""
+    if len(values) == num:
+        return values
+    if len(values) == 1 and num > 1:
+        return values * num
+    raise CaseError(f"{option} is given {len(values)} time(s) for {num} {noun}(s): give it once for all, or once each")
 
 
 def _require_length(signal: Signal, number: int, case: Case) -> None:

@@ -171,9 +171,9 @@ class Parameters(Section):
 
     def vectors(self, columns: Mapping[str, ArrayLike]) -> Array:
         """Parameter vectors from columns (sample,) by name; those that are not given are NaN."""
-        given = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
-        num = len(next(iter(given.values())))
-        return np.column_stack([given.get(name, np.full(num, np.nan)) for name in self.names])
+        filled = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+        num = len(next(iter(filled.values())))
+        return np.column_stack([filled.get(name, np.full(num, np.nan)) for name in self.names])
 
     def signal(self, kind: str, vector: ArrayLike) -> Signal:
         """Signal of one vector's source.
@@ -204,14 +204,14 @@ class Parameters(Section):
         return text if self.hole is None else f"{text} but not in {list(self.hole[0])} to {list(self.hole[1])}"
 
     def contains(self, vector: ArrayLike) -> bool:
-        """Whether a vector lies where the case samples: what a generator has seen."""
+        """True where a vector lies in the ranges that the case samples, and a generator has seen."""
         values = self.named(vector)
         ranges: dict[str, tuple[float, float]] = {OMEGA: self.omega, **self.extra}
         inside = all(low <= values[name] <= high for name, (low, high) in ranges.items())
         return inside and self.contains_source(values[X], values[Y])
 
     def contains_source(self, x: float, y: float) -> bool:
-        """Whether a source lies in the box of the sources and not in the excluded one."""
+        """True where a source lies in the box of the sources and not in the excluded one."""
         if not covers((self.source_lower, self.source_upper), ((x, y), (x, y))):
             return False
         if self.hole is None:

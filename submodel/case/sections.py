@@ -28,7 +28,7 @@ class Section(BaseModel):
 
 
 class Units(Section):
-    """What a 1 means; numbers are never converted."""
+    """Labels of the units; numbers are never converted."""
 
     length: str = Field(min_length=1, description="label of the unit of length", examples=["m"])
     time: str = Field(min_length=1, description="label of the unit of time", examples=["s"])
@@ -110,7 +110,7 @@ class Zone(Section):
         return self
 
     def touches(self, x: float, y: float) -> bool:
-        """Whether a point lies inside the zone or on its boundary."""
+        """True where a point lies inside the zone or on its boundary."""
         return self.lower[0] <= x <= self.upper[0] and self.lower[1] <= y <= self.upper[1]
 
 
@@ -164,7 +164,7 @@ class Discretization(Section):
 
 
 class Interface(Section):
-    """How boundary data enter the zone run; a command may choose otherwise.
+    """Interface condition of the zone run; a command may choose another.
 
     Beside the kind stand the numbers of that condition, see `solvers.gamma.condition.CONDITIONS`.
     """
@@ -212,7 +212,7 @@ class DeclaredSymmetry(Section):
 
 
 class OperatorSize(Section):
-    """How large an operator generator is; what is left out is as large as suits any case."""
+    """Size of an operator generator; a number that is left out suits any case."""
 
     frequencies: PositiveInt | None = Field(
         default=None, description="of the response's amplitudes: 0, 1, 2, ... cycles in a period", examples=[40]
@@ -225,13 +225,13 @@ class OperatorSize(Section):
     depth: PositiveInt | None = Field(default=None, description="layers of the network", examples=[2])
 
 
-def _seconds(said: dict[str, Any]) -> float | None:
-    """How long to train, where a case does not say it; `said` holds the keys above."""
-    return TRAINING_SECONDS if said.get("epochs") is None else None
+def _seconds(keys: dict[str, Any]) -> float | None:
+    """Default length of a training in seconds, from the keys above it."""
+    return TRAINING_SECONDS if keys.get("epochs") is None else None
 
 
 class Training(Section):
-    """How the boundary generator is made; every one of these is a knob with a default."""
+    """Model and training of the boundary generator; every key has a default."""
 
     model: str = Field(
         default="operator", description="the operator generator, or a model of the paper", examples=["operator"]
@@ -325,5 +325,5 @@ def check_box(table: str, lower: Point, upper: Point, prefix: str = "") -> None:
 
 
 def covers(outer: tuple[Point, Point], inner: tuple[Point, Point]) -> bool:
-    """Whether the box outer, given by two corners, holds the box inner."""
+    """True where the box outer, given by two corners, holds the box inner."""
     return all(outer[0][axis] <= inner[0][axis] and inner[1][axis] <= outer[1][axis] for axis in (0, 1))

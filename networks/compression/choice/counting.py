@@ -1,4 +1,4 @@
-"""How many weights a compressed layer holds, and compression ratios: integers only.
+"""Numbers of weights of a compressed layer, and compression ratios: integers only.
 
 A shape is that of the folded kernel, (L1, F, L2): channels in, taps together, channels out ([B] eq. 3). Biases,
 normalisations and the like are not counted. Where F = 1 (1x1 convolutions, linear layers) the core of a train is
@@ -102,7 +102,7 @@ def partly_coupled_count(
 
 
 def ratio(before: int, after: int, untouched: int = 0) -> float:
-    """How many times smaller ([B] eq. 20 and 28); `untouched` weights count on both sides."""
+    """Compression ratio ([B] eq. 20 and 28); `untouched` weights count on both sides."""
     if min(before, untouched) < 0 or after + untouched <= 0:
         raise ValueError(f"weights are counted from 1, got {before} before, {after} after, {untouched} untouched")
     return (before + untouched) / (after + untouched)

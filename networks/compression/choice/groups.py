@@ -78,7 +78,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """What the group is called: its first layer."""
+        """Name of the group: that of its first layer."""
         return self.names[0]
 
 
@@ -120,35 +120,35 @@ def select(model: nn.Module, names: Iterable[str] | None = None) -> dict[str, nn
     Raises:
         ValueError: a name that no layer has, or a layer that cannot be compressed.
     """
-    found = layers(model)
+    matched = layers(model)
     if names is None:
-        return found
+        return matched
     modules, tied = dict(model.named_modules()), _tied(model)
     chosen: dict[str, nn.Module] = {}
     for name in [names] if isinstance(names, str) else names:
         if any(sign in name for sign in "*?["):
-            matches = fnmatch.filter(found, name)
+            matches = fnmatch.filter(matched, name)
             if not matches:
-                raise ValueError(f"no layer that can be compressed matches {name!r}; there are {', '.join(found)}")
-            chosen.update((match, found[match]) for match in matches)
+                raise ValueError(f"no layer that can be compressed matches {name!r}; there are {', '.join(matched)}")
+            chosen.update((match, matched[match]) for match in matches)
             continue
         if name not in modules:
-            close = difflib.get_close_matches(name, found, 3) or list(found)
+            close = difflib.get_close_matches(name, matched, 3) or list(matched)
             raise ValueError(f"the model has no layer {name!r}; did you mean {', '.join(close)}?")
         if (reason := reason_against(modules[name], tied)) is not None:
             raise ValueError(f"layer {name!r} cannot be compressed: {reason}; leave it out of the layers named")
         chosen[name] = modules[name]
-    return {name: module for name, module in found.items() if name in chosen}  # in the model's order
+    return {name: module for name, module in matched.items() if name in chosen}  # in the model's order
 
 
-def shapes_of(found: Mapping[str, nn.Module], positions: Mapping[str, int] | None = None) -> dict[str, Shape]:
+def shapes_of(matched: Mapping[str, nn.Module], positions: Mapping[str, int] | None = None) -> dict[str, Shape]:
     """Folded shapes of layers.
 
     Raises:
         ValueError: positions of a layer that is no Linear, or that do not divide its outputs.
     """
     shapes = {}
-    for name, module in found.items():
+    for name, module in matched.items():
         wanted = (positions or {}).get(name, 1)
         if wanted != 1 and not isinstance(module, nn.Linear):
             raise ValueError(f"positions are for fully connected layers, but {name!r} is a {type(module).__name__}")
@@ -182,13 +182,13 @@ def find_groups(
         Groups; a layer in none of them repeats nowhere.
     """
     shapes = shapes_of(select(model, names), positions)
-    found: list[Group] = []
+    formed: list[Group] = []
     free = dict(shapes)
 
     def take(buckets: Iterable[Sequence[str]], kind: Kind) -> None:
         for bucket in buckets:
             if len(bucket) > 1:
-                found.append(Group(tuple(bucket), kind))
+                formed.append(Group(tuple(bucket), kind))
                 for name in bucket:
                     del free[name]
 
@@ -199,7 +199,7 @@ def find_groups(
                 take(_buckets(free, kind, embedded, depth), kind)
     take(_buckets(free, "equal", False, None), "equal")
     order = {name: number for number, name in enumerate(shapes)}
-    return sorted(found, key=lambda group: order[group.name])
+    return sorted(formed, key=lambda group: order[group.name])
 
 
 def check_groups(
@@ -213,10 +213,10 @@ def check_groups(
     """
     checked: list[Group] = []
     seen: set[str] = set()
-    for given in groups:
-        names = given.names if isinstance(given, Group) else (given,) if isinstance(given, str) else tuple(given)
-        found = select(model, names)
-        shapes = shapes_of(found, positions)
+    for group in groups:
+        names = group.names if isinstance(group, Group) else (group,) if isinstance(group, str) else tuple(group)
+        matched = select(model, names)
+        shapes = shapes_of(matched, positions)
         if len(shapes) < 2:
             raise ValueError(f"a group needs two layers at least, got {', '.join(names)}")
         if twice := seen.intersection(shapes):
@@ -227,7 +227,7 @@ def check_groups(
 
 
 def _kind(shapes: Mapping[str, Shape]) -> Kind:
-    """How shapes agree."""
+    """Kind of agreement between shapes."""
     for kind in ("equal", "input", "output"):
         if len({_agreeing(shape, kind) for shape in shapes.values()}) == 1:
             return kind
@@ -239,7 +239,7 @@ def _kind(shapes: Mapping[str, Shape]) -> Kind:
 
 
 def _agreeing(shape: Shape, kind: Kind) -> tuple[object, ...]:
-    """What must be equal for layers to share in this way."""
+    """Sizes that must be equal for layers to share in this way."""
     if kind == "equal":
         return shape.kernel, shape.first, shape.last
     return shape.kernel, shape.last if kind == "input" else shape.first

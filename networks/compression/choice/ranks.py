@@ -39,7 +39,7 @@ class Unit:
 
     @property
     def shared(self) -> bool:
-        """Whether several layers share."""
+        """True where several layers share."""
         return self.group.kind != "alone"
 
     @property

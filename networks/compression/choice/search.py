@@ -79,9 +79,9 @@ class Workshop:
             if chosen is None:
                 continue
             ranks = [candidate.ranks for candidate in chosen]
-            found = self._error(ranks) if coupled and len(shares) > 1 else 0.0
-            if best is None or found < best[0]:
-                best = found, share, ranks
+            lost = self._error(ranks) if coupled and len(shares) > 1 else 0.0
+            if best is None or lost < best[0]:
+                best = lost, share, ranks
         if best is None:
             raise ValueError(
                 f"the ratio {ratio:g} is out of reach: with the smallest ranks it is {self.largest_ratio():.4g}; ask "
@@ -113,7 +113,7 @@ class Workshop:
         )
 
     def _kept(self, log_ratio: float, shares: Sequence[float | None], error: float, sample: Sample) -> bool:
-        """Whether a trial at a ratio keeps the error."""
+        """True where a trial at a ratio keeps the error."""
         ranks = self._best(math.exp(log_ratio) * (1 - 1e-12), shares)[1]
         return output_error(self.model, self.build(ranks, trial=True)[0], sample) <= error
 
@@ -130,16 +130,16 @@ class Workshop:
         return num_parameters(self.model) - sum(unit.numel for unit in self.units)
 
     def _weights(self) -> list[float]:
-        """Of the units' errors: each layer's counts the same."""
+        """Weights of the units' errors: each layer's counts the same."""
         return [float(len(unit.modules)) for unit in self.units]
 
     def _curve(self, share: float | None) -> list[list[Candidate]]:
         if self._candidates is None:
             self._candidates = [candidates(self.method, unit, weighted(unit, self.options)) for unit in self.units]
-        return [front(found, unit, share) for found, unit in zip(self._candidates, self.units, strict=True)]
+        return [front(curve, unit, share) for curve, unit in zip(self._candidates, self.units, strict=True)]
 
     def _error(self, ranks: Sequence[Ranks | None]) -> float:
-        """What ranks lose, by decomposing: losses of all layers, summed."""
+        """Loss of a choice of ranks, by decomposing: losses of all layers, summed."""
         total = 0.0
         for number, (unit, chosen) in enumerate(zip(self.units, ranks, strict=True)):
             if chosen is not None:

@@ -46,18 +46,18 @@ def candidates(method: str, unit: Unit, tensors: Sequence[Tensor]) -> list[Candi
     """
     total = sum(float(t.double().square().sum()) for t in tensors)
     if method == "svd":
-        found = _of_one_rank(method, unit, [_tail(_matrix(unit, tensors[0]))])
+        tried = _of_one_rank(method, unit, [_tail(_matrix(unit, tensors[0]))])
     elif method == "cp":
-        found = _of_one_rank(method, unit, list(_tails(tensors)))
+        tried = _of_one_rank(method, unit, list(_tails(tensors)))
     elif unit.shared:
-        found = _of_group(method, unit, tensors)
+        tried = _of_group(method, unit, tensors)
     else:
         pairs = _of_train(unit.shapes[0].folded, _errors(tensors))
-        found = [Candidate(r := Ranks((pair,)), count(method, unit, r), error) for pair, error in pairs]
-    return [Candidate(c.ranks, c.size, c.error / (total or 1.0)) for c in found if c.size < unit.numel]
+        tried = [Candidate(r := Ranks((pair,)), count(method, unit, r), error) for pair, error in pairs]
+    return [Candidate(c.ranks, c.size, c.error / (total or 1.0)) for c in tried if c.size < unit.numel]
 
 
-def front(found: Sequence[Candidate], unit: Unit, share: float | None = None) -> list[Candidate]:
+def front(tried: Sequence[Candidate], unit: Unit, share: float | None = None) -> list[Candidate]:
     """Candidates by growing size and falling error, none worse in both than another; the dense one last.
 
     Args:
@@ -66,8 +66,8 @@ def front(found: Sequence[Candidate], unit: Unit, share: float | None = None) ->
         share: of a group, the shared rank as a multiple of the own one; None leaves it open.
     """
     if unit.shared and share is not None:
-        found = [c for c in found if c.ranks is not None and _near(c.ranks, share)]
-    return _front([*found, Candidate(None, unit.numel, 0.0)])
+        tried = [c for c in tried if c.ranks is not None and _near(c.ranks, share)]
+    return _front([*tried, Candidate(None, unit.numel, 0.0)])
 
 
 def choose(curves: Sequence[Sequence[Candidate]], budget: int, weights: Sequence[float]) -> list[Candidate] | None:
@@ -117,7 +117,7 @@ def _filled(
 
 
 def loss(error: float) -> float:
-    """What a squared relative error is counted as: minus the logarithm of the share that is kept."""
+    """Loss of a squared relative error: minus the logarithm of the share that is left of the weight."""
     return -math.log(max(1.0 - error, 1e-6))
 
 
@@ -132,13 +132,13 @@ def _cheapest(hull: tuple[np.ndarray, np.ndarray], price: float) -> int:
     return int(np.argmin(errors + price * sizes))
 
 
-def _front(found: Sequence[Candidate]) -> list[Candidate]:
+def _front(tried: Sequence[Candidate]) -> list[Candidate]:
     """Candidates that no other beats in both size and error."""
-    kept: list[Candidate] = []
-    for candidate in sorted(found, key=lambda c: (c.size, c.error)):
-        if not kept or candidate.error < kept[-1].error or (candidate.ranks is None and candidate.size > kept[-1].size):
-            kept.append(candidate)
-    return kept
+    best: list[Candidate] = []
+    for candidate in sorted(tried, key=lambda c: (c.size, c.error)):
+        if not best or candidate.error < best[-1].error or (candidate.ranks is None and candidate.size > best[-1].size):
+            best.append(candidate)
+    return best
 
 
 def _tail(matrix: Tensor) -> np.ndarray:
@@ -177,7 +177,7 @@ def _of_one_rank(method: str, unit: Unit, tails: Sequence[np.ndarray]) -> list[C
     Of CP no singular values tell the error: those of the first and last mode stand in, drawn out over its ranks.
     """
     largest = largest_own(method, unit, 0)[0]
-    found = []
+    tried = []
     for rank in range(1, largest + 1):
         ranks = Ranks(((rank, rank),))
         size = count(method, unit, ranks)
@@ -185,8 +185,8 @@ def _of_one_rank(method: str, unit: Unit, tails: Sequence[np.ndarray]) -> list[C
             break
         part = rank / largest
         error = sum(float(np.interp(part * (len(tail) - 1), np.arange(len(tail)), tail)) for tail in tails)
-        found.append(Candidate(ranks, size, error))
-    return found
+        tried.append(Candidate(ranks, size, error))
+    return tried
 
 
 def _errors(tensors: Sequence[Tensor]) -> np.ndarray:
@@ -198,8 +198,8 @@ def _errors(tensors: Sequence[Tensor]) -> np.ndarray:
     for tensor in tensors:
         first, last = _basis(tensor.reshape(len(tensor), -1)), _basis(tensor.reshape(-1, tensor.shape[2]).T)
         core = tt_product(tt_product(first.T, tensor.double()), last)
-        kept = core.square().sum(1).cumsum(0).cumsum(1).cpu().numpy()
-        total = total + np.pad(kept[-1, -1] - kept, ((1, 0), (1, 0)), constant_values=kept[-1, -1]).clip(min=0.0)
+        energy = core.square().sum(1).cumsum(0).cumsum(1).cpu().numpy()
+        total = total + np.pad(energy[-1, -1] - energy, ((1, 0), (1, 0)), constant_values=energy[-1, -1]).clip(min=0.0)
     return np.asarray(total)
 
 
@@ -217,13 +217,13 @@ def _of_train(shape: Sequence[int], errors: np.ndarray) -> list[tuple[Pair, floa
         return [((r, r), float(errors[r, r])) for r in range(1, min(largest) + 1)]
     r1, r2 = np.meshgrid(np.arange(1, largest[0] + 1), np.arange(1, largest[1] + 1), indexing="ij")
     sizes = (first * r1 + taps * r1 * r2 + r2 * last).ravel()
-    found = errors[1 : largest[0] + 1, 1 : largest[1] + 1].ravel()
+    tried = errors[1 : largest[0] + 1, 1 : largest[1] + 1].ravel()
     possible = ((r1 <= taps * r2) & (r2 <= taps * r1)).ravel()  # more would be waste
-    order = np.lexsort((found, sizes))
+    order = np.lexsort((tried, sizes))
     order = order[possible[order]]
-    best = np.minimum.accumulate(found[order])
+    best = np.minimum.accumulate(tried[order])
     new = np.concatenate(([True], best[1:] < best[:-1]))
-    return [((int(r1.ravel()[i]), int(r2.ravel()[i])), float(found[i])) for i in order[new]]
+    return [((int(r1.ravel()[i]), int(r2.ravel()[i])), float(tried[i])) for i in order[new]]
 
 
 def _of_group(method: str, unit: Unit, tensors: Sequence[Tensor]) -> list[Candidate]:
@@ -234,7 +234,7 @@ def _of_group(method: str, unit: Unit, tensors: Sequence[Tensor]) -> list[Candid
     depths = [t.shape[axis] for t in work] if axis is not None else []
     small = min(range(len(work)), key=lambda member: unit.shapes[member].numel)
     first, last = _basis(joined.reshape(len(joined), -1)), _basis(joined.reshape(-1, joined.shape[2]).T)
-    found = []
+    tried = []
     for shared in _shared_pairs(joined):
         rest = work
         if shared != (0, 0):
@@ -243,11 +243,11 @@ def _of_group(method: str, unit: Unit, tensors: Sequence[Tensor]) -> list[Candid
             parts = [part] * len(work) if axis is None else list(part.split(depths, axis))
             rest = [t - p for t, p in zip(work, parts, strict=True)]
             ranks = Ranks(((0, 0),) * len(work), shared)
-            found.append(Candidate(ranks, count(method, unit, ranks), sum(float(t.square().sum()) for t in rest)))
+            tried.append(Candidate(ranks, count(method, unit, ranks), sum(float(t.square().sum()) for t in rest)))
         for own, error in _of_train(unit.shapes[small].folded, _joint_errors(rest)):
             ranks = Ranks((own,) * len(work), shared)
-            found.append(Candidate(ranks, count(method, unit, ranks), error))
-    return found
+            tried.append(Candidate(ranks, count(method, unit, ranks), error))
+    return tried
 
 
 def _joint_errors(tensors: Sequence[Tensor]) -> np.ndarray:
@@ -258,7 +258,7 @@ def _joint_errors(tensors: Sequence[Tensor]) -> np.ndarray:
 
 
 def _near(ranks: Ranks, share: float) -> bool:
-    """Whether the shared ranks are about so many times the own ones."""
+    """True where the shared ranks are about so many times the own ones."""
     shared, own = sum(ranks.shared), sum(ranks.own[0])
     if share == 0.0 or shared == 0 or own == 0:
         return share == 0.0 and shared == 0

@@ -21,7 +21,7 @@ Kept = TypeVar("Kept", Tensor, Tensor | None)
 
 @dataclass(frozen=True)
 class Options:
-    """What steers the decompositions beside the ranks.
+    """Settings of the decompositions beside the ranks.
 
     Attributes:
         start: of the coupled ones, see `coupled.coupled_tt`.
@@ -59,17 +59,17 @@ def weighted(unit: Unit, options: Options) -> list[Tensor]:
 
 def squared_errors(unit: Unit, layers: Sequence[CompressedLayer], options: Options) -> list[float]:
     """Squared relative errors that compressed layers leave, of the weights or, weighted, of each layer's output."""
-    found = []
+    errors = []
     with torch.no_grad():
         for member, layer in enumerate(layers):
             weight: Tensor = unit.modules[member].weight  # type: ignore[union-attr,assignment]
             parts = [folded(unit, member), fold_as(unit, member, layer.kernel().reshape(weight.shape))]
             if options.moments is not None:
                 parts = [whiten(part.double(), options.moments[unit.group.names[member]]) for part in parts]
-            dense, kept = (part.double() for part in parts)
+            dense, approximation = (part.double() for part in parts)
             size = float(dense.square().sum())
-            found.append(float((kept - dense).square().sum()) / size if size else 0.0)
-    return found
+            errors.append(float((approximation - dense).square().sum()) / size if size else 0.0)
+    return errors
 
 
 def _moment(unit: Unit, member: int, options: Options) -> Tensor | None:

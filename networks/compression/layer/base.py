@@ -1,4 +1,4 @@
-"""What all compressed layers have in common: a geometry, a bias, and two ways to run with the same numbers."""
+"""Base of all compressed layers: a geometry, a bias, and two ways to run with the same numbers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ class CompressedLayer(Rebuildable, ABC):
 
     @abstractmethod
     def structure(self) -> dict[str, Any]:
-        """What `layer_from_structure` needs to make a layer of the same shapes, as plain values."""
+        """Plain values from which `layer_from_structure` makes a layer of the same shapes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, axes...) to (batch, out_channels, axes...), or (..., inputs) to (..., outputs).

@@ -1,4 +1,4 @@
-"""What a layer does beside its weights: taps, stride, dilation and padding, kept apart so that factors may share it.
+"""Geometry of a layer beside its weights: taps, stride, dilation and padding, kept apart so that factors may share it.
 
 Tensors are (batch, channel, axes...); axes are counted from 0 after the channel. A fully connected layer has no axes;
 it may be read as one that makes an image, (batch, position, channel) with the channel last, and then its positions
@@ -25,7 +25,7 @@ _MODES = ("zeros", "circular", "reflect", "replicate")
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a kernel meets its input; equal for the dense layer and for what replaces it.
+    """Steps of a kernel over its input; equal for the dense layer and for what replaces it.
 
     Attributes:
         kernel_size, stride, dilation: one number per axis; empty for a fully connected layer.
@@ -100,13 +100,13 @@ class Geometry:
 
     def along(self, axes: Sequence[int]) -> "Geometry":
         """The part of a convolution that acts along some axes: one tap, stride 1 and no padding on the others."""
-        kept = [axis in axes for axis in range(len(self.kernel_size))]
+        remaining = [axis in axes for axis in range(len(self.kernel_size))]
         return replace(
             self,
-            kernel_size=tuple(k if keep else 1 for k, keep in zip(self.kernel_size, kept, strict=True)),
-            stride=tuple(s if keep else 1 for s, keep in zip(self.stride, kept, strict=True)),
-            dilation=tuple(d if keep else 1 for d, keep in zip(self.dilation, kept, strict=True)),
-            widths=tuple(w if keep else (0, 0) for w, keep in zip(self.widths, kept, strict=True)),
+            kernel_size=tuple(k if keep else 1 for k, keep in zip(self.kernel_size, remaining, strict=True)),
+            stride=tuple(s if keep else 1 for s, keep in zip(self.stride, remaining, strict=True)),
+            dilation=tuple(d if keep else 1 for d, keep in zip(self.dilation, remaining, strict=True)),
+            widths=tuple(w if keep else (0, 0) for w, keep in zip(self.widths, remaining, strict=True)),
         )
 
     def to_dict(self) -> dict[str, Any]:

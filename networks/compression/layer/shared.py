@@ -59,7 +59,7 @@ class Branch(nn.Module):
         return cast(Tensor, self.first), self.core, cast(Tensor, self.last)
 
     def structure(self) -> dict[str, Any]:
-        """What `from_structure` needs, as plain values."""
+        """Plain values from which `from_structure` makes another."""
         return {
             "kernel_size": list(self.kernel_size),
             "positions": self.positions,

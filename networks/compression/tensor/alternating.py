@@ -58,7 +58,7 @@ class Sharing:
         return mean if self.reference is None else (self.alpha * self.reference + mean) / (1 + self.alpha)
 
     def spread(self, shared: Tensor) -> list[Tensor]:
-        """What the shared part, or its first factor, is in each tensor."""
+        """The shared part, or its first factor, in each tensor."""
         depths = [tensor.shape[0] for tensor in self.tensors]
         return list(shared.split(depths)) if self.stacked else [shared] * len(depths)
 

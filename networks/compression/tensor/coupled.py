@@ -158,8 +158,8 @@ def _decomposed(
     """Start, alternate, and give the parts back as trains: (shared, own, objective)."""
     whole = problem.gather(problem.tensors)
     shared = checked_ranks(shared_ranks, whole.shape, zero=True)
-    given = _each(own_ranks, len(problem.tensors))
-    pairs = [checked_ranks(pair, w.shape, zero=True) for pair, w in zip(given, problem.tensors, strict=True)]
+    each_ranks = _each(own_ranks, len(problem.tensors))
+    pairs = [checked_ranks(pair, w.shape, zero=True) for pair, w in zip(each_ranks, problem.tensors, strict=True)]
     if shared == (0, 0) and (0, 0) in pairs:
         raise ValueError("shared_ranks and own_ranks are both 0, so nothing would be left: give one of them a rank")
     tried = starts(problem, shared, pairs, start, seed)

@@ -223,7 +223,7 @@ def cp(tensor: Tensor, rank: int, seed: int = 0, *, sweeps: int = 500) -> tuple[
     except ImportError as error:
         raise ValueError("the CP decomposition needs tensorly: pip install tensorly") from error
     with tensorly.backend_context("numpy"):
-        found = parafac(tensor.detach().double().cpu().numpy(), rank, n_iter_max=sweeps, tol=1e-9, random_state=seed)
-    first, taps, last = (torch.as_tensor(factor, dtype=torch.float64) for factor in found.factors)
-    scale = torch.as_tensor(found.weights, dtype=torch.float64)
+        parts = parafac(tensor.detach().double().cpu().numpy(), rank, n_iter_max=sweeps, tol=1e-9, random_state=seed)
+    first, taps, last = (torch.as_tensor(factor, dtype=torch.float64) for factor in parts.factors)
+    scale = torch.as_tensor(parts.weights, dtype=torch.float64)
     return tuple(part.to(tensor) for part in (first * scale, taps, last.T.contiguous()))  # type: ignore[return-value]
