@@ -172,6 +172,8 @@ def condition_named(name: str, **parameters: Any) -> InterfaceCondition:
         raise ValueError(f"the interface condition must be one of {tuple(CONDITIONS)}, got '{name}'")
     numbers = {parameter: value for parameter, value in parameters.items() if value is not None}
     for parameter, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise ValueError(f"interface.{parameter} should be a number, got {value!r}")
         if parameter not in parameters_of(CONDITIONS[name]):
             others = " or ".join(f'"{other}"' for other, kind in CONDITIONS.items() if parameter in parameters_of(kind))
             raise ValueError(
