@@ -108,7 +108,7 @@ class Data:
         points, out = [], np.empty((len(used), *values.shape), values.dtype)
         for number, one in enumerate(used):
             points.append(np.concatenate((parameters[:, :-2], one.apply(parameters[:, -2:])), axis=1))
-            out[number][..., one.arc] = values
+            out[number][..., one.images] = values
         belongs = np.tile(np.arange(len(values)), len(used))
         return np.concatenate(points), out.reshape(-1, *values.shape[1:]), belongs
 

@@ -220,13 +220,13 @@ def test_symmetric_sources_have_permuted_responses() -> None:
     rays = model.known(as_tensor(source))
     assert rays is not None and (first - rays).abs().max() > rays.abs().max(), "the network has its share"
     for each, image in zip(spec.symmetries, turned, strict=True):
-        torch.testing.assert_close(model.amplitudes(image)[..., list(each.arc)], first, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(fields(model, image.numpy())[..., list(each.arc)], play, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.amplitudes(image)[..., list(each.images)], first, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fields(model, image.numpy())[..., list(each.images)], play, rtol=1e-4, atol=1e-5)
     alone = OperatorGenerator(dataclasses.replace(spec, symmetries=()))
     alone.load_state_dict(model.state_dict())
     folded = max(turned, key=lambda image: tuple(image[0].tolist()))
     torch.testing.assert_close(alone.amplitudes(folded), model.amplitudes(folded), rtol=1e-4, atol=1e-5)
-    miss = alone.amplitudes(turned[1])[..., list(spec.symmetries[1].arc)] - first
+    miss = alone.amplitudes(turned[1])[..., list(spec.symmetries[1].images)] - first
     assert miss.abs().max() > 0.1 * first.abs().max(), "without symmetries it is another function"
 
 
@@ -238,7 +238,7 @@ def test_folding_leaves_one_sector() -> None:
     for each in spec.symmetries:  # all images of a point fold to the same place, with its nodes
         image, nodes = sector.fold(points @ np.array(each.matrix).T)
         np.testing.assert_allclose(image, folded, atol=1e-15)
-        assert np.array_equal(nodes[:, list(each.arc)], arcs)
+        assert np.array_equal(nodes[:, list(each.images)], arcs)
 
 
 def test_coordinates_square_to_the_cost_and_lift_back() -> None:

@@ -57,13 +57,13 @@ def slit(comm: MPI.Comm, begin: float, end: float) -> Domain:
     twin[on] = len(points) + np.arange(len(on))
     above = points[cells].mean(axis=1)[:, 1] > 0.0
     cells[above] = twin[cells[above]]
-    if comm.rank:
-        cells, points, on = cells[:0], points[:0], on[:0]
+    num_mine = 0 if comm.rank else len(cells)
+    nodes = np.vstack([points, points[on]]) if comm.rank == 0 else points[:0]
     element = basix.ufl.element("Lagrange", "triangle", 1, shape=(2,))
     mesh = dmesh.create_mesh(
         comm,
-        cells=cells.astype(np.int64),
-        x=np.vstack([points, points[on]]),
+        cells=cells[:num_mine].astype(np.int64),
+        x=nodes,
         e=element,
         partitioner=compat.cell_partitioner(),
     )
@@ -158,3 +158,16 @@ def test_places_are_sought_in_a_mesh_without_outer_facets() -> None:
     inside, in_zone = containment(zone_submesh(box(MPI.COMM_SELF, P1)), np.array([[0.1, 0.1], [0.6, 0.0]]))
     np.testing.assert_array_equal(inside, [True, False])
     np.testing.assert_array_equal(in_zone, [True, False])
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("kind", sorted(CUTS))
+def test_pictures_leave_the_cut_out(kind: str, comm: MPI.Comm) -> None:
+    zone = ZoneModel(zone_submesh(cut(box(comm, P1), CUTS[kind])), P1, time_grid(P1))
+    triangles = zone.triangles()
+    assert triangles is not None
+    first, second = (zone.points[triangles[:, i]] - zone.points[triangles[:, 0]] for i in (1, 2))
+    area = 0.5 * np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()
+    removed = {"hole": 0.125**2, "notch": 0.125 * 0.25, "corner": 0.125**2, "wall": 0.0}[kind]
+    assert area == pytest.approx(0.25 - removed, rel=1e-12)
+    assert ZoneModel(zone_submesh(box(comm, P1)), P1, time_grid(P1)).triangles() is None

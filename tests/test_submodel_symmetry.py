@@ -105,8 +105,8 @@ def test_a_declaration_outlives_an_uneven_edge() -> None:
 def test_images_of_nodes_are_nodes() -> None:
     gamma = rectangle(1.0, 1.0, middle=(0.0, 0.0))
     for symmetry in find(gamma, medium()):
-        assert symmetry.apply(gamma.points) == pytest.approx(gamma.points[symmetry.arc])
-        assert np.array_equal(np.sort(symmetry.arc), np.arange(16))
+        assert symmetry.apply(gamma.points) == pytest.approx(gamma.points[symmetry.images])
+        assert np.array_equal(np.sort(symmetry.images), np.arange(16))
 
 
 @pytest.mark.parametrize(("requested", "num"), [("auto", 3), ([], 16), (["rotate-90"], 4), (["mirror-x"], 9)])
@@ -117,7 +117,7 @@ def test_orbits_hold_every_node_once(requested: object, num: int) -> None:
     assert sorted(node for orbit in orbits for node, _ in orbit) == list(range(16))
     for orbit in orbits:
         assert orbit[0][1] == 0
-        assert all(group.maps[number].arc[node] == orbit[0][0] for node, number in orbit)
+        assert all(group.maps[number].images[node] == orbit[0][0] for node, number in orbit)
 
 
 EXACT = ("transpose", "antitranspose", "rotate-180")
@@ -146,7 +146,7 @@ def test_a_run_from_the_image_is_the_image_of_the_run(
     straight = displacement(position)
     for symmetry in found:
         x, y = symmetry.apply([position])[0]
-        error = relative_l2(displacement((float(x), float(y)))[..., symmetry.arc], straight)
+        error = relative_l2(displacement((float(x), float(y)))[..., symmetry.images], straight)
         if discretization is P1 and symmetry.name not in (IDENTITY, *EXACT):
             assert 1e-3 < error < 5e-3, symmetry.name
         else:

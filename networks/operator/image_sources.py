@@ -166,7 +166,7 @@ class Sector:
         maps = spec.symmetries
         self._matrices = np.array([m.matrix for m in maps]).reshape(-1, 2, 2).transpose(0, 2, 1)
         self._shifts = np.array([m.shift for m in maps]).reshape(-1, 1, 2)
-        self._arcs = np.array([m.arc for m in maps], np.int64).reshape(-1, spec.num_arc)
+        self._arcs = np.array([m.images for m in maps], np.int64).reshape(-1, spec.num_arc)
         self._scale = 1e6 / np.ptp(np.array(spec.points))
         self._all = np.arange(spec.num_arc)
 

@@ -19,21 +19,21 @@ class SymmetryMap:
     Attributes:
         matrix: rows of a 2 x 2 orthogonal matrix.
         shift: unit of length.
-        arc: node i of Gamma lies on node arc[i] after the map.
+        images: node i of Gamma lies on node images[i] after the map.
     """
 
     matrix: tuple[Pair, Pair]
     shift: Pair
-    arc: tuple[int, ...]
+    images: tuple[int, ...]
 
     def __post_init__(self) -> None:
         rows = tuple((float(a), float(b)) for a, b in self.matrix)
         object.__setattr__(self, "matrix", rows)
         object.__setattr__(self, "shift", (float(self.shift[0]), float(self.shift[1])))
-        object.__setattr__(self, "arc", tuple(int(i) for i in self.arc))
+        object.__setattr__(self, "images", tuple(int(i) for i in self.images))
         if len(rows) != 2 or not np.allclose(np.array(rows) @ np.array(rows).T, np.eye(2)):
             raise ValueError(f"a symmetry needs an orthogonal 2 x 2 matrix, got {self.matrix!r}")
-        if sorted(self.arc) != list(range(len(self.arc))):
+        if sorted(self.images) != list(range(len(self.images))):
             raise ValueError("a symmetry must carry the nodes of Gamma onto one another, one to one")
 
 
@@ -135,7 +135,7 @@ class OperatorSpec:
         self._check_rays()
         if self.grid is not None and not min(self.grid[1]) > 0:
             raise ValueError(f"the grid's steps must be positive, got {self.grid[1]!r}")
-        if any(len(m.arc) != len(self.points) for m in self.symmetries):
+        if any(len(m.images) != len(self.points) for m in self.symmetries):
             raise ValueError(f"a symmetry must say where each of the {len(self.points)} nodes goes")
 
     def _check_rays(self) -> None:

@@ -33,6 +33,7 @@ class ClosedLoops(Chart):
     """
 
     name: ClassVar[str] = "closed-loops"
+    dimension: ClassVar[int] = 2
     loop: NDArray[np.int64]
     arc: NDArray[np.float64]
     joined: NDArray[np.bool_]
@@ -178,6 +179,18 @@ class ClosedLoops(Chart):
 
 CHARTS: dict[str, type[Chart]] = {ClosedLoops.name: ClosedLoops}
 """Charts by the name that files give them."""
+
+
+def chart_in(dimension: int) -> type[Chart]:
+    """The chart of a new Γ: of those in a space of this dimension the one that was registered last.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for chart in reversed(CHARTS.values()):
+        if chart.dimension == dimension:
+            return chart
+    raise ValueError(f"no chart describes a boundary in {dimension} dimensions: register one")
 
 
 def gamma_arrays(gamma: Gamma) -> dict[str, NDArray[Any]]:

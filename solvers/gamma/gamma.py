@@ -77,9 +77,14 @@ class Chart(ABC):
     """Connectivity of the nodes of Γ: their canonical order, the transfer between two discretisations, the drawing.
 
     A chart is a frozen dataclass whose fields are arrays over the nodes of Γ; files hold its name and these arrays.
+
+    Attributes:
+        name: Its name in files.
+        dimension: Of the space that Γ lies in.
     """
 
     name: ClassVar[str]
+    dimension: ClassVar[int]
 
     @classmethod
     @abstractmethod

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import Delaunay
 
 from solvers.batch.ensemble import Ensemble, Recorded
 from solvers.gamma.condition import Dirichlet, InterfaceCondition
 from solvers.gamma.datum import BoundarySource, DatumWeights, Steps
 from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
+from solvers.mesh.containment import containment
 from solvers.mesh.domain import Defect, Domain, with_defect
 from solvers.problems.boundary_drives import BoundaryDrive, OneRun
 from solvers.problems.full import make_stepper
@@ -169,6 +171,18 @@ class ZoneModel:
         velocity = np.empty((self.time.num_levels, history.shape[1]))
         self._record(data, history, velocity)
         return ZoneRun(self.time.times, history[1:-1], velocity)
+
+    def triangles(self) -> NDArray[np.int64] | None:
+        """Triangles between `points` for pictures, shape ``(num_triangles, 3)``. Collective on the zone's comm.
+
+        ``None`` where the curves of Γ alone bound the zone: those inside them are meant.
+        """
+        own_edges = len(self.zone.outer_facets) + len(self.zone.free_facets)
+        if not self._comm.allreduce(own_edges) and self.gamma.outlines():
+            return None
+        corners = Delaunay(self.points).simplices
+        inside, _ = containment(self.zone, self.points[corners].mean(axis=1))
+        return np.asarray(corners[inside], dtype=np.int64)
 
     def drive(self, source: BoundarySource) -> BoundaryDrive:
         """What makes the stepper follow a boundary source in `march`, step by step. Local."""

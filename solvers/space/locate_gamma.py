@@ -11,7 +11,7 @@ from dolfinx import mesh as dmesh
 from dolfinx.la import InsertMode, vector
 from numpy.typing import NDArray
 
-from solvers.gamma.chart import ClosedLoops
+from solvers.gamma.chart import chart_in
 from solvers.gamma.gamma import Gamma
 from solvers.mesh.domain import Domain
 
@@ -51,7 +51,8 @@ def locate_gamma(V: fem.FunctionSpace, domain: Domain) -> GammaDofs:
     all_on_gamma = np.concatenate(comm.allgather(on_gamma))
     if not all_on_gamma.any():
         raise ValueError("the zone has no boundary inside the domain: does the mesh resolve the zone?")
-    order, gamma = ClosedLoops.order_facets(all_keys, all_points, all_on_gamma, _nodal_weights(dofs.shape[1]))
+    chart = chart_in(V.mesh.geometry.dim)
+    order, gamma = chart.order_facets(all_keys, all_points, all_on_gamma, _nodal_weights(dofs.shape[1]))
     # a rank may own a dof of Γ without owning a facet on it: look for its dofs among all keys
     first, last = V.dofmap.index_map.local_range
     positions = np.flatnonzero((order >= first) & (order < last))

@@ -47,13 +47,13 @@ class Symmetry:
         name: One of `MATRICES`.
         matrix: (2, 2) orthogonal.
         shift: (2,) length.
-        arc: (arc,) integer; node i of the zone's boundary lies on node ``arc[i]`` after the map.
+        images: (node,) integer; node i of Γ lies on node ``images[i]`` after the map.
     """
 
     name: str
     matrix: NDArray[np.float64]
     shift: NDArray[np.float64]
-    arc: NDArray[np.int64]
+    images: NDArray[np.int64]
 
     def apply(self, points: ArrayLike) -> NDArray[np.float64]:
         """The images of points, (point, 2)."""
@@ -73,7 +73,7 @@ class Symmetries:
             For each representative its orbit: pairs of a node and the number of a map that carries this node to the
             representative, which comes first itself, with the identity.
         """
-        arcs = np.stack([symmetry.arc for symmetry in self.maps])
+        arcs = np.stack([symmetry.images for symmetry in self.maps])
         orbits = []
         for node in np.flatnonzero((arcs >= np.arange(arcs.shape[1])).all(axis=0)):
             members: dict[int, int] = {}
@@ -166,7 +166,7 @@ def _group(maps: list[Symmetry]) -> list[Symmetry]:
                 name = next(name for name, known in MATRICES.items() if np.array_equal(known, matrix))
                 if name not in found:
                     shift = second.matrix @ first.shift + second.shift
-                    new[name] = Symmetry(name, matrix, shift, second.arc[first.arc])
+                    new[name] = Symmetry(name, matrix, shift, second.images[first.images])
         if not new:
             return [found[name] for name in MATRICES if name in found]
         found |= new

@@ -135,7 +135,7 @@ def symmetry_maps(maps: Sequence[Symmetry], origin: tuple[float, float]) -> tupl
     found = []
     for each in maps:
         x, y = each.apply(origin) - np.array(origin)
-        found.append(SymmetryMap(_rows(each.matrix), (float(x), float(y)), tuple(map(int, each.arc))))
+        found.append(SymmetryMap(_rows(each.matrix), (float(x), float(y)), tuple(map(int, each.images))))
     return tuple(found)
 
 

@@ -96,7 +96,7 @@ def validate(
         versions=_versions(generated is not None),
         elapsed=clock.seconds,
     )
-    scene = Scene.of_case(case, dataset.gamma, dataset.zone_points)
+    scene = Scene.of_case(case, dataset.gamma, dataset.zone_points, triangles=model.triangles())
     result = errors.result(setting, scene, dataset.times) if comm.rank == 0 else None
     if result is not None:
         median = result.median_index

@@ -14,7 +14,6 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from solvers.gamma.trace import Trace
-from solvers.mesh.domain import Defect
 from solvers.problems.zone import ZoneModel, ZoneRun
 from submodel.case.case import Case
 from submodel.case.excitation import Excitation
@@ -85,10 +84,12 @@ def zoom(
     model = setup.build(case, comm, excitation.points, omega)
     run, seconds, overlap = _run(model, data() if comm.rank == 0 else None, block, comm)
     fields = paraview.write_fields(model, run, folder)
+    disc = None if setup.defect is None else (*setup.defect.center, setup.defect.radius)
+    scene = Scene.of_case(case, model.gamma, model.points, defect=disc, triangles=model.triangles())
     displacement = model.gather(run.displacement)
     if displacement is None:
         return None
-    files = {"fields for ParaView": fields} | _draw(case, model, run, displacement, folder, setup.defect, progress)
+    files = {"fields for ParaView": fields} | _draw(scene, run, displacement, folder, progress)
     peak = float(np.abs(displacement).max())
     written = {"case": case.name, **record, **setup.record(model)}
     written |= {"levels_per_block": block if overlap is not None else None, "peak_displacement": peak}
@@ -113,16 +114,12 @@ def _run(
 
 
 def _draw(
-    case: Case,
-    model: ZoneModel,
+    scene: Scene,
     run: ZoneRun,
     displacement: NDArray[np.float64],
     folder: Path,
-    defect: Defect | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Path]:
-    disc = None if defect is None else (*defect.center, defect.radius)
-    scene = Scene.of_case(case, model.gamma, model.points, defect=disc)
     final = pictures.field_png(scene, displacement[-1], folder / "final.png", time=float(run.times[-1]))
     animation = pictures.run_gif(
         scene, run.times, {"displacement u": displacement}, folder / "run.gif", progress=progress

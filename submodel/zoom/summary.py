@@ -61,7 +61,7 @@ def write_summary(
         for number, (peak, bound) in enumerate(zip(peaks, bounds, strict=True)):
             promised = "" if bound is None else f"{bound:.4g}"
             writer.writerow([number, *(f"{value:.10g}" for value in table.values[number]), f"{peak:.7g}", promised])
-    scene = Scene.of_case(case, model.gamma, model.points)
+    scene = Scene.of_case(case, model.gamma, model.points, triangles=model.triangles())
     drawing.save(peaks_figure(scene, case.parameters, table.values, peaks), files["picture"])
     record = {"case": case.name, "parameters": table.path.name, "sets": len(peaks), **said}
     record["peak_displacement"] = {"smallest": peaks.min(), "largest": peaks.max()}
