@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.time.grid import centred_rate
+from submodel.case.parameters import X, Y
 from submodel.case.sampling import Split
 from submodel.data.dataset_file import DatasetFile
 from submodel.data.kinds import QUANTITIES, ReciprocalManifest, SampleManifest
@@ -32,6 +33,10 @@ class Dataset(DatasetFile[SampleManifest]):
     def parameters(self, split: Split) -> NDArray[np.float64]:
         """(sample, axis)."""
         return self.manifest.vectors(split)
+
+    def training_parameters(self) -> NDArray[np.float64]:
+        """Parameters of the training data, (sample, axis)."""
+        return self.parameters("train")
 
     def traces(self, split: Split) -> dict[str, NDArray[np.float32]]:
         """Displacement, velocity and load on the zone's boundary, each (sample, time, arc).
@@ -103,6 +108,10 @@ class ReciprocalDataset(DatasetFile[ReciprocalManifest]):
     def num_sources(self) -> int:
         """Number of sources."""
         return len(self.manifest.sources)
+
+    def training_parameters(self) -> NDArray[np.float64]:
+        """Parameters of the training data, (source, axis): NaN but for the place."""
+        return self.case.parameters.vectors({X: self.sources[:, 0], Y: self.sources[:, 1]})
 
     def responses(self, which: slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Impulse responses g of displacement and load on the zone's boundary: q[n] = sum of g[n - m] s[m].

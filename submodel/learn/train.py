@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from networks import checkpoint
@@ -18,7 +17,6 @@ from networks.training.state import AnotherTrainingError
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
 from submodel.case.models import COMMON, family_of
-from submodel.case.parameters import X, Y
 from submodel.case.sections import Training
 from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
 from submodel.data.generator_file import GeneratorFile, TrainingRecord
@@ -149,7 +147,7 @@ def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
     dataset = reader_of(path).open(path)
     try:
         dataset.require_case(case)
-        if isinstance(dataset, Dataset) and dataset.num_samples("train") == 0:
+        if len(dataset.training_parameters()) == 0:
             raise DatasetError(f"{path} has no training samples: generate it with --train 1 or more")
     except ValueError:
         dataset.close()
@@ -167,15 +165,8 @@ def generator_file(case: Case, dataset: Dataset | ReciprocalDataset) -> Generato
         dataset=dataset.path.name,
         dataset_key=dataset.manifest.key,
         reciprocal=isinstance(dataset, ReciprocalDataset),
-        parameters=_parameters(dataset),
+        parameters=dataset.training_parameters(),
     )
-
-
-def _parameters(dataset: Dataset | ReciprocalDataset) -> NDArray[np.float64]:
-    """Parameters of the training data, (sample, axis); of an impulse response NaN but for the place."""
-    if isinstance(dataset, Dataset):
-        return dataset.parameters("train")
-    return dataset.case.parameters.vectors({X: dataset.sources[:, 0], Y: dataset.sources[:, 1]})
 
 
 def training_record(plan: TrainingPlan, history: History) -> TrainingRecord:

@@ -36,14 +36,14 @@ def calibrate_where_possible(case: Case, name: str, dataset: Path, generator: Pa
         generator: Its file, which is whole in any case.
         device: Where the network runs.
     """
-    from submodel.data.dataset import Dataset, reader_of
+    from submodel.data.dataset import reader_of
 
     later = f"submodel calibrate {name} --dataset {dataset} --generator {generator}"
-    if reader_of(dataset) is not Dataset:
+    with reader_of(dataset).open(dataset) as data:
+        num = data.manifest.counts().get("calibration")
+    if num is None:
         typer.echo(f"no error bound yet: generate calibration samples, then {later.replace(str(dataset), 'DATASET')}")
         return
-    with Dataset.open(dataset) as data:
-        num = data.num_samples("calibration")
     if not num:
         return
     if importlib.util.find_spec("dolfinx") is None:
