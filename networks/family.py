@@ -61,6 +61,10 @@ class Family(Protocol):
         """True where the nodes are those of the whole zone, False where they are those of Gamma."""
         ...
 
+    def facts(self, spec: Any) -> dict[str, str]:
+        """Lines that tell a generator from others of its family, each by its heading."""
+        ...
+
     def inputs(self, spec: Any, parameters: np.ndarray, sources: np.ndarray) -> tuple[Tensor, ...]:
         """Arguments of a forward pass for parameter vectors (sample, parameter) with sources at (sample, axis)."""
         ...

@@ -18,7 +18,7 @@ from roof_problems import toy
 import networks
 import solvers
 import submodel
-from networks.errors import NetworkError
+from networks.core.errors import NetworkError
 from solvers.errors import SolverError
 from submodel.case.errors import SubmodelError
 from submodel.cli.terminal.errors import parallel, refusals

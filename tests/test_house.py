@@ -51,7 +51,11 @@ def arrows(trees: dict[Path, ast.Module]) -> dict[tuple[str, str], set[str]]:
     """Imports between folders of one package: (from, to) and the places that make them."""
     graph: dict[tuple[str, str], set[str]] = defaultdict(set)
     for path, tree in trees.items():
+        if path.name == "__main__.py":
+            continue
         for name in imported(tree):
+            if MODULES[name].name == "__init__.py":
+                continue  # a docstring and at most the version
             here, there = path.parent.as_posix(), MODULES[name].parent.as_posix()
             if here != there and here.partition("/")[0] == there.partition("/")[0]:
                 graph[here, there].add(f"{path} imports {name}")

@@ -14,8 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from networks.core.errors import NetworkError
 from networks.core.sharing import unique_tensors
-from networks.errors import NetworkError
 
 
 class DistributedError(NetworkError, RuntimeError):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open  # type: ignore[attr-defined]
 from safetensors.torch import save_file
 from torch import Tensor
 
-from networks.errors import NetworkError
+from networks.core.errors import NetworkError
 
 FORMAT_VERSION = 2
 

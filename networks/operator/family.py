@@ -42,6 +42,19 @@ class OperatorFamily:
         """Its nodes are those of Gamma."""
         return False
 
+    def facts(self, spec: OperatorSpec) -> dict[str, str]:
+        """Band, frequencies, rays and symmetries."""
+        low, high = spec.band
+        rays = {"none": "none", "direct": "the direct one", "walls": "the direct one and those from flat walls"}
+        others = max(0, len(spec.symmetries) - 1)
+        return {
+            "takes": "any signal that starts from rest, several sources",
+            "band": f"{low:.4g} to {high:.4g} rad per unit of time",
+            "frequencies": str(spec.num_frequencies),
+            "rays": rays.get(spec.rays, spec.rays),
+            "symmetries": f"{others} beside the identity" if others else "none",
+        }
+
     def inputs(self, spec: OperatorSpec, parameters: np.ndarray, sources: np.ndarray) -> tuple[Tensor, ...]:
         """The sources' places, from the origin of the specification."""
         return (torch.as_tensor(spec.relative(sources), dtype=torch.float32),)

@@ -58,6 +58,11 @@ class PaperFamily:
         """True of a model whose target is the zone."""
         return spec.target == "zone"
 
+    def facts(self, spec: GeneratorSpec) -> dict[str, str]:
+        """The trunk, and the target where that is the zone."""
+        facts = {"trunk": "shared" if spec.shared else "one for each field"}
+        return facts | ({"target": "the zone, boundary included"} if self.predicts_zone(spec) else {})
+
     def inputs(self, spec: GeneratorSpec, parameters: np.ndarray, sources: np.ndarray) -> tuple[Tensor, ...]:
         """The vectors, from the reference of the specification; with some levels where time is sampled."""
         vectors = torch.as_tensor(spec.relative(parameters), dtype=torch.float32)

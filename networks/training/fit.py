@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from networks.core.distributed import Group, current_group
+from networks.core.errors import NetworkError
 from networks.core.sharing import load_unique, unique_tensors
-from networks.errors import NetworkError
 from networks.training.plan import Epoch, History, Progress, TrainingPlan
 from networks.training.state import restore, store
 

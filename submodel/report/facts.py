@@ -88,7 +88,7 @@ def _of_dataset(path: Path) -> dict[str, Any]:
 
 
 def _of_generator(path: Path) -> dict[str, Any]:
-    from networks import checkpoint
+    from networks import checkpoint, family
     from networks.execution.layers import settle
 
     generator, metadata = checkpoint.load(path)
@@ -97,7 +97,7 @@ def _of_generator(path: Path) -> dict[str, Any]:
     facts["model"] = spec.model
     facts["parameters"] = f"{generator.num_parameters} ({path.stat().st_size / 1024:.0f} KiB)"
     facts["predicts"] = f"{', '.join(spec.fields)} at {spec.num_levels} levels x {spec.num_arc} nodes"
-    facts |= of_model(spec)
+    facts |= family.of(generator).facts(spec)
     if "case" in metadata:
         file = GeneratorFile.from_document(metadata, path)
         facts["case"] = f"{file.case.name} ({file.case.fingerprint()})"
@@ -132,27 +132,6 @@ def _of_compression(generator: Any, said: Mapping[str, Any]) -> dict[str, Any]:
         "compressed layers": f"{num_layers}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
         "output error": f"{report['output_error']:.3g} before fine-tuning, relative to the original",
         "fine-tuning": tuned,
-    }
-
-
-def of_model(spec: Any) -> dict[str, str]:
-    """What tells a generator of its family from others, by name.
-
-    Args:
-        spec: Specification of an operator generator or of a model of [A].
-    """
-    if spec.model != "operator":
-        facts = {"trunk": "shared" if spec.shared else "one for each field"}
-        return facts | ({"target": "the zone, boundary included"} if spec.target == "zone" else {})
-    low, high = spec.band
-    rays = {"none": "none", "direct": "the direct one", "walls": "the direct one and those from flat walls"}
-    others = max(0, len(spec.symmetries) - 1)
-    return {
-        "takes": "any signal that starts from rest, several sources",
-        "band": f"{low:.4g} to {high:.4g} rad per unit of time",
-        "frequencies": str(spec.num_frequencies),
-        "rays": rays.get(spec.rays, spec.rays),
-        "symmetries": f"{others} beside the identity" if others else "none",
     }
 
 

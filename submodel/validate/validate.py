@@ -19,7 +19,6 @@ from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.geometry.scene import Scene, outlines
 from submodel.predict.generator import Generator, RecordedTraces
-from submodel.report.facts import of_model
 from submodel.solve import from_case as build
 from submodel.validate.compare import Clock, compare, predict
 from submodel.validate.result import (
@@ -131,7 +130,9 @@ def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Ov
 
 
 def generator_info(generated: Generator) -> GeneratorInfo:
-    """What the report says of a generator."""
+    """Facts of a generator for the report."""
+    from networks import family
+
     training = generated.file.training
     return GeneratorInfo(
         name=generated.path.name,
@@ -139,7 +140,7 @@ def generator_info(generated: Generator) -> GeneratorInfo:
         num_parameters=generated.generator.num_parameters,
         fields=generated.fields,
         num_bytes=Path(generated.path).stat().st_size,
-        details=tuple(of_model(generated.generator.spec).items()),
+        details=tuple(family.of(generated.generator).facts(generated.generator.spec).items()),
         history=None
         if training is None
         else TrainingHistory(train=training.train, validation=training.validation),

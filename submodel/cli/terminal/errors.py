@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from networks.errors import NetworkError
+from networks.core.errors import NetworkError
 from solvers.errors import SolverError
 from submodel.case.errors import SubmodelError
 
