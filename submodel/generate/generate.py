@@ -20,9 +20,9 @@ from submodel.case.errors import SubmodelError
 from submodel.data.checksum import shard_fault
 from submodel.data.dataset_file import write_master
 from submodel.data.manifest import DatasetError, Manifest, Request, Task, shards_folder
-from submodel.data.reserve import begun, claimed, tidy
 from submodel.data.shards import ShardWriter
 from submodel.generate.production import Production
+from submodel.generate.reserve import begun, claimed, tidy
 from submodel.generate.samples import SampleProduction
 from submodel.solve.task_farm import farm, on_root
 
