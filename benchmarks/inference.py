@@ -124,7 +124,7 @@ def streamed(zone: ZoneModel, made: OperatorInference) -> Callable[[], None]:
         playback = OperatorPlayback(made, np.array([SOURCE]), signal)
         with StreamedBoundary(zone, Prediction(zone.time.times, zone.gamma, [playback])) as data:
             for number in range(0, num, BLOCK):
-                data.block(number)
+                data.from_step(number)
 
     return run
 

@@ -148,7 +148,7 @@ class _Poisoned:
     def __init__(self, num_dofs: int, level: int, value: float) -> None:
         self._data, self._level, self._value = np.zeros(num_dofs), level, value
 
-    def block(self, n: int) -> NDArray[np.float64]:
+    def from_step(self, n: int) -> NDArray[np.float64]:
         return (self._data if n < self._level else np.full_like(self._data, self._value))[None]
 
     def magnitude(self) -> float:
@@ -185,7 +185,7 @@ def test_an_unstable_interface_diverges(comm: MPI.Comm) -> None:
     num_dofs = len(assembly.held)
 
     class Pulse(_Poisoned):
-        def block(self, n: int) -> NDArray[np.float64]:
+        def from_step(self, n: int) -> NDArray[np.float64]:
             return np.full((1, len(self._data)), 1.0 if n < 5 else 0.0)
 
     with pytest.raises(DivergenceError, match="check the time step, the wave speeds and the boundary data"):

@@ -50,11 +50,11 @@ class Noisy:
     """Boundary data with white noise, one per cent of the datum's rms."""
 
     def __init__(self, source: BoundarySource, seed: int = 0) -> None:
-        self._data = source.block(0).copy()
+        self._data = source.from_step(0).copy()
         rms = np.sqrt(np.mean(self._data**2))
         self._data += NOISE * rms * np.random.default_rng(seed).standard_normal(self._data.shape)
 
-    def block(self, n: int) -> NDArray[np.float64]:
+    def from_step(self, n: int) -> NDArray[np.float64]:
         return self._data[n:]
 
     def magnitude(self) -> float:

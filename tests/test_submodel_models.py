@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from networks.paper.catalogue import PAPER_PARAMETERS
 from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES, ZONE_MODELS
 from submodel.cli.commands import models as command
-from submodel.geometry.zone_target import Sizes, grid_shape, interface_nodes
+from submodel.geometry.zone_target import Sizes, gamma_nodes, grid_shape
 from submodel.studies.paper.sizes import TOLERANCE, Listing, count_all, listing
 
 
@@ -159,6 +159,6 @@ def test_without_a_grid_only_convolutions_on_the_zone_are_left_out() -> None:
 def test_values_on_the_interface_are_those_of_its_nodes() -> None:
     points = zone(4, 3)
     wanted = np.array([7, 3, 0, 11])
-    assert np.array_equal(interface_nodes(points, points[wanted]), wanted)
+    assert np.array_equal(gamma_nodes(points, points[wanted]), wanted)
     with pytest.raises(ValueError, match=r"\(0.1, 0.1\) on Γ is no node of the zone"):
-        interface_nodes(points, [[0.1, 0.1]])
+        gamma_nodes(points, [[0.1, 0.1]])

@@ -168,7 +168,7 @@ def test_blocks_are_made_in_a_thread_while_the_zone_steps() -> None:
     player = Player(trace, delay=0.01)
     with StreamedBoundary(zone, prediction(player), block=10) as data:
         for n in range(41):
-            data.block(n)
+            data.from_step(n)
             time.sleep(0.002)  # ten steps take longer than a block
     assert player.threads == {"boundary_0"}
     assert data.overlap.worked > 4 * 0.01

@@ -48,7 +48,7 @@ class Loads:
 class BoundaryBlocks(Protocol):
     """What drives the held dofs of several runs, some steps at a time."""
 
-    def block(self, n: int) -> NDArray[Any]:
+    def from_step(self, n: int) -> NDArray[Any]:
         """The data of step n and of those after it that are at hand, ``(num_steps, num_held, num_runs)``. Local, or
         collective on the assembly's comm."""
         ...
@@ -165,7 +165,7 @@ class Ensemble:
         n = stop = 0
         while n < num_steps:
             if boundary is not None and n == stop:
-                block = boundary.block(n)
+                block = boundary.from_step(n)
                 self._set_data(block, n)
                 stop = n + len(block)
             until = min(num_steps, n - n % LEVELS_BETWEEN_CHECKS + LEVELS_BETWEEN_CHECKS)

@@ -14,7 +14,7 @@ from solvers.gamma.trace import Trace
 class BoundarySource(Protocol):
     """Boundary data of a zone run, asked for as they are needed; recorded and predicted data look the same."""
 
-    def block(self, n: int) -> NDArray[np.float64]:
+    def from_step(self, n: int) -> NDArray[np.float64]:
         """Data of step n and of those after it that are at hand, shape ``(num_steps, num_owned)``.
 
         At this rank's dofs of Γ in canonical order; as many steps on every rank. Where values are prescribed, u at the
@@ -68,13 +68,13 @@ class DatumWeights:
 
 
 class Steps:
-    """Boundary data that are all there, shape ``(num_steps, num_owned)``."""
+    """Boundary data of all steps, known beforehand, shape ``(num_steps, num_owned)``."""
 
     def __init__(self, data: NDArray[np.float64]) -> None:
         self._data = np.ascontiguousarray(data)
         self._magnitude = float(np.abs(data).max(initial=0.0))
 
-    def block(self, n: int) -> NDArray[np.float64]:
+    def from_step(self, n: int) -> NDArray[np.float64]:
         return self._data[n:]
 
     def magnitude(self) -> float:

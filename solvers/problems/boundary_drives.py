@@ -28,7 +28,7 @@ class BoundaryDrive:
 
     def apply(self, out: NDArray[np.float64], n: int) -> None:
         if not self._start <= n < self._start + len(self._block):
-            self._start, self._block = n, self._source.block(n)
+            self._start, self._block = n, self._source.from_step(n)
         datum = self._block[n - self._start]
         if self.prescribes:
             out[self._begin :] = datum
@@ -37,20 +37,20 @@ class BoundaryDrive:
 
 
 class OneRun:
-    """A boundary source as an ensemble of one run takes it."""
+    """One boundary source, in the shape that an ensemble takes: a last axis of length 1 for its runs."""
 
     def __init__(self, source: BoundarySource, energy_bound: float) -> None:
         self._source, self._energy_bound = source, energy_bound
 
-    def block(self, n: int) -> NDArray[Any]:
-        return self._source.block(n)[:, :, None]
+    def from_step(self, n: int) -> NDArray[Any]:
+        return self._source.from_step(n)[:, :, None]
 
     def bounds(self) -> NDArray[np.float64]:
         return np.array([self._energy_bound * self._source.magnitude()])
 
 
 class ManyRuns:
-    """Boundary data of several runs as an ensemble takes them, without a copy.
+    """Boundary data of several runs, in the shape that an ensemble takes, without a copy.
 
     Args:
         data: Shape ``(num_runs, num_steps, num_owned)``.
@@ -62,7 +62,7 @@ class ManyRuns:
         largest, least = data.max(axis=(1, 2), initial=0.0), data.min(axis=(1, 2), initial=0.0)
         self._bounds = energy_bound * np.maximum(largest, -least)
 
-    def block(self, n: int) -> NDArray[Any]:
+    def from_step(self, n: int) -> NDArray[Any]:
         return self._data[:, n:].transpose(1, 2, 0)
 
     def bounds(self) -> NDArray[np.float64]:

@@ -117,7 +117,7 @@ class ZoneModel:
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """Where this rank's nodes of Γ stand among all: the columns of `datum` that its boundary source yields."""
+        """Place among all nodes of Γ of each that this rank owns: its columns of `datum`."""
         return self._gamma_dofs.positions
 
     @property
@@ -126,7 +126,7 @@ class ZoneModel:
         return self._nodes
 
     def datum(self, trace: Trace, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
-        """What a trace at this zone's nodes of Γ yields for each step, shape ``(num_steps, num_nodes)``. Local.
+        """Boundary data of each step from a trace at this zone's nodes of Γ, shape ``(num_steps, num_nodes)``. Local.
 
         The trace may be a stretch of levels: what depends on neighbours in time is then right in its inside only (one
         level at either end; where the steps are divided, as far as the cubic splines of `Trace.resampled` reach).
@@ -147,7 +147,7 @@ class ZoneModel:
         return self._weights().of(trace.resampled(self.parts, low, high))[first - low : end - low]
 
     def datum_weights(self) -> DatumWeights | None:
-        """How `datum` weighs the fields; ``None`` where a step of the data is divided into several. Local."""
+        """Weights of the fields in `datum`; ``None`` where a step of the data is divided into several. Local."""
         return None if self.parts > 1 else self._weights()
 
     def _weights(self) -> DatumWeights:
@@ -185,7 +185,7 @@ class ZoneModel:
         return np.asarray(corners[inside], dtype=np.int64)
 
     def drive(self, source: BoundarySource) -> BoundaryDrive:
-        """What makes the stepper follow a boundary source in `march`, step by step. Local."""
+        """The drive by which `march` follows a boundary source, step by step. Local."""
         return BoundaryDrive(self.stepper, source, self.energy_bound, prescribes=self.condition.prescribes)
 
     @property
@@ -271,18 +271,18 @@ class ZoneModel:
 
 
 class _Slots:
-    """Which steps are recorded: each level of the boundary data and its neighbours in time.
+    """Recorded steps: each level of the boundary data and its neighbours in time.
 
     Attributes:
-        num: How many there are.
-        places: Where step n stands among them, at n + 1; -1 if it is left out.
-        levels: Where the levels of the boundary data stand, one of the neighbours in time on each side.
+        num: Their number.
+        places: Place of step n among them, at n + 1; -1 if it is left out.
+        levels: Places of the levels of the boundary data; their neighbours in time stand on each side.
     """
 
     def __init__(self, num_levels: int, parts: int) -> None:
         wanted = np.arange(num_levels) * parts
-        kept = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
-        self.num = len(kept)
-        self.places = np.full(kept[-1] + 2, -1)
-        self.places[kept + 1] = np.arange(self.num)
+        steps = np.unique(np.concatenate([wanted - 1, wanted, wanted + 1]))
+        self.num = len(steps)
+        self.places = np.full(steps[-1] + 2, -1)
+        self.places[steps + 1] = np.arange(self.num)
         self.levels: NDArray[np.int64] = self.places[wanted + 1]

@@ -21,7 +21,7 @@ class ZoneBatch:
 
     Args:
         model: The zone, on one rank.
-        num_runs: How many there are to be, as of `Ensemble`: one is stepped alone.
+        num_runs: Number of runs to expect, as of `Ensemble`: one is stepped alone.
         dtype: Of the steps and of what is returned. float64 gives the numbers of single runs; float32, twice as fast,
             differs by about 1e-5 of the largest value over some hundred steps.
         stencils: As of `Ensemble`, for comparisons.
@@ -51,7 +51,7 @@ class ZoneBatch:
             self._recorded = Recorded(np.argsort(self._ensemble.order)[model.nodes], slots)
 
     def room(self, num_runs: int) -> NDArray[Any]:
-        """Where the result of so many runs finds room: memory that is used again is not cleared first by the system."""
+        """An array for the result of this many runs: given to `run` again, its memory is not cleared by the system."""
         return np.empty((num_runs, self.model.time.num_levels, len(self.model.points)), self.dtype)
 
     def run(self, data: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -59,7 +59,7 @@ class ZoneBatch:
 
         Args:
             data: As `ZoneModel.datum` gives them, shape ``(num_runs, num_steps, num_nodes)``.
-            out: Where the result goes, as `room` makes it.
+            out: Array for the result, as `room` makes it.
 
         Returns:
             u at the zone's ``points``, shape ``(num_runs, num_levels, num_points)``.

@@ -1,4 +1,4 @@
-"""Γ = ∂Ω': its dofs in canonical order, the same on any number of ranks; gather and scatter."""
+"""Γ, where the zone meets the rest of Ω: its dofs in canonical order, the same on any number of ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from solvers.mesh.domain import Domain
 
 @dataclass(frozen=True)
 class GammaDofs:
-    """Which owned dofs lie on Γ and where each stands in the canonical order.
+    """Owned dofs on Γ, and their places in the canonical order.
 
     Args:
         gamma: The nodes of Γ, the same on every rank.

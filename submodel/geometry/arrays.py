@@ -34,7 +34,7 @@ class MediumMap:
 
     @property
     def fills_box(self) -> bool:
-        """Whether the domain is all of its bounding box."""
+        """The domain is all of its bounding box."""
         return bool(self.inside.all())
 
     @property
@@ -46,7 +46,7 @@ class MediumMap:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What all samples of a dataset share.
+    """Arrays that all samples of a dataset share.
 
     Args:
         times: (time,) the levels.

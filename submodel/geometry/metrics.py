@@ -1,4 +1,4 @@
-"""How far a predicted field is from the full FE field: the indicator of [A] and the relative L2 error.
+"""Errors of a predicted field against the full FE field: the indicator of [A] and the relative L2 error.
 
 Everything here works on an array ``(level, node)``, on Γ and in the zone alike. Nodes count equally: a node
 of a corner as much as one inside, as in [A].
@@ -39,7 +39,7 @@ class FieldErrors:
 
     @property
     def num_left_out(self) -> int:
-        """How many levels are left out."""
+        """Number of levels that are left out."""
         return int(np.isnan(self.epsilon).sum())
 
 
@@ -76,9 +76,9 @@ def error_indicator(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     """
     predicted, true = _pair(predicted, true)
     peak = np.abs(true).max(axis=1)
-    kept = peak >= QUIET_FRACTION * peak.max()
+    counted = peak >= QUIET_FRACTION * peak.max()
     epsilon = np.full(len(true), np.nan)
-    epsilon[kept] = np.abs(predicted[kept] - true[kept]).mean(axis=1) / peak[kept]
+    epsilon[counted] = np.abs(predicted[counted] - true[counted]).mean(axis=1) / peak[counted]
     return epsilon
 
 

@@ -67,18 +67,18 @@ class Symmetries:
     maps: tuple[Symmetry, ...]
 
     def orbits(self) -> list[list[tuple[int, int]]]:
-        """The nodes of the zone's boundary by what stands for them.
+        """Nodes of Γ in groups that the maps carry onto one another.
 
         Returns:
             For each representative its orbit: pairs of a node and the number of a map that carries this node to the
             representative, which comes first itself, with the identity.
         """
-        arcs = np.stack([symmetry.images for symmetry in self.maps])
+        images = np.stack([symmetry.images for symmetry in self.maps])
         orbits = []
-        for node in np.flatnonzero((arcs >= np.arange(arcs.shape[1])).all(axis=0)):
+        for node in np.flatnonzero((images >= np.arange(images.shape[1])).all(axis=0)):
             members: dict[int, int] = {}
-            for number, arc in enumerate(arcs):
-                members.setdefault(int(np.flatnonzero(arc == node)[0]), number)
+            for number, each in enumerate(images):
+                members.setdefault(int(np.flatnonzero(each == node)[0]), number)
             orbits.append(list(members.items()))
         return orbits
 
@@ -102,9 +102,9 @@ def find(
     names = [name for name in MATRICES if name != IDENTITY]
     maps = [_map(IDENTITY, medium, np.arange(len(gamma.points)))]
     for name in names if requested == "auto" else requested:
-        arc, fault = _check(name, gamma, medium, 0.0 if requested == "auto" else SHARE)
-        if arc is not None:
-            maps.append(_map(name, medium, arc))
+        images, fault = _check(name, gamma, medium, 0.0 if requested == "auto" else SHARE)
+        if images is not None:
+            maps.append(_map(name, medium, images))
         elif requested != "auto":
             raise CaseError(
                 f'symmetry.maps names "{name}", which does not hold: {fault}; leave it out, or write maps = "auto"'
@@ -115,7 +115,7 @@ def find(
 def _check(
     name: str, gamma: Gamma, medium: MediumMap, share: float
 ) -> tuple[NDArray[np.int64] | None, str]:
-    """Where the nodes go, or None and what differs after a map."""
+    """The images of the nodes, or None and the difference after a map, in words."""
     size = max(float(np.ptp(medium.x)), float(np.ptp(medium.y)))
     turned = np.array(MATRICES[name])[0, 0] == 0
     if turned and abs(np.ptp(medium.x) - np.ptp(medium.y)) > TOLERANCE * size:
@@ -129,11 +129,11 @@ def _check(
     if np.count_nonzero(different) > share * different.size:
         return None, f"the wave speed differs, near {_place(different, medium)} for example"
     points = _map(name, medium, np.empty(0, np.int64)).apply(gamma.points)
-    distance, arc = cKDTree(gamma.points).query(points)
-    if distance.max() > TOLERANCE * size or len(np.unique(arc)) < len(arc):
+    distance, images = cKDTree(gamma.points).query(points)
+    if distance.max() > TOLERANCE * size or len(np.unique(images)) < len(images):
         worst = gamma.points[distance.argmax()]
         return None, f"the zone's boundary has no node at the image of its node at ({worst[0]:.6g}, {worst[1]:.6g})"
-    return np.asarray(arc, dtype=np.int64), ""
+    return np.asarray(images, dtype=np.int64), ""
 
 
 def _mapped(name: str, speed: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -149,24 +149,24 @@ def _place(different: NDArray[np.bool_], medium: MediumMap) -> str:
     return f"({medium.x[column]:g}, {medium.y[row]:g})"
 
 
-def _map(name: str, medium: MediumMap, arc: NDArray[np.int64]) -> Symmetry:
+def _map(name: str, medium: MediumMap, images: NDArray[np.int64]) -> Symmetry:
     middle = 0.5 * np.array([medium.x[0] + medium.x[-1], medium.y[0] + medium.y[-1]])
     matrix = np.array(MATRICES[name], dtype=np.float64)
-    return Symmetry(name, matrix, middle - matrix @ middle, arc)
+    return Symmetry(name, matrix, middle - matrix @ middle, images)
 
 
 def _group(maps: list[Symmetry]) -> list[Symmetry]:
     """All maps that follow from some by doing one after another, in the order of `MATRICES`."""
-    found = {symmetry.name: symmetry for symmetry in maps}
+    group = {symmetry.name: symmetry for symmetry in maps}
     while True:
         new: dict[str, Symmetry] = {}
-        for first in found.values():
-            for second in found.values():
+        for first in group.values():
+            for second in group.values():
                 matrix = second.matrix @ first.matrix
                 name = next(name for name, known in MATRICES.items() if np.array_equal(known, matrix))
-                if name not in found:
+                if name not in group:
                     shift = second.matrix @ first.shift + second.shift
                     new[name] = Symmetry(name, matrix, shift, second.images[first.images])
         if not new:
-            return [found[name] for name in MATRICES if name in found]
-        found |= new
+            return [group[name] for name in MATRICES if name in group]
+        group |= new

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from submodel.geometry.arrays import MediumMap
 
 MOST_POINTS = 129  # of a table, along the longer side
-REACH = 4  # in grid steps: 48 neighbours in different directions, the nearest two 14 degrees apart
+SEARCH_RADIUS = 4  # in grid steps: 48 neighbours in different directions, the nearest two 14 degrees apart
 SAMPLES = 8  # of the speed along the way to a neighbour
 
 
@@ -98,14 +98,14 @@ def _shortest(
     number = np.arange(len(places), dtype=np.int64).reshape(shape)
     tails: list[NDArray[np.int64]] = []
     heads: list[NDArray[np.int64]] = []
-    for down in range(REACH + 1):
-        for right in range(-REACH, REACH + 1):
+    for down in range(SEARCH_RADIUS + 1):
+        for right in range(-SEARCH_RADIUS, SEARCH_RADIUS + 1):
             if gcd(down, abs(right)) == 1 and (down > 0 or right > 0):
                 begin, end = max(0, -right), min(num_columns, num_columns - right)
                 tails.append(number[: num_rows - down, begin:end].ravel())
                 heads.append(number[down:, begin + right : end + right].ravel())
     spacing = np.abs(places[1] - places[0]).max()
-    for node, near in enumerate(cKDTree(places).query_ball_point(points, (REACH + 0.5) * spacing)):
+    for node, near in enumerate(cKDTree(places).query_ball_point(points, (SEARCH_RADIUS + 0.5) * spacing)):
         heads.append(np.asarray(near, dtype=np.int64))
         tails.append(np.full(len(near), len(places) + node))
     tail, head = np.concatenate(tails), np.concatenate(heads)

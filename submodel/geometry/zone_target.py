@@ -17,7 +17,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the shapes of targets follow from.
+    """Sizes from which the shapes of targets follow.
 
     Attributes:
         num_levels: time levels.
@@ -58,12 +58,12 @@ def grid_shape(zone_points: npt.ArrayLike) -> tuple[int, int] | None:
     return (num_y, num_x) if np.abs(expected - points).max() <= tolerance else None
 
 
-def interface_nodes(zone_points: npt.ArrayLike, interface_points: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def gamma_nodes(zone_points: npt.ArrayLike, gamma_points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Where the nodes of Γ stand among the nodes of the zone: ``field[..., nodes]`` is the field on Γ.
 
     Args:
         zone_points: (node, 2).
-        interface_points: (arc, 2), in canonical order.
+        gamma_points: (arc, 2), in canonical order.
 
     Returns:
         (arc,) indices.
@@ -72,7 +72,7 @@ def interface_nodes(zone_points: npt.ArrayLike, interface_points: npt.ArrayLike)
         ValueError: a node of Γ is none of the zone's.
     """
     points = np.asarray(zone_points, dtype=np.float64)
-    wanted = np.asarray(interface_points, dtype=np.float64)
+    wanted = np.asarray(gamma_points, dtype=np.float64)
     distance, nearest = cKDTree(points).query(wanted)
     if np.any(distance > TOLERANCE * np.ptp(points, axis=0).max()):
         x, y = wanted[int(np.argmax(distance))]

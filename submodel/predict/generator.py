@@ -21,7 +21,7 @@ from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.data.generator_file import GeneratorFile
 from submodel.geometry.source_region import SourceRegion
-from submodel.geometry.zone_target import interface_nodes
+from submodel.geometry.zone_target import gamma_nodes
 from submodel.predict.error_bound import Trust
 from submodel.predict.prediction import Prediction, Whole
 
@@ -351,4 +351,4 @@ class Generator:
         """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""
         if getattr(self.generator.spec, "target", "boundary") != "zone":
             return None
-        return interface_nodes(self.file.zone_points, self.gamma.points)
+        return gamma_nodes(self.file.zone_points, self.gamma.points)

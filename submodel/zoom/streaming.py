@@ -88,7 +88,7 @@ class StreamedBoundary:
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def block(self, n: int) -> NDArray[np.float64]:
+    def from_step(self, n: int) -> NDArray[np.float64]:
         """The rest of the block that step n belongs to, as `BoundarySource.block`. Collective on the zone's comm.
 
         Raises:

@@ -31,7 +31,7 @@ from submodel import __version__
 from submodel.case.case import Case
 from submodel.data.dataset import Dataset
 from submodel.geometry.metrics import FieldErrors, field_errors
-from submodel.geometry.zone_target import Sizes, interface_nodes
+from submodel.geometry.zone_target import Sizes, gamma_nodes
 from submodel.learn.paper import targets
 from submodel.learn.paper_spec import FIELDS, reference, specification, training_plan
 from submodel.learn.train import generator_file, training_record
@@ -193,7 +193,7 @@ class Bench:
         if job.predicts_zone:
             for name, mine, theirs in zip(FIELDS, predicted, true, strict=True):
                 yield f"{split}.full.{name}", field_errors(mine, theirs)
-            nodes = interface_nodes(self.dataset.zone_points, self.dataset.gamma.points)
+            nodes = gamma_nodes(self.dataset.zone_points, self.dataset.gamma.points)
             on_curve = predicted[..., nodes]
         trace = Trace(self.dataset.times, self.dataset.gamma, on_curve[0], on_curve[1], None)
         run = self.zone.run(trace)
