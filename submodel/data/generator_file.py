@@ -80,6 +80,7 @@ class GeneratorFile:
         parameters: Vectors of the training data, shape (sample, axis); NaN where an impulse response has none.
         dataset: Name of the dataset's file.
         dataset_key: Of what was generated, which tells one dataset from another.
+        dataset_options: Of the command line that generated it; None in older files.
         reciprocal: The dataset holds responses by reciprocity.
         domain: Where cells of the domain are; None in older files.
         zone_points: Nodes of the zone, shape (node, 2), for a model that predicts them; else there may be none.
@@ -94,6 +95,7 @@ class GeneratorFile:
     parameters: NDArray[np.float64]
     dataset: str = ""
     dataset_key: str = ""
+    dataset_options: Mapping[str, Any] | None = None
     reciprocal: bool = False
     domain: DomainMap | None = None
     zone_points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
@@ -111,7 +113,12 @@ class GeneratorFile:
             "gamma": gamma_document(self.gamma),
             "domain": None if self.domain is None else self.domain.to_json(),
             "zone_points": self.zone_points.tolist(),
-            "dataset": {"file": self.dataset, "key": self.dataset_key, "reciprocal": self.reciprocal},
+            "dataset": {
+                "file": self.dataset,
+                "key": self.dataset_key,
+                "options": self.dataset_options,
+                "reciprocal": self.reciprocal,
+            },
             "parameters": self.parameters.tolist(),
             **({} if self.training is None else self.training.to_document()),
             **{name: dict(value) for name, value in optional.items() if value is not None},
@@ -138,6 +145,7 @@ class GeneratorFile:
                 parameters=parameters,
                 dataset=dataset["file"],
                 dataset_key=dataset["key"],
+                dataset_options=dataset.get("options"),
                 reciprocal=bool(dataset.get("reciprocal", np.isnan(parameters).any())),
                 domain=DomainMap.from_json(document["domain"]) if document.get("domain") else None,
                 zone_points=np.asarray(document["zone_points"], dtype=np.float64).reshape(-1, 2),

@@ -164,6 +164,7 @@ def generator_file(case: Case, dataset: Dataset | ReciprocalDataset) -> Generato
         zone_points=dataset.zone_points if isinstance(dataset, Dataset) else np.empty((0, 2)),
         dataset=dataset.path.name,
         dataset_key=dataset.manifest.key,
+        dataset_options=dataset.manifest.options(),
         reciprocal=isinstance(dataset, ReciprocalDataset),
         parameters=dataset.training_parameters(),
     )

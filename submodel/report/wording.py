@@ -85,8 +85,7 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
         ("zone Ω′", f"{_zone(case)}, {count(len(result.scene.zone_points))} nodes"),
         (
             "interface Γ",
-            f"{count(len(result.scene.gamma.points))} nodes on {num_loops} closed "
-            f"curve{'' if num_loops == 1 else 's'}",
+            f"{count(len(result.scene.gamma.points))} nodes on {num_loops} closed curve{'' if num_loops == 1 else 's'}",
         ),
         ("interface condition", setting.interface),
         ("wave speed", _speed(case)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -38,21 +39,22 @@ def calibrate_where_possible(case: Case, name: str, dataset: Path, generator: Pa
     """
     from submodel.data.dataset import reader_of
 
-    later = f"submodel calibrate {name} --dataset {dataset} --generator {generator}"
+    later, last = ["submodel", "calibrate", name, "--dataset"], ["--generator", str(generator)]
     with reader_of(dataset).open(dataset) as data:
         num = data.manifest.counts().get("calibration")
     if num is None:
-        typer.echo(f"no error bound yet: generate calibration samples, then {later.replace(str(dataset), 'DATASET')}")
+        typer.echo(f"no error bound yet: generate calibration samples, then {shlex.join([*later, 'DATASET', *last])}")
         return
+    command = shlex.join([*later, str(dataset), *last])
     if not num:
         return
     if importlib.util.find_spec("dolfinx") is None:
-        typer.echo(f"no error bound yet, it needs FEniCS: {later}")
+        typer.echo(f"no error bound yet, it needs FEniCS: {command}")
         return
     try:
         calibrate_file(case, dataset, generator, 0.9, device)
     except typer.Exit:
-        typer.echo(f"{generator} is whole, but has no error bound yet: {later}")
+        typer.echo(f"{generator} is whole, but has no error bound yet: {command}")
 
 
 def calibrate_file(case: Case | Path, dataset: Path, generator: Path, coverage: float, device: Device) -> None:

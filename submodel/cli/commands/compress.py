@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -90,7 +91,8 @@ def compress(
         typer.echo(f"fine-tuned: {done.trained.history.words}")
     if dataset is None:
         typer.echo(
-            f"no error bound, the original's does not hold: submodel calibrate CASE --dataset D --generator {output}"
+            "no error bound, the original's does not hold: submodel calibrate CASE --dataset D --generator "
+            + shlex.quote(str(output))
         )
     else:
         calibrate_where_possible(done.case, "CASE", dataset, output, device)

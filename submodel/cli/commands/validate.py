@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from submodel.case.case import Case, CaseError
-from submodel.case.sampling import Split
 from submodel.cli.terminal.errors import parallel
 from submodel.cli.terminal.options import (
-    BoundaryKind,
     BoundaryOption,
     CaseArgument,
     DeviceOption,
@@ -42,6 +39,7 @@ def validate(
     from submodel.data.outputs import require_file, require_folder
     from submodel.data.whole import write_json
     from submodel.predict.generator import Generator
+    from submodel.report.commands import reproduction
     from submodel.report.page import write_report
     from submodel.report.wording import error_table
     from submodel.validate.validate import validate as validate_samples
@@ -58,7 +56,7 @@ def validate(
             require_folder(report)
         generated = None if generator is None else Generator.load(generator, read, device)
         with Dataset.open(dataset) as data, count_progress("validate", "samples", shown=comm.rank == 0) as progress:
-            commands = _commands(case, dataset, generator, boundary, interface, split)
+            commands = reproduction(case, data, generated, interface, split)
             result = validate_samples(
                 read,
                 data,
@@ -79,26 +77,3 @@ def validate(
         with count_progress("report", "pictures") as progress:
             page = write_report(result, report, progress=progress)
         typer.echo(f"report: {page}")
-
-
-def _commands(
-    case: Path,
-    dataset: Path,
-    generator: Path | None,
-    boundary: BoundaryKind,
-    interface: str | None,
-    split: Split,
-) -> tuple[str, ...]:
-    """Command lines that lead to a validation, for its report."""
-    made = [["mpirun", "-n", "2", "submodel", "generate", str(case), "-o", str(dataset)]]
-    last = ["submodel", "validate", str(case), "--dataset", str(dataset)]
-    if generator is not None:
-        made.append(["submodel", "train", str(case), "--dataset", str(dataset), "-o", str(generator)])
-        last += ["--generator", str(generator)]
-    else:
-        last += ["--boundary", boundary]
-    if interface is not None:
-        last += ["--interface", interface]
-    if split != "test":
-        last += ["--split", split]
-    return tuple("./run " + shlex.join(command) for command in [*made, last])
