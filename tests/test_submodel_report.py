@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from synthetic_validation import calibrated, recorded, result
 
+from submodel.case.quantities import seconds
 from submodel.report import page as report
-from submodel.report.wording import amount, count, error_table, facts, percent, seconds, size, verdict
+from submodel.report.wording import amount, count, error_table, facts, percent, size, verdict
 from submodel.validate.result import GeneratorInfo, ValidationResult
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -38,7 +38,8 @@ def error_over_time(result: ValidationResult) -> Figure:
                     axes.plot([], [], color=STAGE_COLORS[stage], label=f"{STAGE_LABELS[stage]}: exactly 0")
                     continue
                 _draw_band(axes, result.times, curves, STAGE_COLORS[stage], STAGE_LABELS[stage])
-            axes.set(title=name, xlabel=f"time t ({result.scene.time_unit})", yscale="log")
+            axes.set(title=name, yscale="log")
+            drawing.measure(axes.xaxis, "time t", result.scene.time_unit, result.times)
             _shade_left_out(axes, result.times, np.isnan(result.curves("after", name)))
             axes.set_xlim(result.times[0], result.times[-1])
             axes.yaxis.set_major_formatter(FuncFormatter(percent))
@@ -90,8 +91,8 @@ def sample_map(result: ValidationResult) -> Figure:
         _draw_training(place, frequency, axes_of, result.setting.training_parameters)
         drawing.frame_space(place, scene)
         place.set_title("place of the source in Ω (inner outline: Γ)")
-        unit = scene.time_unit
-        frequency.set(xlabel=f"ω (rad/{unit})", ylabel="ε, time mean", title="frequency of the source")
+        drawing.measure(frequency.xaxis, "ω", f"rad/{scene.time_unit}", axes_of.omegas(vectors))
+        frequency.set(ylabel="ε, time mean", title="frequency of the source")
         frequency.set_ylim(0.0, float(epsilon.max()) * 1.2 or 1.0)
         frequency.yaxis.set_major_formatter(FuncFormatter(percent))
         frequency.grid(True)
@@ -182,7 +183,8 @@ def traces(result: ValidationResult, fields: SampleTrace) -> Figure:
                 weight="bold",
             )
         panels[1].set_ylabel("displacement u on Γ")
-        panels[-1].set(xlabel=f"time t ({scene.time_unit})", xlim=(result.times[0], result.times[-1]))
+        panels[-1].set_xlim(result.times[0], result.times[-1])
+        drawing.measure(panels[-1].xaxis, "time t", scene.time_unit, result.times)
         drawing.frame_space(place, scene)
         place.set_title("where they are (star: source)")
         figure.legend(panels[0].get_lines(), ["true (full FE)", _origin(result)], loc="outside lower center", ncols=2)
@@ -224,8 +226,9 @@ def space_time(result: ValidationResult, fields: SampleTrace) -> Figure:
             panel.pcolormesh(
                 arc, result.times, values, cmap=drawing.WAVE, norm=scale, shading="nearest", rasterized=True
             )
-            panel.set(title=title, xlabel=f"arc length ({result.scene.length_unit})")
-        axes[0].set_ylabel(f"time t ({result.scene.time_unit})")
+            panel.set_title(title)
+            drawing.measure(panel.xaxis, "arc length", result.scene.length_unit, arc)
+        drawing.measure(axes[0].yaxis, "time t", result.scene.time_unit, result.times)
         drawing.color_bar(figure, axes, scale, "displacement u", extend=drawing.extension(scale, *panels.values()))
     return figure
 

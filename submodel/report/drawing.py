@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import TriMesh
@@ -19,10 +20,11 @@ from matplotlib.patches import Circle
 from matplotlib.path import Path as Polygon
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.tri import Triangulation
 from scipy.spatial import Delaunay
 
+from submodel.case.quantities import Scale
 from submodel.data.whole import write_whole
 from submodel.geometry.scene import Scene
 
@@ -172,8 +174,23 @@ def frame_space(axes: Axes, scene: Scene) -> None:
     axes.margins(0.02)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.set_xlabel(f"x ({scene.length_unit})")
-    axes.set_ylabel(f"y ({scene.length_unit})")
+    for axis, name in ((axes.xaxis, "x"), (axes.yaxis, "y")):
+        measure(axis, name, scene.length_unit, axes.dataLim.get_points())
+
+
+def measure(axis: Axis, name: str, unit: str, values: Any) -> None:
+    """Label an axis by name and unit, which has a prefix where the values are small or large; ticks count in it.
+
+    Args:
+        axis: of a picture.
+        name: of the quantity.
+        unit: of the values.
+        values: all that the axis shows.
+    """
+    scale = Scale.of(unit, values)
+    axis.set_label_text(f"{name} ({scale.label})")
+    if scale.factor != 1.0:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale.factor:g}".replace("-", "−")))
 
 
 def halo(text: Text) -> None:

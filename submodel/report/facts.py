@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from submodel.case.case import Case, CaseError
+from submodel.case.quantities import box, quantity
 from submodel.data.generator_file import GeneratorFile
 
 
@@ -34,18 +35,19 @@ def of_case(case: Case) -> dict[str, Any]:
     """Facts about a case."""
     length, second = case.units.length, case.units.time
     said, how = case.parameters, case.discretization
-    place = "" if (box := case.domain.box) is None else f"{list(box[0])} to {list(box[1])} {length}, "
+    place = "" if (corners := case.domain.box) is None else f"{box(*corners, length)}, "
     facts: dict[str, Any] = {"name": case.name, "fingerprint": case.fingerprint()}
     facts["domain"] = place + case.domain.mesh_words
     if case.zone is not None:
-        facts["zone"] = f"{list(case.zone.lower)} to {list(case.zone.upper)} {length}"
+        facts["zone"] = box(case.zone.lower, case.zone.upper, length)
     return facts | {
-        "speed": f"{_speeds(case)} {length}/{second}",
-        "time": f"{case.time.final:g} {second} in {case.time.levels} levels, dt = {case.time.dt:.6g} {second}",
+        "speed": _speeds(case),
+        "time": f"{quantity(case.time.final, second)} in {case.time.levels} levels, "
+        f"dt = {quantity(case.time.dt, second)}",
         "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
         "interface": case.interface.kind,
-        "source": f"{case.source.signal}, omega in [{said.omega[0]:.4g}, {said.omega[1]:.4g}] rad/{second}, "
-        f"position in {list(said.source_lower)} to {list(said.source_upper)} {length}" + said.other_words(case.units),
+        "source": f"{case.source.signal}, omega in {box(said.omega[:1], said.omega[1:], f'rad/{second}')}, "
+        f"position in {box(said.source_lower, said.source_upper, length)}" + said.other_words(case.units),
         "samples": f"{_counts(said.train, said.test, said.calibration)}, seed {said.seed}",
         "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
     }
@@ -56,8 +58,10 @@ def _counts(train: int, test: int, calibration: int) -> str:
 
 
 def _speeds(case: Case) -> str:
-    speed = case.medium.speed
-    return f"{speed:g}" if isinstance(speed, float) else ", ".join(f"{name} {c:g}" for name, c in speed.items())
+    speed, unit = case.medium.speed, f"{case.units.length}/{case.units.time}"
+    if isinstance(speed, float):
+        return quantity(speed, unit)
+    return ", ".join(f"{name} {quantity(value, unit)}" for name, value in speed.items())
 
 
 def _of_zoomed(path: Path) -> dict[str, Any]:

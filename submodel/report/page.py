@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from submodel.case.quantities import Scale, seconds
 from submodel.data.whole import write_whole
 from submodel.report import charts, drawing, pictures
-from submodel.report.wording import amount, count, facts, percent, seconds, size, verdict
+from submodel.report.wording import amount, count, facts, percent, size, verdict
 from submodel.validate.result import FIELDS, STAGES, ValidationResult
 
 Progress = Callable[[int, int], None]
@@ -98,11 +100,13 @@ def render(result: ValidationResult, drawn: Mapping[str, bytes]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, seconds=seconds, size=size, count=count, amount=amount)
+    case = result.setting.case
+    units, vectors = case.units, np.array([sample.parameters for sample in result.samples])
     uris = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in drawn.items()}
     return environment.get_template("report.html.j2").render(
         result=result,
         setting=result.setting,
-        case=result.setting.case,
+        case=case,
         generator=result.setting.generator,
         verdict=verdict(result),
         facts=facts(result),
@@ -113,5 +117,7 @@ def render(result: ValidationResult, drawn: Mapping[str, bytes]) -> str:
         pictures=uris,
         mean_bound=None if result.bounds is None else float(result.bounds.values.mean()),
         num_levels=len(result.times) * len(result.samples),
+        omegas=Scale.of(f"rad/{units.time}", case.parameters.omegas(vectors)),
+        places=Scale.of(units.length, case.parameters.sources(vectors)),
         written=date.today().isoformat(),
     )

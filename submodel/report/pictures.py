@@ -18,6 +18,7 @@ from matplotlib.patches import ConnectionPatch
 from matplotlib.tri import Triangulation
 from PIL import Image
 
+from submodel.case.quantities import Scale, quantity
 from submodel.data.whole import write_whole
 from submodel.geometry.metrics import QUIET_FRACTION
 from submodel.geometry.scene import Integers, Scene
@@ -40,6 +41,7 @@ def snapshots(scene: Scene, times: Array, full: Array, zoomed: Array, *, num_tim
         num_times: Number of snapshots, spread evenly from the arrival of the wave to the end.
     """
     levels = _telling_levels(full, num_times)
+    clock = Scale.of(scene.time_unit, times)
     difference = zoomed[levels] - full[levels]
     scale = drawing.symmetric_scale(full[levels], zoomed[levels])
     factor = drawing.magnification(difference, scale)
@@ -63,7 +65,7 @@ def snapshots(scene: Scene, times: Array, full: Array, zoomed: Array, *, num_tim
                 drawing.draw_outlines(axes[row, column], scene)
                 drawing.bare(axes[row, column])
                 if column == 0:
-                    axes[row, 0].set_ylabel(f"t = {times[level]:.2f} {scene.time_unit}")
+                    axes[row, 0].set_ylabel(f"t = {clock.text(times[level])}")
         extend = drawing.extension(scale, *columns.values())
         drawing.color_bar(figure, axes, scale, "displacement u", extend=extend)
     return figure
@@ -86,7 +88,7 @@ def field(scene: Scene, values: Array, *, time: float, title: str = "displacemen
         drawing.draw_field(axes, drawing.triangulate(scene), values, scale)
         drawing.draw_outlines(axes, scene)
         drawing.frame_space(axes, scene)
-        axes.set_title(f"{title} at t = {time:.4g} {scene.time_unit}")
+        axes.set_title(f"{title} at t = {quantity(time, scene.time_unit, 4)}")
         drawing.color_bar(figure, axes, scale, title)
     return figure
 
@@ -127,11 +129,11 @@ def run_gif(
     frames: list[Image.Image] = []
     with mpl.rc_context(drawing.STYLE):
         figure, meshes = _animated_figure(scene, panels, drawing.symmetric_scale(*panels.values()))
-        clock = figure.suptitle(" ", fontsize=10.5)
+        heading, clock = figure.suptitle(" ", fontsize=10.5), Scale.of(scene.time_unit, times)
         for level in levels:
             for mesh, values in zip(meshes, panels.values(), strict=True):
                 mesh.set_array(np.asarray(values[level], dtype=float))
-            clock.set_text(f"t = {times[level]:.2f} {scene.time_unit}")
+            heading.set_text(f"t = {clock.text(times[level])}")
             frames.append(_frame(figure))
             if progress is not None:
                 progress(len(frames), len(levels))
@@ -201,7 +203,7 @@ def hero(
             drawing.draw_outlines(axes, scene)
         _zoom_lines(figure, scene, left, middle)
         extend = drawing.extension(scale, domain_values)
-        label = f"displacement u at t = {time:.3g} {scene.time_unit}"
+        label = f"displacement u at t = {quantity(time, scene.time_unit, 4)}"
         drawing.color_bar(figure, [left, middle, right], scale, label, extend=extend)
     return figure
 

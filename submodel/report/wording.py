@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from submodel.case.case import Case
+from submodel.case.quantities import SUPERSCRIPT, box, quantity
 from submodel.validate.result import FIELDS, STAGES, ValidationResult
 
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ELEMENTS = {
     "p1": "linear triangles (P1), lumped mass",
     "gll": "quadrilaterals of degree {} (GLL), diagonal mass",
@@ -35,19 +34,6 @@ def percent(fraction: float) -> str:
 def count(number: int) -> str:
     """A whole number with thin spaces between the thousands."""
     return f"{number:,}".replace(",", "\u202f")
-
-
-def seconds(duration: float) -> str:
-    """A duration in the unit that suits it."""
-    if duration < 1e-3:
-        return f"{1e6 * duration:.0f} µs"
-    if duration < 1:
-        return f"{1e3 * duration:.3g} ms"
-    if duration < 60:
-        return f"{duration:.3g} s"
-    minutes = round(duration) // 60
-    rest = round(duration) % 60
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def size(num_bytes: int) -> str:
@@ -93,13 +79,13 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
         (
             "time stepping",
             f"{STEPPERS[case.discretization.stepper]}, {len(result.times)} levels up to "
-            f"{result.times[-1]:g} {time}, Δt = {amount(step)} {time}",
+            f"{quantity(result.times[-1], time)}, Δt = {quantity(step, time)}",
         ),
         ("source signal", SIGNALS[case.source.signal]),
         (
             "parameters",
-            f"ω in {_range(case.parameters.omega)} rad/{time}; source in "
-            f"{_box(case.parameters.source_lower, case.parameters.source_upper)} {length}{_excluded(case)}"
+            f"ω in {box(case.parameters.omega[:1], case.parameters.omega[1:], f'rad/{time}')}; source in "
+            f"{box(case.parameters.source_lower, case.parameters.source_upper, length)}{_excluded(case)}"
             + case.parameters.other_words(case.units),
         ),
         ("dataset", f"{setting.dataset}, split {setting.split}, {len(result.samples)} samples"),
@@ -108,36 +94,28 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
 
 
 def _domain(case: Case) -> str:
-    if (box := case.domain.box) is None:
+    if (corners := case.domain.box) is None:
         return f"mesh {case.domain.mesh_words}"
     cut = ", each cut into triangles" if case.discretization.element == "p1" else ""
-    return f"{_box(*box)} {case.units.length}, {case.domain.mesh_words.replace(' x ', ' × ')}{cut}"
+    return f"{box(*corners, case.units.length)}, {case.domain.mesh_words.replace(' x ', ' × ')}{cut}"
 
 
 def _zone(case: Case) -> str:
     if case.zone is None:
         return "physical group of the mesh"
-    return f"{_box(case.zone.lower, case.zone.upper)} {case.units.length}"
+    return box(case.zone.lower, case.zone.upper, case.units.length)
 
 
 def _speed(case: Case) -> str:
     unit, speed = f"{case.units.length}/{case.units.time}", case.medium.speed
     if isinstance(speed, dict):
-        return ", ".join(f"{name}: {value:g} {unit}" for name, value in speed.items())
-    return f"{speed:g} {unit}"
+        return ", ".join(f"{name}: {quantity(value, unit)}" for name, value in speed.items())
+    return quantity(speed, unit)
 
 
 def _excluded(case: Case) -> str:
     lower, upper = case.parameters.exclude_lower, case.parameters.exclude_upper
-    return "" if lower is None or upper is None else f" outside {_box(lower, upper)} {case.units.length}"
-
-
-def _range(pair: Sequence[float]) -> str:
-    return f"[{pair[0]:.4g}, {pair[1]:.4g}]".replace("-", "−")
-
-
-def _box(lower: Sequence[float], upper: Sequence[float]) -> str:
-    return " × ".join(_range(pair) for pair in zip(lower, upper, strict=True))
+    return "" if lower is None or upper is None else f" outside {box(lower, upper, case.units.length)}"
 
 
 def error_table(result: ValidationResult) -> list[str]:

@@ -100,7 +100,7 @@ def peaks_figure(scene: Scene, parameters: Parameters, vectors: Array, largest: 
         left.set_title(f"largest |u| in the zone, {len(largest)} sources")
         figure.colorbar(drawn, ax=left, label="largest |u|", shrink=0.85)
         right.scatter(parameters.omegas(vectors), largest, s=size, color=drawing.INK, edgecolors="none")
-        right.set_xlabel(f"omega, rad/{scene.time_unit}")
+        drawing.measure(right.xaxis, "omega", f"rad/{scene.time_unit}", parameters.omegas(vectors))
         right.set_ylabel("largest |u|")
         right.set_ylim(bottom=0.0)
     return figure

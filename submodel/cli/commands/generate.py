@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from submodel.case.case import Case
+from submodel.case.quantities import seconds
 from submodel.cli.terminal.errors import parallel
 from submodel.cli.terminal.options import (
     CaseArgument,
@@ -64,7 +65,7 @@ def generate(
         )
     if comm.rank == 0:
         there = f", {report.num_kept} were there" if report.num_kept else ""
-        spent = f"{report.loop_seconds:.1f} s, set-up {report.setup_seconds:.1f} s"
+        spent = f"{seconds(report.loop_seconds)}, set-up {seconds(report.setup_seconds)}"
         typer.echo(f"{output}: {report.num_made} {unit} made{there} ({spent}, {comm.size} ranks)")
 
 

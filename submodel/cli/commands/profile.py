@@ -77,7 +77,7 @@ def _table(job: Job) -> Table:
     from rich import box
     from rich.table import Table
 
-    from submodel.report.wording import seconds
+    from submodel.case.quantities import seconds
 
     table = Table(title=job.title, title_justify="left", box=box.SIMPLE, padding=0, show_footer=True)
     table.add_column("", footer="all", no_wrap=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from submodel.case.case import Case, CaseError
+from submodel.case.quantities import seconds
 from submodel.case.sampling import Split
 from submodel.cli.commands.zoom_many import many_sets
 from submodel.cli.terminal.errors import parallel
@@ -131,12 +132,11 @@ def zoom(
     if zoomed is None:
         return
     each = "one step" if zoomed.parts == 1 else f"{zoomed.parts} steps"
-    typer.echo(f"zone run in {1e3 * zoomed.seconds:.1f} ms ({each} a level), largest |u| {zoomed.peak:.4g}")
+    typer.echo(f"zone run in {seconds(zoomed.seconds)} ({each} a level), largest |u| {zoomed.peak:.4g}")
     if zoomed.overlap is not None:
-        worked, overlapped = 1e3 * zoomed.overlap.worked, 1e3 * zoomed.overlap.overlapped
+        worked, overlapped = seconds(zoomed.overlap.worked), seconds(zoomed.overlap.overlapped)
         typer.echo(
-            f"boundary data in {zoomed.overlap.num_blocks} blocks: {worked:.1f} ms, {overlapped:.1f} ms of them "
-            "while the zone ran"
+            f"boundary data in {zoomed.overlap.num_blocks} blocks: {worked}, {overlapped} of them while the zone ran"
         )
     for line in (execution, bound):
         if line is not None:

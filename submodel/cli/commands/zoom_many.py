@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from submodel.case.case import Case
+from submodel.case.quantities import seconds
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -59,10 +60,10 @@ def many_sets(
     if zoomed.num_found:
         typer.echo(f"{zoomed.num_found} of {zoomed.num_sets} sets were there already")
     if num_new:
-        spent, each = zoomed.spent, 1e3 * zoomed.seconds / num_new
+        spent, each = zoomed.spent, seconds(zoomed.seconds / num_new)
         typer.echo(
-            f"{num_new} sets in {zoomed.seconds:.2f} s, {each:.2f} ms each (on this rank {spent.network:.2f} s for the "
-            f"network, {spent.zone:.2f} s for the zone, {spent.writing:.2f} s for writing)"
+            f"{num_new} sets in {seconds(zoomed.seconds)}, {each} each (on this rank {seconds(spent.network)} for the "
+            f"network, {seconds(spent.zone)} for the zone, {seconds(spent.writing)} for writing)"
         )
     for what, path in zoomed.files.items():
         typer.echo(f"  {what}: {path}")

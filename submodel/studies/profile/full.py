@@ -22,12 +22,12 @@ from solvers.problems.full import FullModel
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference, march
 from submodel.case.case import Case, CaseError
+from submodel.case.quantities import seconds as in_words
 from submodel.data.kinds import SampleManifest
 from submodel.data.manifest import Precision, Request
 from submodel.data.shards import ShardWriter
 from submodel.generate.production import shared_geometry
 from submodel.geometry.arrays import FIELDS, ZONE_FIELD, Geometry
-from submodel.report.wording import seconds as in_words
 from submodel.solve import from_case as build
 from submodel.studies.profile.timing import Job, Part, least, seconds_of, steps_limit
 
