@@ -1,6 +1,6 @@
 """The specification, what it builds, and the parts it is built from."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -195,3 +195,24 @@ def test_the_last_layer_of_a_stem_makes_an_image(model: str) -> None:
     bias = generator.get_parameter("trunks.0.stem.2.bias")[4 :: trunk.first[0]]
     torch.testing.assert_close(changed[:, 4], bias.expand(2, -1))
     assert torch.equal(changed[:, :4], image[:, :4])
+
+
+@pytest.mark.parametrize("model", ["conv1d-boundary", "conv1.5d-boundary", "conv2d", "conv3d"])
+def test_a_trunk_is_its_stem_and_stages_of_convolutions_with_residual_sums(model: str) -> None:
+    """Written out: nearest neighbours double the grid, and a block whose channels agree adds to what came in."""
+    torch.manual_seed(1)
+    spec = toy(model, depth=3)
+    trunk = ConvTrunk(spec)
+    features = torch.randn(2, num_features(spec))
+    channels, *axes = trunk.first
+    x = trunk.stem(features).view(2, *axes, channels).movedim(-1, 1)
+    sums = 0
+    for number, stage in enumerate(trunk.stages):
+        for axis in range(2, x.ndim) if number else ():
+            x = x.repeat_interleave(2, axis)
+        for block in cast(Any, stage):
+            made = torch.nn.functional.gelu(block.conv(x))
+            sums += made.shape == x.shape
+            x = made + x if made.shape == x.shape else made
+    assert sums == 2 * 3 - 1  # the first block of the narrower stage has nothing to add to
+    torch.testing.assert_close(trunk(features), x)

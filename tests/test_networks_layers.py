@@ -2,8 +2,7 @@
 
 import copy
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -125,58 +124,6 @@ def test_activation_between_the_factors() -> None:
     assert not torch.allclose(layer(x), linear(x))
     with pytest.raises(ValueError, match="has no dense kernel"):
         layer.dense_kernel()
-
-
-DENSE: dict[str, Callable[[], Any]] = {
-    "1d": lambda: nn.Conv1d(3, 4, 5, padding=2),
-    "2d": lambda: nn.Conv2d(3, 4, (3, 5)),
-    "2d closed": lambda: nn.Conv2d(3, 4, (3, 5), padding="same", padding_mode="circular", bias=False),
-    "3d": lambda: nn.Conv3d(3, 4, (3, 5, 2), padding=1),
-    "ours": lambda: DenseConv(3, 4, (4, 3), circular=(1,)),
-}
-
-
-@pytest.mark.parametrize("name", DENSE)
-@pytest.mark.parametrize("rank", [1, 2, 3])
-def test_discrepancy_of_a_decomposition_is_the_residual_kernel(name: str, rank: int) -> None:
-    """[A] eq. 18: the outputs differ by the convolution with R = K - its rank-R approximation, and by nothing else."""
-    dense = DENSE[name]()
-    num_dims = dense.weight.ndim - 2
-    x = torch.randn(2, 3, *SHAPE[:num_dims])
-    for order in itertools.permutations(range(num_dims)):
-        layer = DecomposedConv.from_dense(dense, rank, order=order)
-        residual = dense.weight.detach() - outer_kernel(layer)
-        closed = tuple(range(num_dims)) if getattr(dense, "padding_mode", "") == "circular" else layer.circular
-        difference = by_hand(x, residual, layer.widths, tuple(closed))
-        torch.testing.assert_close(dense(x) - layer(x), difference, rtol=0, atol=EXACT)
-        # what is left is the smallest possible for each matrix that was decomposed (Eckart and Young)
-        if num_dims == 2:
-            matrix = dense.weight.detach().permute(1, 2 + order[0], 0, 2 + order[1]).flatten(2)
-            left = torch.linalg.svdvals(matrix)[:, rank:].square().sum().sqrt()
-            assert math.isclose(float(residual.norm()), float(left), abs_tol=EXACT)
-
-
-@pytest.mark.parametrize("name", DENSE)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, EXACT), (torch.float32, 1e-5)])
-def test_full_rank_is_the_dense_layer(name: str, dtype: torch.dtype, tolerance: float) -> None:
-    dense = DENSE[name]().to(dtype)
-    x = torch.randn(2, 3, *SHAPE[: dense.weight.ndim - 2], dtype=dtype)
-    for order in itertools.permutations(range(dense.weight.ndim - 2)):
-        layer = DecomposedConv.from_dense(dense, 99, order=order)
-        torch.testing.assert_close(layer(x), dense(x), rtol=0, atol=tolerance)
-
-
-def test_three_ways_are_sliced_by_the_identity() -> None:
-    """[A] eq. 11-12: the first axis of the order is sliced; each slice has its own singular pairs."""
-    dense = nn.Conv3d(2, 3, (3, 4, 5))
-    layer = DecomposedConv.from_dense(dense, 2, order=(2, 1, 0))
-    torch.testing.assert_close(layer.factors[0].detach(), torch.eye(5).repeat(2, 1)[:, None], rtol=0, atol=0)
-    for c, slice_ in itertools.product(range(2), range(5)):
-        matrix = dense.weight.detach()[:, c, :, :, slice_].permute(2, 0, 1).flatten(1)  # taps of axis 1, the rest
-        left, sigma, right = torch.linalg.svd(matrix, full_matrices=False)
-        expected = (left[:, :2] * sigma[:2]) @ right[:2]
-        found = layer.dense_kernel()[:, c, :, :, slice_].permute(2, 0, 1).flatten(1)
-        torch.testing.assert_close(found, expected, rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("kind", [DenseConv, DecomposedConv])
@@ -327,26 +274,7 @@ def test_impossible_layers(options: dict[str, object], message: str) -> None:
         DecomposedConv(2, 2, **{"kernel_size": (3, 3), **options})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("dense", "message"),
-    [
-        (nn.Linear(2, 2), "only a dense convolution can be decomposed, got Linear"),
-        (nn.Conv2d(2, 2, 3, stride=2), "stride, dilation and groups 1"),
-        (nn.Conv2d(2, 2, 3, dilation=2), "stride, dilation and groups 1"),
-        (nn.Conv2d(2, 2, 3, groups=2), "stride, dilation and groups 1"),
-        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding_mode must be zeros or circular"),
-    ],
-)
-def test_layers_that_cannot_be_decomposed(dense: nn.Conv2d, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DecomposedConv.from_dense(dense, 1)
-
-
 def test_other_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        DecomposedConv.from_dense(nn.Conv2d(2, 2, 3), 0)
-    with pytest.raises(ValueError, match="each of the axes"):
-        DecomposedConv.from_dense(nn.Conv2d(2, 2, 3), 1, order=(0, 0))
     with pytest.raises(ValueError, match="more than once around an axis of 2 points"):
         DecomposedConv(2, 2, (7, 7), circular=(1,))(torch.randn(1, 2, 8, 2))
 

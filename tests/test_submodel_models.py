@@ -9,7 +9,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from networks.paper.catalogue import PAPER_PARAMETERS
 from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES, ZONE_MODELS
 from submodel.cli.commands import models as command
 from submodel.geometry.zone_target import Sizes, gamma_nodes, grid_shape
@@ -66,10 +65,6 @@ def test_tables_say_what_they_show(number: int, title: str, schedule: str, key: 
     table = TABLES[number]
     assert (table.title, table.schedule, table.key) == (title, schedule, key)
     assert table.models == (ZONE_MODELS if ".full." in key else tuple(MODEL_TITLES))
-
-
-def test_the_networks_know_the_same_table_1() -> None:
-    assert {m: {v: TABLES[1].value(m, v) for v in VARIANT_TITLES} for m in MODEL_TITLES} == PAPER_PARAMETERS
 
 
 def test_the_paper_copies_two_tables_as_the_page_says() -> None:

@@ -23,7 +23,6 @@ from networks.core.padding import circular_axes, extents, pad_axis, per_axis
 from networks.core.rebuildable import Rebuildable, is_plain, versions
 from networks.layers import onednn as prepared
 from networks.layers.convolving import dense_convolution, one_way, own_margin
-from networks.layers.from_dense import one_way_kernels
 
 _READY = prepared.available()
 
@@ -244,58 +243,6 @@ class DecomposedConv(Rebuildable):
                 dense.bias.copy_(self.bias)
         return dense
 
-    @classmethod
-    def from_dense(
-        cls,
-        dense: "DenseConv | nn.Conv1d | nn.Conv2d | nn.Conv3d",
-        rank: int,
-        *,
-        order: Sequence[int] | None = None,
-    ) -> "DecomposedConv":
-        """Decompose a trained layer, depthwise first, by singular values ([A] eq. 9-12).
-
-        For each input channel the last two axes of `order` make a matrix (taps of the first, outputs x taps
-        of the second), whose `rank` leading singular pairs, each with the root of its value, are the one-way
-        kernels (eq. 9-10). A third axis, the first of `order`, is sliced: its kernels are the rows of the
-        identity (eq. 11-12). With K = dense.weight and R = K - result.dense_kernel(), the outputs differ by
-        the convolution with R (eq. 18); R = 0 once the rank reaches the taps of the last axis but one.
-
-        Args:
-            dense: the trained layer; stride, dilation and groups 1.
-            rank: leading singular pairs kept; more than there are is the full decomposition.
-            order: as in the constructor.
-
-        Raises:
-            ValueError: a layer with stride, dilation, groups or another padding mode; a rank below 1.
-        """
-        circular, widths = _dense_padding(dense)
-        weight = dense.weight.detach()
-        kernel_size = tuple(weight.shape[2:])
-        num_dims = len(kernel_size)
-        axes = tuple(range(num_dims))[::-1] if order is None else tuple(order)
-        if rank < 1:
-            raise ValueError(f"the rank of a decomposition must be at least 1, got {rank}")
-        multipliers: tuple[int, ...] = ()
-        if num_dims > 1 and sorted(axes) == list(range(num_dims)):
-            terms = min(rank, kernel_size[axes[-2]], weight.shape[0] * kernel_size[axes[-1]])
-            multipliers = tuple(kernel_size[a] for a in axes[:-2]) + (terms,)
-        layer = cls(
-            weight.shape[1],
-            weight.shape[0],
-            kernel_size,
-            rank=multipliers or 1,
-            order=order,
-            circular=circular,
-            bias=dense.bias is not None,
-        ).to(weight)
-        layer.widths = widths
-        with torch.no_grad():
-            for factor, values in zip(layer.factors, one_way_kernels(weight, axes, rank), strict=True):
-                factor.copy_(values)
-            if layer.bias is not None and dense.bias is not None:
-                layer.bias.copy_(dense.bias)
-        return layer
-
 
 def _checked_kernel(kernel_size: Sequence[int]) -> tuple[int, ...]:
     if isinstance(kernel_size, int) or not 1 <= len(kernel_size) <= 3:
@@ -309,21 +256,3 @@ def _checked_rank(rank: int | Sequence[int], num_dims: int, depthwise_first: boo
             raise ValueError(f"the rank of a decomposition must be at least 1, got {rank}")
         return (rank,) + (1 if depthwise_first else rank,) * (num_dims - 2) if num_dims > 1 else ()
     return per_axis(rank, num_dims - 1, "rank") if num_dims > 1 else ()
-
-
-def _dense_padding(dense: nn.Module) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """Closed axes and padding widths of a layer that can be decomposed."""
-    if isinstance(dense, DenseConv):
-        return tuple(sorted(dense.circular)), dense.widths
-    if not isinstance(dense, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        raise ValueError(f"only a dense convolution can be decomposed, got {type(dense).__name__}")
-    plain = (1,) * len(dense.kernel_size)
-    if dense.stride != plain or dense.dilation != plain or dense.groups != 1:
-        raise ValueError(
-            "only a convolution with stride, dilation and groups 1 can be decomposed, got "
-            f"stride {dense.stride}, dilation {dense.dilation}, groups {dense.groups}"
-        )
-    if dense.padding_mode not in ("zeros", "circular"):
-        raise ValueError(f"padding_mode must be zeros or circular to be decomposed, got {dense.padding_mode!r}")
-    circular = tuple(range(len(plain))) if dense.padding_mode == "circular" else ()
-    return circular, extents(dense.padding, dense.kernel_size)

@@ -93,28 +93,6 @@ NO_EULER_WITH_BATCH_NORM = (
     "derivative in the regularisation erroneous ([A] section 6.1)"
 )
 
-_TABLE_1: dict[str, tuple[float, float, float, float, float, float]] = {
-    "fc-t": (14.34, 14.37, 14.34, 14.22, 14.26, 14.22),
-    "conv2d": (23.30, 23.31, 23.30, 12.63, 12.64, 12.63),
-    "conv2d-t": (1.52, 1.52, 1.52, 0.81, 0.81, 0.81),
-    "conv3d": (7.25, 7.25, 7.25, 3.83, 3.83, 3.83),
-    "conv2.5d": (2.72, 2.72, 2.72, 1.46, 1.46, 1.46),
-    "conv2.5db": (1.63, 1.64, 1.63, 0.85, 0.86, 0.85),
-    "fc-t-boundary": (0.27, 0.28, 0.27, 0.26, 0.26, 0.26),
-    "conv1d-boundary": (6.98, 6.99, 6.98, 3.65, 3.66, 3.65),
-    "conv1d-t-boundary": (0.45, 0.45, 0.45, 0.24, 0.24, 0.24),
-    "conv2d-boundary": (2.19, 2.19, 2.19, 1.13, 1.13, 1.13),
-    "conv1.5d-boundary": (1.18, 1.19, 1.18, 0.61, 0.62, 0.61),
-}
-
-PAPER_PARAMETERS: dict[str, dict[str, float]] = {
-    model: dict(zip(VARIANTS, counts, strict=True)) for model, counts in _TABLE_1.items()
-}
-"""[A] Table 1 in million parameters: [model][variant]."""
-
-REMARKS: dict[str, str] = {}
-"""Why a model's counts do not follow the paper's ratios within 15 %; none has to be excused."""
-
 
 def variant(name: str) -> Variant:
     """A variant by its name.

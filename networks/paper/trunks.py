@@ -25,7 +25,7 @@ from networks.paper.spec import GeneratorSpec
 
 
 class Monomials(nn.Module):
-    """The parameters and their products of two: fields bend with the parameters, and few samples show how."""
+    """Parameters and their pairwise products: inputs of a trunk that make fields of second order easy to learn."""
 
     def forward(self, scores: Tensor) -> Tensor:
         """Map (batch, n) to (batch, n + n (n + 1) / 2)."""
@@ -34,7 +34,7 @@ class Monomials(nn.Module):
 
 
 class SampledTime(nn.Module):
-    """A level as an input: its time, and sines and cosines of it, for a network of few layers bends slowly.
+    """Time of a level with its sines and cosines: inputs of a trunk, of which time alone would give slow changes only.
 
     Args:
         num_levels: of the history, which is scaled to [0, 1].

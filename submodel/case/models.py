@@ -34,12 +34,14 @@ class ModelFamily:
         title: In a sentence.
         models: Their names in a case.
         keys: Keys of [training] that they take beside `COMMON`.
+        zone_models: Those that predict the zone's inside, where there is no load.
     """
 
     name: str
     title: str
     models: tuple[str, ...]
     keys: frozenset[str]
+    zone_models: frozenset[str] = frozenset()
 
 
 OPERATOR = ModelFamily("operator", "the operator generator", ("operator",), frozenset({"rays", "size", "validation"}))
@@ -48,6 +50,7 @@ PAPER = ModelFamily(
     "a model of the paper",
     get_args(Model)[1:],
     frozenset({"variant", "compressible", "fields", "batch_size", "validation"}),
+    frozenset(model for model in get_args(Model)[1:] if not model.endswith("boundary")),
 )
 _families = [OPERATOR, PAPER]
 

@@ -305,7 +305,7 @@ class Training(Section):
         Raises:
             CaseError: The load is asked for of a model of the zone's inside, which has none.
         """
-        if self.model == "operator" or self.model.endswith("boundary") or "load" not in self.fields:
+        if self.model not in family_of(self.model).zone_models or "load" not in self.fields:
             return self.fields
         if "fields" in self.model_fields_set:
             raise CaseError(
