@@ -175,7 +175,16 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
     monkeypatch.setattr(TrainingPlan, "__post_init__", lambda plan: object.__setattr__(plan, "checkpoint_every", 0.0))
     monkeypatch.setattr(fitting.Fit, "epoch", stop)
     assert submodel(*common, "-o", halves).status != 0 and not halves.exists()
+    left = workshop.folder / "halves.unfinished.safetensors"
+    state = left.read_bytes()
     monkeypatch.undo()
+    another = (*common, "-o", halves, "--seed", 9)
+    refused(submodel(*another), "an unfinished training lies here", "seed = 0, this one has 9", "--restart")
+    assert left.read_bytes() == state and not halves.exists()
+    anew = workshop.folder / "anew.safetensors"
+    left.with_name("anew.unfinished.safetensors").write_bytes(state)
+    assert "of 4 epochs" in done(*common, "-o", anew, "--seed", 9, "--restart")
+    assert not left.with_name("anew.unfinished.safetensors").exists()
     assert "best of 4 epochs" in done(*common, "-o", halves)
     first, second = (Generator.load(path, Case.load(workshop.case), "cpu") for path in (whole, halves))
     parameters = np.array([[2.5, 0.6, 0.7]])

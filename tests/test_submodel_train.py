@@ -17,6 +17,7 @@ from networks.training.plan import TrainingPlan
 from submodel.case.case import Case, CaseError
 from submodel.case.excitation import Excitation
 from submodel.data.dataset import Dataset
+from submodel.data.generator_file import GeneratorFile
 from submodel.learn import paper as train_paper
 from submodel.learn.budget import Length
 from submodel.learn.operator import band, prepare, rays_of
@@ -66,6 +67,23 @@ def test_the_default_generator_learns_from_a_dozen_runs(shop: Shop) -> None:
     spec, metadata = checkpoint.read_metadata(shop.generator)
     assert (spec.model, spec.rays) == ("operator", "walls")
     assert set(metadata["trust"]["models"]) == {"dirichlet", "impedance"}
+
+
+@pytest.mark.parametrize("number", [1, 12])
+def test_a_loss_is_called_a_loss(shop: Shop, tmp_path: Path, number: int) -> None:
+    dataset, target = shop.dataset, tmp_path / "g.safetensors"
+    if number == 1:
+        dataset = tmp_path / "one.h5"
+        done("generate", shop.case, "-o", dataset, "--train", 1, "--test", 0, "--calibration", 0)
+    text = done("train", shop.case, "--dataset", dataset, "-o", target, "--epochs", 2)
+    assert "2 epochs, loss " in text and "validation" not in text and "best" not in text
+    training = GeneratorFile.from_document(checkpoint.read_metadata(target)[1], target).trained()
+    assert len(training.train) == training.kept == 2 and training.validation == ()
+    if number > 1:
+        held = toy(tmp_path, **OPERATOR | {"validation": "validation = 0.25"}, test="test = 4\ncalibration = 20")
+        text = done("train", held, "--dataset", dataset, "-o", target, "--epochs", 2)
+        training = GeneratorFile.from_document(checkpoint.read_metadata(target)[1], target).trained()
+        assert ", validation " in text and len(training.validation) == 2 and training.validation != training.train
 
 
 def test_reciprocal_data_train_the_same_generator(shop: Shop) -> None:

@@ -200,7 +200,8 @@ class Fit:
             fraction = 1.0 if done else self.fraction()
             remaining = self.elapsed * (1 - fraction) / fraction if fraction else math.inf
             last = self.history[-1] if self.history else None
-            self.notify(Progress(last, self.best_score, fraction, remaining, stage))
+            best = self.best_score if self.task.keeps_best else math.inf
+            self.notify(Progress(last, best, fraction, remaining, stage))
 
     def result(self) -> tuple[Any, History]:
         """The generator with the weights that are kept, in evaluation mode, and the passes."""

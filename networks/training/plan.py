@@ -181,7 +181,7 @@ class Progress:
 
     Attributes:
         last: the pass just done; None before the first.
-        best: best score so far.
+        best: score of the weights that would be kept; infinite where those of the last pass are kept anyway.
         fraction: share of the plan that is done, 0 to 1.
         remaining: seconds left, estimated.
         stage: of the work before the first pass, in words.
