@@ -144,6 +144,11 @@ def test_a_hole_that_the_zone_alone_has_is_fixed_or_free(condition: str) -> None
             "free": {"outer_facets": inner[:0], "free_facets": inner},
         }.items():
             zone = ZoneModel(replace(holed, **edges), P1, model.time, condition=condition_named(condition))
+            fine = refined(zone.zone, 2)
+            assert [len(each) for each in (fine.outer_facets, fine.free_facets)] == [
+                2 * len(each) for each in edges.values()
+            ]
+            assert ZoneModel(fine, P1, model.time).gamma.weights.sum() == pytest.approx(zone.gamma.weights.sum())
             run = zone.run(trace)
             at_edge = np.isin(zone.nodes, zone.stepper.assembly.fixed)
             assert at_edge.any() == (name == "fixed") and not run.displacement[:, at_edge].any()
