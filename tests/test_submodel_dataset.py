@@ -31,14 +31,18 @@ NUM = {"train": 3, "test": 2, "calibration": 1}
 DAMAGE_STRIDE = int(os.environ.get("SUBMODEL_DAMAGE_STRIDE", "61"))  # 1 damages every byte, and takes a minute
 
 
-def toy_case() -> Case:
-    """The reference case on 16 x 16 cells, with 12 levels."""
+def toy_data() -> dict[str, Any]:
+    """The reference case on 16 x 16 cells, with 12 levels, as its file says it."""
     data = reference()
     data["name"] = "toy"
     data["domain"]["cells"] = [16, 16]
     data["time"] = {"final": 0.55, "levels": 12}
     data["parameters"] |= {"omega": [3.0, 6.0], **NUM}
-    return Case.from_dict(data)
+    return data
+
+
+def toy_case() -> Case:
+    return Case.from_dict(toy_data())
 
 
 def toy_geometry() -> Geometry:

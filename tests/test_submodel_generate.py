@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from roof_problems import done, submodel, toy
-from test_submodel_dataset import NUM, flip, toy_case
+from test_submodel_dataset import NUM, flip, toy_case, toy_data
 
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import SPLITS
@@ -385,7 +385,7 @@ def test_single_precision_is_kept_apart_and_close(tmp_path: Path) -> None:
             assert 0.0 < difference < 12 * 2.0**-24 * {"displacement": 10, "velocity": 70, "load": 490}[name]
     with pytest.raises(DatasetError, match="was begun with --precision single, you asked for --precision double"):
         run(single)
-    data = toy_case().model_dump(mode="json")
+    data = toy_data()
     data["discretization"]["stepper"] = "newmark"
     with pytest.raises(ValueError, match="--precision single is for explicit steps, the case's stepper is newmark"):
         generate(Case.from_dict(data), tmp_path / "newmark.h5", Request(precision="single"), comm=ALONE)
@@ -410,7 +410,7 @@ def small(kind: str) -> Request:
 
 def timed(levels: int) -> Case:
     """The toy case with another number of levels; few make the time step unstable."""
-    return Case.from_dict(toy_case().model_dump(mode="json") | {"time": {"final": 0.55, "levels": levels}})
+    return Case.from_dict(toy_data() | {"time": {"final": 0.55, "levels": levels}})
 
 
 def check_that_the_corrected_case_works(path: Path, kind: str, comm: MPI.Comm = ALONE) -> None:

@@ -17,7 +17,7 @@ from mpi4py import MPI
 from roof_problems import done, submodel, toy
 from solver_problems import relative_l2
 from test_submodel_case import changed
-from test_submodel_dataset import flip, toy_case, write_dataset
+from test_submodel_dataset import flip, toy_case, toy_data, write_dataset
 
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import sample
@@ -63,7 +63,7 @@ def copied(whole: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("maps", ["auto", [], ["transpose"]])
 def test_responses_are_those_of_runs_from_the_sources(tmp_path: Path, maps: Any) -> None:
-    data = toy_case().model_dump(mode="json") | {"symmetry": {"maps": maps}}
+    data = toy_data() | {"symmetry": {"maps": maps}}
     case = Case.from_dict(data)
     run(tmp_path / "data.h5", case)
     model, num, dt = build.full_model(case, ALONE), case.time.levels, case.time.dt
@@ -178,7 +178,7 @@ def test_other_arguments_are_refused(copied: Path, arguments: dict[str, Any], me
 
 
 def test_another_case_or_other_symmetries_are_refused(copied: Path) -> None:
-    data = toy_case().model_dump(mode="json")
+    data = toy_data()
     with pytest.raises(DatasetError, match=r"a case with medium\.speed = 1\.0, yours has 0\.5"):
         run(copied, Case.from_dict(data | {"medium": {"speed": 0.5}}))
     with pytest.raises(
@@ -202,7 +202,7 @@ def test_arguments_that_cannot_be_used_are_refused(tmp_path: Path, arguments: di
 
 
 def test_a_false_symmetry_is_refused(tmp_path: Path) -> None:
-    data = toy_case().model_dump(mode="json") | {"symmetry": {"maps": ["mirror-x"]}}
+    data = toy_data() | {"symmetry": {"maps": ["mirror-x"]}}
     data["zone"] = {"lower": [-0.25, -0.25], "upper": [0.25, 0.25]}
     counts = run(tmp_path / "a.h5", Case.from_dict(data)).manifest.counts()
     assert counts["load"] == 16  # true, but the triangles lack it
