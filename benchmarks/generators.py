@@ -54,7 +54,7 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
             with Dataset.open(calibration) as data:
                 calibrate(case, data, path, MPI.COMM_SELF)
         generated = Generator.load(path, case)
-        traces = generated.traces(fresh.parameters("test"))
+        traces = generated.predict_vectors(fresh.parameters("test")).traces()
         fields = np.array([[getattr(trace, name) for name in FIELDS] for trace in traces])
         few = fields[:NUM_REFINED]
         fine = {kind: zone_errors(case, fresh, few, kind, refine=REFINE) for kind in CONDITIONS}

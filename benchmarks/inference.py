@@ -15,8 +15,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +23,13 @@ from measure import Claim, Report, Table, least
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from networks.core.prediction import SourceSets
+from networks.operator.family import FAMILY
 from networks.operator.fast.inference import OperatorInference
+from networks.operator.fast.predictor import OperatorPredictor
 from networks.operator.network import OperatorGenerator
+from networks.operator.signal_response import LowPass, centred_rate, toeplitz
 from networks.operator.spec import OperatorSpec, SymmetryMap
-from networks.playback import OperatorPlayback, ResponseGenerator, predict_operator, ready
 from solvers.gamma.condition import Impedance
 from solvers.gamma.datum import DatumWeights
 from solvers.mesh.domain import refined_zone_box
@@ -36,7 +38,7 @@ from solvers.space.assembly import Discretization
 from solvers.time.grid import TimeGrid
 from submodel.learn.operator import nodes_of
 from submodel.predict.prediction import Prediction
-from submodel.zoom.streaming import BLOCK, StreamedBoundary
+from submodel.zoom.streaming import CHUNK, StreamedBoundary
 
 DT = 2.0 / 255.0
 BAND = (2.0 * np.pi, 6.0 * np.pi)
@@ -81,10 +83,15 @@ def _maps(points: NDArray[np.float64]) -> list[SymmetryMap]:
     return found
 
 
-def plainly(made: OperatorGenerator) -> ResponseGenerator:
-    """The same by its definition."""
-    names = ("spec", "basis", "amplitudes", "direct")
-    return cast(ResponseGenerator, SimpleNamespace(**{name: getattr(made, name) for name in names}))
+def plainly(made: OperatorGenerator, sets: SourceSets) -> NDArray[np.float64]:
+    """The fields of one source by definition: amplitudes, and the basis convolved with the drive."""
+    spec = made.spec
+    with torch.inference_mode():
+        places = torch.as_tensor(spec.relative(sets.places[0]), dtype=torch.float32)
+        u, r = made.amplitudes(places)[0].double().numpy()
+    matrix = toeplitz(LowPass(spec.rate, spec.dt).inverse(sets.signals[0, 0])) @ made.basis.double().numpy()
+    u, r = matrix @ u, matrix @ r
+    return np.stack((u[:-1], centred_rate(u, spec.dt), r[:-1]))
 
 
 def versions(zone: ZoneModel, made: OperatorGenerator, device: str) -> dict[str, Callable[[], Any]]:
@@ -94,37 +101,35 @@ def versions(zone: ZoneModel, made: OperatorGenerator, device: str) -> dict[str,
     weights = zone.datum_weights()
     if weights is None:
         raise ValueError("the zone divides its steps: choose a coarser one")
-    fast, plain = cast(OperatorInference, ready(made, device)), plainly(made)
-    playback = OperatorPlayback(fast, source, signal)
-    combined = playback.combined(weights)
+    fast, sets = FAMILY.ready(made, device), SourceSets(source[None], signal[None])
+    predictor = FAMILY.predictor(fast, sets)
 
-    def blocks() -> list[NDArray[np.float64]]:
-        return [combined(start, min(start + BLOCK, num)) for start in range(0, num, BLOCK)]
+    def chunks() -> list[NDArray[np.float64]]:
+        return [predictor.levels(start, min(start + CHUNK, num), weights) for start in range(0, num, CHUNK)]
 
     found: dict[str, Callable[[], Any]] = {
-        "amplitudes": lambda: OperatorPlayback(fast, source, signal),
-        "history": lambda: OperatorPlayback(fast, source, signal).block(0, num),
-        "data": lambda: OperatorPlayback(fast, source, signal).combined(weights)(0, num),
-        "blocks": blocks,
+        "amplitudes": lambda: fast.mixture(sets.places, sets.signals),
+        "history": lambda: FAMILY.predictor(fast, sets).levels(0, num),
+        "data": lambda: FAMILY.predictor(fast, sets).levels(0, num, weights),
+        "blocks": chunks,
     }
     if device == "cuda":  # with the copy to the host, as numbers of single precision
         found["history"] = lambda: fast.history(source, signal)
         found["data"] = lambda: fast.history(source, signal, weights)
         return found
-    found["plain"] = lambda: OperatorPlayback(plain, source, signal).block(0, num)
+    found["plain"] = lambda: plainly(made, sets)
     return found
 
 
 def streamed(zone: ZoneModel, made: OperatorInference) -> Callable[[], None]:
-    """All blocks as a zone asks for them, through the thread, by a zone that takes no time."""
+    """All chunks as a zone asks for them, by a zone that takes no time."""
     num = zone.time.num_levels
-    signal = np.sin(12.0 * DT * np.arange(num + 1))[None]
+    sets = SourceSets(np.array([[SOURCE]]), np.sin(12.0 * DT * np.arange(num + 1))[None, None])
 
     def run() -> None:
-        playback = OperatorPlayback(made, np.array([SOURCE]), signal)
-        with StreamedBoundary(zone, Prediction(zone.time.times, zone.gamma, [playback])) as data:
-            for number in range(0, num, BLOCK):
-                data.from_step(number)
+        data = StreamedBoundary(zone, Prediction(zone.time.times, zone.gamma, FAMILY.predictor(made, sets)))
+        for number in range(0, num, CHUNK):
+            data.from_step(number)
 
     return run
 
@@ -132,17 +137,18 @@ def streamed(zone: ZoneModel, made: OperatorInference) -> Callable[[], None]:
 def batches(made: OperatorInference, weights: DatumWeights) -> dict[str, Callable[[], Any]]:
     """Data of many sets, one at a time and at once."""
     rng, num = np.random.default_rng(0), made.spec.num_levels
-    sources = rng.uniform(0.4, 0.9, (NUM_SETS, 2))
-    signals = np.sin(rng.uniform(*BAND, (NUM_SETS, 1)) * DT * np.arange(num + 1))
+    places = rng.uniform(0.4, 0.9, (NUM_SETS, 1, 2))
+    signals = np.sin(rng.uniform(*BAND, (NUM_SETS, 1, 1)) * DT * np.arange(num + 1))
+    sets = SourceSets(places, signals)
     found: dict[str, Callable[[], Any]] = {
-        f"{size} at once": lambda size=size: predict_operator(  # type: ignore[misc]
-            made, sources, signals, made.device, weights=weights, batch_size=size
+        f"{size} at once": lambda size=size: OperatorPredictor(made, sets, batch_size=size).levels(  # type: ignore[misc]
+            0, num, weights
         )
         for size in (4, 8, 16, NUM_SETS)
     }
     found["one at a time"] = lambda: [
-        OperatorPlayback(made, place, signal).combined(weights)(0, num)
-        for place, signal in zip(sources, signals, strict=True)
+        FAMILY.predictor(made, SourceSets(places[n : n + 1], signals[n : n + 1])).levels(0, num, weights)
+        for n in range(NUM_SETS)
     ]
     return found
 
@@ -187,17 +193,17 @@ def main() -> None:
             report.claim(Claim("streaming, one step, blocks of 64 levels", step, 2.0, "us", at_least=False))
             if asked.device == "cpu":
                 report.claim(Claim("whole history against the plain way", ratio))
-            many(report, zone, cast(OperatorInference, ready(made, asked.device)), repeats, title)
-            stream = streamed(zone, cast(OperatorInference, ready(made, asked.device)))
+            many(report, zone, FAMILY.ready(made, asked.device), repeats, title)
+            stream = streamed(zone, FAMILY.ready(made, asked.device))
             whole = 1e3 * least({"": stream}, repeats=repeats)[""]
             report.note(
-                "Streaming all blocks to a zone that takes no time, thread and network's set-up included: "
+                "Streaming all blocks to a zone that takes no time, network's set-up included: "
                 f"{whole:.3g} ms, of which the set-up {best['amplitudes']:.3g} ms."
             )
         if num_levels == 511 and asked.device == "cpu":
             what = "whole history of what the zone is fed with, domain of 513² nodes, one core"
             report.claim(Claim(what, best["data"], unit="ms", at_least=False))
-            many(report, zone, cast(OperatorInference, ready(made, asked.device)), repeats, title)
+            many(report, zone, FAMILY.ready(made, asked.device), repeats, title)
     report.table(
         Table(
             "Boundary data of 128 nodes, ms; the last column in us",

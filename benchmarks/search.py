@@ -24,10 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from networks.core.distributed import Group
+from networks.core.prediction import SourceSets
 from networks.layers.decomposed import DecomposedConv
+from networks.operator.family import FAMILY
 from networks.operator.network import Pointwise
 from networks.operator.task import ResponseTask
-from networks.playback import predict_operator
 from networks.training.fit import Fit
 from networks.training.soap import Soap
 from submodel.case.case import Case
@@ -215,7 +216,8 @@ def errors(run: ResponseTask, case: Case, fresh: Dataset) -> dict[str, float]:
     """Mean relative L2 errors on Γ."""
     parameters, traces = fresh.parameters("test"), fresh.traces("test")
     signals = np.array([Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters])
-    found = predict_operator(run.model.eval(), case.parameters.sources(parameters), signals)
+    sets = SourceSets(case.parameters.sources(parameters)[:, None], signals[:, None])
+    found = FAMILY.predictor(FAMILY.ready(run.model.eval()), sets).levels(0, run.model.spec.num_levels)
     return {
         short: float(np.mean([relative_l2(a, b) for a, b in zip(found[:, number], traces[name], strict=True)]))
         for number, (short, name) in enumerate((("u", "displacement"), ("v", "velocity"), ("r", "load")))

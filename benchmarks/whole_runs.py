@@ -26,8 +26,6 @@ from submodel.solve import from_case as build
 LANES = {"float64": 8, "float32": 16}
 LONGEST = 0.1
 """Seconds of short runs in a row, whose mean counts: nearly as exposed to what disturbs as a long run is."""
-PREDICTED = 8
-"""Parameter sets of one pass of the network: more do not fit the cache."""
 
 
 class Zoom:
@@ -53,7 +51,7 @@ class Zoom:
     def predict(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         """Boundary data, (set, step, node)."""
         excitations = [Excitation.of_parameters(self.case, each) for each in parameters]
-        return self.generated.datum(excitations, self._weights, batch_size=PREDICTED)
+        return self.generated.predict(excitations).data(self._weights)
 
     def step(self, data: NDArray[np.float64], dtype: str) -> NDArray[np.floating]:
         """u in the zone at all levels, (set, time, node); the next call overwrites it.

@@ -73,13 +73,12 @@ def main() -> None:
         return Excitation.of_parameters(case, sets[next(number) % NUM_SETS])
 
     def streamed() -> None:
-        with StreamedBoundary(model, generated.playback(next_excitation())) as boundary:
-            model.run(boundary)
+        model.run(StreamedBoundary(model, generated.predict([next_excitation()])))
 
     def one_shot() -> None:
-        model.run(Steps(generated.playback(next_excitation()).datum(weights)[:, model.positions]))
+        model.run(Steps(generated.predict([next_excitation()]).data(weights)[0][:, model.positions]))
 
-    data = generated.datum([Excitation.of_parameters(case, each) for each in sets[:SETS]], weights)
+    data = generated.predict_vectors(sets[:SETS]).data(weights)
     one = Steps(data[0][:, model.positions])
     batch = ZoneBatch(model)
     room = batch.room(SETS)
@@ -87,10 +86,10 @@ def main() -> None:
     versions: dict[str, tuple[Callable[[], Any], int]] = {
         "one at a time, streamed": (streamed, 1),
         "one at a time, one shot": (one_shot, 1),
-        "one network pass": (lambda: generated.playback(next_excitation()).datum(weights), 1),
+        "one network pass": (lambda: generated.predict([next_excitation()]).data(weights), 1),
         "one zone run": (lambda: model.run(one), 1),
         "many at once": (lambda: zoomer.displacements(sets[:SETS]), SETS),
-        "many network passes": (lambda: generated.datum(excitations, weights), SETS),
+        "many network passes": (lambda: generated.predict(excitations).data(weights), SETS),
         "many zone runs": (lambda: batch.run(data, room), SETS),
     }
     report = Report("zoom_many", "OMP_NUM_THREADS=1 ./run python3 benchmarks/zoom_many.py")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from networks.core.prediction import Predictor, SourceSets
 from networks.training.plan import History, TrainingPlan
 
 BUILT_IN = {"paper": "networks.paper.family", "operator": "networks.operator.family"}
@@ -49,8 +50,30 @@ class Family(Protocol):
         """
         ...
 
-    def predictor(self, generator: Any, device: str | torch.device = "cpu") -> Any:
-        """The generator made ready to predict."""
+    def ready(self, generator: Any, device: str | torch.device = "cpu", *, patient: bool = False) -> Any:
+        """The generator as it predicts fastest on a device, made once for many predictions.
+
+        Args:
+            generator: a trained one, which is moved to the device and left in evaluation mode.
+            device: where to run.
+            patient: a minute of compiling pays.
+        """
+        ...
+
+    def predictor(self, ready: Any, sets: SourceSets) -> Predictor:
+        """Predictor of some sets of sources.
+
+        Args:
+            ready: a generator made ready.
+            sets: the sources.
+
+        Raises:
+            ValueError: sets that it cannot take.
+        """
+        ...
+
+    def execution(self, generator: Any) -> str:
+        """How the layers of a compressed generator run when it predicts, in words."""
         ...
 
     def band(self, spec: Any) -> tuple[float, float] | None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from convolved_prediction import ConvolvedPredictor
 from mpi4py import MPI
 
+from networks import family
+from networks.core.prediction import SourceSets
+from networks.operator.family import OperatorFamily
 from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from solvers.gamma.gamma import Gamma
@@ -43,9 +48,8 @@ class ExactGenerator(torch.nn.Module):
         gamma: Gamma,
     ) -> None:
         super().__init__()
-        self._sources, self._responses = sources, torch.from_numpy(responses)
-        self.basis = torch.zeros((responses.shape[2], 1), dtype=torch.float64)
-        self.spec = OperatorSpec(
+        self._sources, self._responses = sources, responses
+        self.spec = ExactSpec(
             num_levels=responses.shape[2] - 1,
             dt=dt,
             rate=RATE,
@@ -58,15 +62,35 @@ class ExactGenerator(torch.nn.Module):
             ),
         )
 
-    def amplitudes(self, sources: torch.Tensor) -> torch.Tensor:
-        """Nothing beside what `direct` gives."""
-        return torch.zeros((len(sources), 2, 1, self._responses.shape[-1]), dtype=torch.float64)
-
-    def direct(self, sources: torch.Tensor) -> torch.Tensor:
-        """(source, 2, time + 1, arc)."""
-        distance = np.linalg.norm(sources.numpy()[:, None] - self._sources, axis=-1)
+    def responses(self, places: np.ndarray) -> np.ndarray:
+        """(source, 2) to (source, 2, time + 1, arc)."""
+        distance = np.linalg.norm(places[:, None] - self.spec.relative(self._sources), axis=-1)
         assert distance.min(axis=1).max() < 1e-9, "the stand-in knows some sources only"
-        return self._responses[distance.argmin(axis=1)]
+        return np.asarray(self._responses[distance.argmin(axis=1)])
+
+
+class ExactSpec(OperatorSpec):
+    """Says that the stand-in is of a family of its own."""
+
+    family = "exact"
+
+
+class ExactFamily(OperatorFamily):
+    """Generators that know some sources: a family that is added from outside."""
+
+    name = ExactSpec.family
+    Spec = ExactSpec
+
+    def ready(self, generator: Any, device: Any = "cpu", *, patient: bool = False) -> Any:
+        """The stand-in itself."""
+        return generator
+
+    def predictor(self, ready: Any, sets: SourceSets) -> Any:
+        """Its responses, convolved in double precision."""
+        return ConvolvedPredictor(ready, sets)
+
+
+family.register(ExactFamily())
 
 
 def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> Generator:

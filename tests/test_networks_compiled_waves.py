@@ -7,11 +7,12 @@ import pytest
 import torch
 from network_problems import SQUARE_NODES
 
+from networks.core.prediction import SourceSets
 from networks.operator.fast.compiled import CompiledWaves, library
 from networks.operator.fast.inference import OperatorInference
+from networks.operator.fast.predictor import OperatorPredictor
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
-from networks.playback import OperatorPlayback
 
 N, DT = 60, 0.03
 SOURCES = np.array([[0.5, 0.6], [-0.7, 0.55]])
@@ -44,7 +45,8 @@ def test_rays_and_driven_waves_are_those_of_the_tensors() -> None:
     assert off(fast.coefficients(SOURCES), slow.coefficients(SOURCES)) < ROUNDING
     found, expected = (made.mixture(SOURCES[None], SIGNALS[None]) for made in (fast, slow))
     assert found.times.shape == expected.times.shape and off(found.times, expected.times) < ROUNDING
-    both = [torch.from_numpy(OperatorPlayback(made, SOURCES, SIGNALS).block(0, N)) for made in (fast, slow)]
+    sets = SourceSets(SOURCES[None], SIGNALS[None])
+    both = [torch.from_numpy(OperatorPredictor(made, sets).levels(0, N)[0]) for made in (fast, slow)]
     assert all(off(*field) < 2 * ROUNDING for field in zip(*both, strict=True))
 
 

@@ -14,7 +14,7 @@ from networks.layers.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
 from networks.paper.catalogue import MODELS, SIZES, TITLES, VARIANTS, variant
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.losses import EulerResidual
-from networks.paper.predict import predict, predict_levels
+from networks.paper.predict import predict
 from networks.paper.printed_tables import MODEL_TITLES, TABLES
 from networks.paper.spec import GeneratorSpec
 from networks.paper.task import SampleTask, train
@@ -128,7 +128,7 @@ def test_levels_are_those_of_the_history(model: str) -> None:
     generator.target_scaler.fit(torch.as_tensor(u))
     whole = predict(generator, p)
     assert whole.dtype == np.float32
-    blocks = [predict_levels(generator, p, start, min(start + 5, NUM_LEVELS)) for start in range(0, NUM_LEVELS, 5)]
+    blocks = [predict(generator, p, levels=(start, min(start + 5, NUM_LEVELS))) for start in range(0, NUM_LEVELS, 5)]
     np.testing.assert_allclose(np.concatenate(blocks, 2), whole, atol=1e-5)
     own = torch.tensor([[3, 11], [0, 4]])
     found = generator(torch.as_tensor(p[:2], dtype=torch.float32), own).detach().numpy()
@@ -139,8 +139,8 @@ def test_levels_are_those_of_the_history(model: str) -> None:
         generator.target_scaler.inverse(one, torch.tensor([2]), [1]).numpy()[:, 0], whole[:, 1, 2:3], atol=1e-5
     )
     for start, stop in ((0, NUM_LEVELS + 1), (-1, 3), (3, 3)):
-        with pytest.raises(ValueError, match=r"levels must be within 0..12, got"):
-            predict_levels(generator, p, start, stop)
+        with pytest.raises(ValueError, match="are not among the 12 that there are"):
+            predict(generator, p, levels=(start, stop))
 
 
 def test_sampled_models_are_evaluated_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from network_problems import SQUARE, SQUARE_NODES, respond
 
 from networks import checkpoint
 from networks.checkpoint import CheckpointError
+from networks.core.prediction import SourceSets
 from networks.core.tensor_file import read_tensors, write_tensors
+from networks.operator.family import FAMILY
 from networks.operator.image_sources import EARLY, Sector
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables
@@ -21,7 +23,6 @@ from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.operator.targets import band_weights, coordinates
 from networks.operator.task import operator_plan, train_operator
 from networks.operator.training_data import ResponseData, TravelTimes
-from networks.playback import predict_operator, ready
 from networks.training.fit import TrainingError
 from networks.training.soap import Soap
 from networks.training.state import TRAINING
@@ -92,7 +93,8 @@ def fields(generator: Any, sources: Any) -> torch.Tensor:
     """Displacement and load by the fast path, for a sine each; the velocity has another unit."""
     spec = generator.spec
     signals = np.sin(spec.band[0] * spec.dt * np.arange(spec.num_levels + 1))[None].repeat(len(sources), 0)
-    return torch.as_tensor(predict_operator(ready(generator), sources, signals))[:, [0, 2]]
+    sets = SourceSets(np.asarray(sources)[:, None], signals[:, None])
+    return torch.as_tensor(FAMILY.predictor(FAMILY.ready(generator), sets).levels(0, spec.num_levels))[:, [0, 2]]
 
 
 def test_a_waveform_driven_by_a_sine_is_the_field_of_a_line_source() -> None:
@@ -108,13 +110,12 @@ def test_a_waveform_driven_by_a_sine_is_the_field_of_a_line_source() -> None:
 
 
 @pytest.mark.parametrize("rays", ["none", "direct", "walls"])
-def test_amplitudes_and_basis_have_the_shapes_that_a_playback_wants(rays: Any) -> None:
+def test_amplitudes_and_basis_have_the_shapes_that_a_prediction_wants(rays: Any) -> None:
     spec = make_spec(rays=rays, walls=((-1, -1), (1, 1)))
     model = OperatorGenerator(spec)
     sources = torch.as_tensor(SOURCES[:3], dtype=torch.float32)
     assert model.amplitudes(sources).shape == (3, 2, spec.num_coefficients, 8)
     assert model.basis.shape == (33, spec.num_coefficients)
-    assert model.direct(sources) is None
     assert model(sources).shape == (3, 2, 33, 8)
     assert model.fields == ("displacement", "velocity", "load")
 

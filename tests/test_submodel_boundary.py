@@ -96,8 +96,8 @@ def test_a_refined_zone_is_compared_at_the_nodes_of_the_domain(case: Case, opera
 
 def test_batches_and_playback_give_the_same_traces(case: Case, operator: Generator) -> None:
     parameters = np.array([[2.2, *HERE], [2.9, *THERE]])
-    for vector, trace in zip(parameters, operator.traces(parameters), strict=True):
-        played = operator.playback(Excitation.of_parameters(case, vector)).trace()
+    for vector, trace in zip(parameters, operator.predict_vectors(parameters).traces(), strict=True):
+        played = operator.predict([Excitation.of_parameters(case, vector)]).trace()
         for name in ("displacement", "velocity", "load"):
             batch, single = getattr(trace, name), getattr(played, name)
             np.testing.assert_allclose(batch, single, rtol=0.0, atol=1e-6 * np.abs(single).max())  # float32 in batches
@@ -107,26 +107,26 @@ def test_a_history_is_cut_and_several_are_added(case: Case, operator: Generator)
     generated = history(operator, "displacement", "velocity", "load")
     vectors = np.array([[2.2, *HERE], [2.9, *THERE]])
     both = Excitation((HERE, THERE), (Sine(2.2), Sine(2.9)))
-    block = generated.playback(both).block(10, 13)
+    chunk = generated.predict([both]).levels(10, 13)
     plane = sum(omega * np.arange(10, 13)[:, None] + x * np.arange(16) for omega, x, _ in vectors)
     for number, name in enumerate(("displacement", "velocity", "load")):
-        np.testing.assert_allclose(block[name], plane + 2 * number, rtol=1e-6)  # a float32 prediction
-    traces = generated.traces(vectors)
+        np.testing.assert_allclose(chunk[name][0], plane + 2 * number, rtol=1e-6)  # a float32 prediction
+    traces = generated.predict_vectors(vectors).traces()
     np.testing.assert_allclose(traces[1].displacement[10:13], 2.9 * np.arange(10, 13)[:, None] + 0.8 * np.arange(16))
 
 
 def test_a_velocity_that_is_not_predicted_is_the_rate_of_change(case: Case, operator: Generator) -> None:
     generated = history(operator, "displacement")
-    trace = generated.playback(Excitation((HERE,), (Sine(2.2),))).trace()
+    trace = generated.predict([Excitation((HERE,), (Sine(2.2),))]).trace()
     np.testing.assert_allclose(trace.velocity, 2.2 / case.time.dt, rtol=1e-4)  # of float32 values
     assert trace.load is None
 
 
 def test_a_model_of_the_zone_hands_its_values_on_the_interface(operator: Generator) -> None:
     generated = history(operator, "displacement", "velocity", zone=True)
-    trace = generated.traces(np.array([[2.2, *HERE]]))[0]
+    trace = generated.predict_vectors(np.array([[2.2, *HERE]])).trace()
     np.testing.assert_allclose(trace.displacement[0], 0.6 * np.arange(17, 1, -1), rtol=1e-6)
-    played = generated.playback(Excitation((HERE,), (Sine(2.2),))).trace()
+    played = generated.predict([Excitation((HERE,), (Sine(2.2),))]).trace()
     np.testing.assert_array_equal(played.displacement, trace.displacement)
     generated.require("dirichlet")
     with pytest.raises(CaseError, match="its model predicts the zone, which has no load: use --interface dirichlet"):
@@ -135,12 +135,12 @@ def test_a_model_of_the_zone_hands_its_values_on_the_interface(operator: Generat
 
 def test_a_model_of_a_fixed_signal_refuses_another(operator: Generator) -> None:
     generated = history(operator, "displacement", "velocity", "load")
-    assert not generated.takes_signals and operator.takes_signals
+    assert not generated.family.takes_signals and operator.family.takes_signals
     excitation = Excitation((HERE,), (Ricker(2.5),))
     with pytest.raises(CaseError, match="knows the signal of the case only, sine of some omega: leave out --signal"):
         generated.require_excitation(excitation)
     with pytest.raises(CaseError, match="knows the signal of the case only"):
-        generated.playback(excitation)
+        generated.predict([excitation])
     with pytest.raises(CaseError, match='train with "load" among training.fields'):
         history(operator, "displacement").require("impedance")
 
@@ -229,10 +229,10 @@ def test_data_of_many_excitations_are_those_of_one_at_a_time(case: Case, operato
     models = [operator] + ([history(operator, "displacement", zone=True)] if interface == "dirichlet" else [])
     for generated in models:
         asked = excitations if generated is operator else [excitations[0], excitations[2]]
-        found = generated.datum(asked, weights, batch_size=2)
+        found = generated.predict(asked).data(weights)
         assert found.dtype == np.float64 and found.shape == (len(asked), 41, zone.gamma.num_nodes)
         for row, excitation in zip(found, asked, strict=True):
-            expected = zone.datum(generated.playback(excitation).trace().on(zone.gamma))
+            expected = zone.datum(generated.predict([excitation]).trace().on(zone.gamma))
             np.testing.assert_allclose(row, expected, rtol=0.0, atol=1e-12 * np.abs(expected).max())
     with pytest.raises(CaseError, match="knows the signal of the case only"):
-        history(operator, "displacement").datum([Excitation((HERE,), (Chirp(2.0, 3.0, 2.0),))], weights)
+        history(operator, "displacement").predict([Excitation((HERE,), (Chirp(2.0, 3.0, 2.0),))])

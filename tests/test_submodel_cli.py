@@ -189,7 +189,7 @@ def test_an_interrupted_training_resumes_to_the_same_generator(workshop: Worksho
     first, second = (Generator.load(path, Case.load(workshop.case), "cpu") for path in (whole, halves))
     parameters = np.array([[2.5, 0.6, 0.7]])
     for field in ("displacement", "velocity", "load"):
-        assert np.array_equal(*(getattr(one.traces(parameters)[0], field) for one in (first, second)))
+        assert np.array_equal(*(getattr(one.predict_vectors(parameters).traces()[0], field) for one in (first, second)))
 
 
 def plate(folder: Path, **replaced: str) -> Path:

@@ -78,7 +78,7 @@ def test_a_compressed_generator_zooms_as_before_it_was_saved(shop: Shop, tmp_pat
     model = build.zone_model(case, MPI.COMM_SELF)
     runs = []
     for generated in (Generator(made.generator, found.file, target, "cpu"), found):
-        runs.append(model.run(model.boundary_source(generated.playback(excitation).trace())).displacement)
+        runs.append(model.run(model.boundary_source(generated.predict([excitation]).trace())).displacement)
     assert np.array_equal(runs[0], runs[1]) and np.abs(runs[0]).max() > 0
     text = done(
         "zoom", shop.case(family), "--generator", target, *("--omega", 2.5, "--source", 0.6, 0.7), "-o", tmp_path
@@ -97,7 +97,7 @@ def test_both_executions_give_the_same_numbers(shop: Shop, tmp_path: Path) -> No
         found = Generator.load(target, case, "cpu")
         said = set(executions(found.generator).values())
         assert said == {execution} if execution != "auto" else said <= {"factorised", "dense"}
-        traces.append(found.traces(p)[0])
+        traces.append(found.predict_vectors(p).trace())
     for trace in traces[1:]:
         scale = np.abs(traces[0].displacement).max()
         np.testing.assert_allclose(trace.displacement, traces[0].displacement, atol=1e-5 * scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +16,19 @@ from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
 from networks import checkpoint
+from networks.operator.network import OperatorGenerator
 from solvers.batch import bandwidth
 from solvers.batch.bandwidth import step_bytes
 from solvers.batch.ensemble import Ensemble
 from submodel.case.case import Case, CaseError
 from submodel.case.sampling import sample
+from submodel.learn.operator import specification
 from submodel.solve import from_case as build
 from submodel.studies.profile import full as profile_full
 from submodel.studies.profile import timing as profile
 from submodel.studies.profile.timing import Job, Part, least, require_serial, steps_limit
-from submodel.studies.profile.zoom import _data, _largest, _multiply_adds
+from submodel.studies.profile.zoom import _largest, _multiply_adds
+from submodel.zoom.batch import boundary_data
 
 SETUP = ("packages", "compiled steps", "mesh", "matrices and records")
 WORK = ("stepping", "recording: difference", "recording: trace, load", "I/O: shards")
@@ -85,7 +89,9 @@ def test_zoomed_runs_stand_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     file.write_bytes(b"")
     case = Case.load(path)
     known = exact(case, sample(case, 3, case.parameters.seed, "train")[:, 1:])
-    monkeypatch.setattr(checkpoint, "load", lambda path, device: (known.generator, known.file.to_document()))
+    spec = specification(case, known.gamma, build.medium_map(case, build.domain(case, MPI.COMM_SELF)))[0]
+    network = OperatorGenerator(replace(spec, width=8, depth=1, rank=4)).eval()
+    monkeypatch.setattr(checkpoint, "load", lambda path, device: (network, known.file.to_document()))
     said, text = profiled(tmp_path, path, "--generator", file, "--samples", 3)
     zoomed = said["jobs"][1]
     assert zoomed["title"] == "zoomed runs of toy with exact.safetensors"
@@ -105,13 +111,13 @@ def test_all_ways_to_the_zone_give_the_same_data(tmp_path: Path, monkeypatch: py
     case = Case.load(toy(tmp_path))
     vectors = sample(case, 2, 0, "train")
     known, zone = exact(case, vectors[:, 1:]), build.zone_model(case, MPI.COMM_SELF)
-    at_once, alone = _data(case, known, zone, vectors), _data(case, known, zone, vectors[1:])
+    at_once, alone = (boundary_data(known.predict_vectors(v), zone) for v in (vectors, vectors[1:]))
     monkeypatch.setattr(zone, "datum_weights", lambda: None)
-    # sums in another order; fields of many runs come as float32
-    scale = np.abs(at_once).max()
+    scale = np.abs(at_once).max()  # sums in another order
     np.testing.assert_allclose(alone[0], at_once[1], rtol=0.0, atol=1e-9 * scale)
-    np.testing.assert_allclose(_data(case, known, zone, vectors[1:])[0], at_once[1], rtol=0.0, atol=1e-9 * scale)
-    np.testing.assert_allclose(_data(case, known, zone, vectors), at_once, rtol=0.0, atol=1e-5 * scale)
+    for chosen in (vectors[1:], vectors):
+        found = boundary_data(known.predict_vectors(chosen), zone)
+        np.testing.assert_allclose(found, at_once[-len(chosen) :], rtol=0.0, atol=1e-9 * scale)
 
 
 def test_shares_and_limits_of_parts() -> None:

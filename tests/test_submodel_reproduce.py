@@ -119,7 +119,7 @@ def test_a_generator_can_be_used_for_a_zoom(whole: tuple[Reproduced, Path], toy_
     case, dataset = toy_data
     generated = Generator.load(whole[1] / MODELS_FOLDER / "conv1.5d-boundary.bn.short.safetensors", case, "cpu")
     with Dataset.open(dataset) as data:
-        trace = generated.traces(data.parameters("test")[:1])[0]
+        trace = generated.predict_vectors(data.parameters("test")[:1]).trace()
     assert trace.displacement.shape == (41, 16)
 
 

@@ -60,10 +60,9 @@ def require_refused(generator: Generator, place: tuple[float, float]) -> None:
     words = "lies in the zone|lies outside the domain"
     for call in (
         lambda: generator.require_excitation(excitation, extrapolate=True),
-        lambda: generator.playback(excitation),
-        lambda: generator.playback(Excitation((HERE, place), (Sine(omega), Sine(omega)))),
-        lambda: generator.traces(vectors),
-        lambda: generator.datum([excitation], None),  # type: ignore[arg-type]
+        lambda: generator.predict([excitation]),
+        lambda: generator.predict([Excitation((HERE, place), (Sine(omega), Sine(omega)))]),
+        lambda: generator.predict_vectors(vectors),
     ):
         with pytest.raises(CaseError, match=words):
             call()

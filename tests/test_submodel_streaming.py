@@ -1,10 +1,7 @@
-"""Boundary data streamed block by block: the numbers of one shot, on any number of ranks, and a clean end."""
+"""Boundary data streamed chunk by chunk: the numbers of one shot, on any number of ranks."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +27,11 @@ EXACT = 1e-12  # of the largest value; the arithmetic is that of one shot, in an
 
 @dataclass
 class Player:
-    """Plays a trace; keeps which levels it was asked for, and in which thread."""
+    """Plays a trace as the only set; keeps which levels it was asked for."""
 
     trace: Trace
     fields: tuple[str, ...] = ("displacement", "velocity", "load")
     asked: list[tuple[int, int]] = field(default_factory=list)
-    threads: set[str] = field(default_factory=set)
-    delay: float = 0.0
     combines: bool = False
     fails_at: int | None = None
     error: Exception = field(default_factory=lambda: ValueError("the network gave up"))
@@ -45,30 +40,24 @@ class Player:
     def num_levels(self) -> int:
         return len(self.trace.times)
 
-    def block(self, start: int, stop: int) -> NDArray[np.float64]:
+    def levels(self, start: int, stop: int, weights: Any = None) -> NDArray[np.float64]:
+        if weights is not None:
+            return np.asarray(weights.of(self.trace)[None, start:stop])
         self.asked.append((start, stop))
-        self.threads.add(threading.current_thread().name)
-        time.sleep(self.delay)
         if self.fails_at is not None and stop > self.fails_at:
             raise self.error
-        return np.array([getattr(self.trace, name)[start:stop] for name in self.fields])
-
-    def combined(self, weights: Any) -> Callable[[int, int], NDArray[np.float64]] | None:
-        if not self.combines:
-            return None
-        whole = weights.of(self.trace)
-        return lambda start, stop: whole[start:stop]
+        return np.array([[getattr(self.trace, name)[start:stop] for name in self.fields]])
 
 
 def prediction(player: Player) -> Prediction:
-    return Prediction(player.trace.times, player.trace.gamma, [player])
+    return Prediction(player.trace.times, player.trace.gamma, player)
 
 
-def streamed(zone: ZoneModel, player: Player, block: int) -> tuple[ZoneRun, StreamedBoundary]:
-    """A run fed block by block; only the root holds the data."""
+def streamed(zone: ZoneModel, player: Player, chunk: int) -> tuple[ZoneRun, StreamedBoundary]:
+    """A run fed chunk by chunk; only the root holds the data."""
     on_root = zone.zone.mesh.comm.rank == 0
-    with StreamedBoundary(zone, prediction(player) if on_root else None, block=block) as data:
-        return zone.run(data), data
+    data = StreamedBoundary(zone, prediction(player) if on_root else None, chunk=chunk)
+    return zone.run(data), data
 
 
 def one_shot(zone: ZoneModel, player: Player) -> ZoneRun:
@@ -104,8 +93,7 @@ def test_a_streamed_run_has_the_numbers_of_one_shot(
     )
     run, data = streamed(zone, Player(trace), block)
     require_same(run, one_shot(zone, Player(trace)))
-    if comm.rank == 0:
-        assert data.overlap.num_blocks == -(-41 // block)
+    assert data.num_chunks == -(-41 // block)
 
 
 @pytest.mark.mpi
@@ -123,7 +111,8 @@ def test_so_has_one_whose_network_combines_the_fields(
     require_same(run, one_shot(zone, Player(trace)))
     assert not player.asked
     weights = zone.datum_weights()
-    assert weights is not None and np.allclose(prediction(player).datum(weights), zone.datum(trace), rtol=0, atol=1e-9)
+    assert weights is not None
+    np.testing.assert_allclose(prediction(player).data(weights)[0], zone.datum(trace), rtol=0.0, atol=1e-9)
 
 
 @pytest.mark.mpi
@@ -162,32 +151,31 @@ def test_a_velocity_that_is_not_predicted_is_the_same_rate_of_change(block: int)
     require_same(run, one_shot(zone, Player(trace, ("displacement",))))
 
 
-def test_blocks_are_made_in_a_thread_while_the_zone_steps() -> None:
+def test_a_chunk_is_predicted_when_the_zone_comes_to_it() -> None:
     domain, trace = problem(MPI.COMM_SELF, P1)
     zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1))
-    player = Player(trace, delay=0.01)
-    with StreamedBoundary(zone, prediction(player), block=10) as data:
-        for n in range(41):
-            data.from_step(n)
-            time.sleep(0.002)  # ten steps take longer than a block
-    assert player.threads == {"boundary_0"}
-    assert data.overlap.worked > 4 * 0.01
-    assert data.overlap.overlapped > 2.5 * 0.01  # all but the first block
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("boundary")]
+    player = Player(trace)
+    data = StreamedBoundary(zone, prediction(player), chunk=10)
+    assert not player.asked
+    counts = []
+    for n in range(40):
+        data.from_step(n)
+        counts.append(len(player.asked))
+    assert counts == [1 + n // 10 for n in range(40)]
 
 
 def test_data_can_be_run_again() -> None:
     domain, trace = problem(MPI.COMM_SELF, P1)
     zone = ZoneModel(zone_submesh(domain), P1, time_grid(P1))
-    with StreamedBoundary(zone, prediction(Player(trace)), block=10) as data:
-        first, second = zone.run(data), zone.run(data)
+    data = StreamedBoundary(zone, prediction(Player(trace)), chunk=10)
+    first, second = zone.run(data), zone.run(data)
     assert np.array_equal(first.displacement, second.displacement)
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("error", [ValueError("the network gave up"), OSError("the network gave up")])
 @pytest.mark.parametrize("fails_at", [0, 25])
-def test_what_fails_in_the_thread_is_raised_where_the_zone_steps(
+def test_a_prediction_that_fails_is_told_to_all_ranks(
     fails_at: int, error: Exception, comm: MPI.Comm
 ) -> None:
     domain, trace = problem(comm, P1)
@@ -195,7 +183,6 @@ def test_what_fails_in_the_thread_is_raised_where_the_zone_steps(
     kinds = ValueError if isinstance(error, ValueError) else (OSError, RuntimeError)
     with pytest.raises(kinds, match="the network gave up"):
         streamed(zone, Player(trace, fails_at=fails_at, error=error), 10)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("boundary")]
 
 
 @pytest.mark.mpi

@@ -130,7 +130,7 @@ def test_an_interrupted_training_of_the_operator_resumes_to_the_bit(
     done(*common, "-o", halves)
     case = Case.load(shop.case)
     excitation = Excitation.of_parameters(case, np.array([2.5, 0.6, 0.7]))
-    first, second = (Generator.load(path, case, "cpu").playback(excitation).trace() for path in (whole, halves))
+    first, second = (Generator.load(path, case, "cpu").predict([excitation]).trace() for path in (whole, halves))
     for name in ("displacement", "velocity", "load"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
 

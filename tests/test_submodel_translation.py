@@ -12,10 +12,11 @@ import pytest
 from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
+from networks.core.prediction import SourceSets
+from networks.operator.family import FAMILY
 from networks.operator.spec import OperatorSpec
 from networks.operator.task import operator_plan, train_operator
 from networks.operator.training_data import ResponseData, TravelTimes
-from networks.playback import predict_operator
 from solvers.gamma.chart import ClosedLoops
 from submodel.case.case import Case
 from submodel.data.dataset import Dataset
@@ -86,7 +87,7 @@ def test_training_and_prediction_far_from_the_origin(model: str, folder: Path) -
         case, data, file = trained(shift, model, folder)
         generator: Generator = Generator.load(file, case, "cpu")
         vectors = np.array([[2.5, 0.6, 0.7], [2.2, 0.5, 0.8]]) + [0.0, *shift]
-        traces = generator.traces(vectors)
+        traces = generator.predict_vectors(vectors).traces()
         with Dataset.open(data) as dataset:
             result = validate(case, dataset, generator, comm=MPI.COMM_SELF)
         assert result is not None
@@ -141,7 +142,8 @@ def test_an_operator_generator_learns_the_same_bits() -> None:
             assert len(maps) == 8 and spec.origin == shift
             data = ResponseData(sources + shift, u, r, travel)
             made, history = train_operator(spec, data, operator_plan(epochs=2, batch_size=32))
-            fields = predict_operator(made, sources[:3] + shift, np.repeat(signals, 3, 0))
+            sets = SourceSets(sources[:3, None] + shift, np.repeat(signals, 3, 0)[:, None])
+            fields = FAMILY.predictor(FAMILY.ready(made), sets).levels(0, n)
             images = np.array(spec.images(sources[:1] + shift)) - shift
             found.append((fields, [epoch.loss for epoch in history], images))
         for here, there in zip(*found, strict=True):

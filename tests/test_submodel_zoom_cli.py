@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from networks import checkpoint
 from submodel.case.case import Case
-from submodel.case.excitation import Excitation
 from submodel.case.sampling import SPLITS
 from submodel.cli.commands.calibrate import calibrate
 from submodel.data.dataset import Dataset
@@ -100,7 +99,7 @@ def test_signals_sources_and_streaming(workshop: Workshop) -> None:
     (x, y), (x2, y2) = workshop.source, workshop.known.file.parameters[1][1:]
     both = ("--source", x, y, "--source", x2, y2)
     text = done(*zoom(workshop, *both, "--signal", "sine", "--omega", 2.5, "--omega", 2.2, "--block", 10))
-    assert "boundary data in 5 blocks: " in text and "while the zone ran" in text
+    assert "boundary data predicted in 5 blocks of levels" in text
     assert "no bound for epsilon: the generator was not calibrated" in text
     said = record(workshop)
     assert said["levels_per_block"] == 10 and "parameters" not in said
@@ -192,5 +191,5 @@ def test_info_describes_an_operator_generator(workshop: Workshop, files: dict[st
 
 def test_what_the_stand_in_plays_is_the_truth_but_for_its_errors(workshop: Workshop) -> None:
     parameters = np.array([2.5, *workshop.source])
-    trace = workshop.known.playback(Excitation.of_parameters(Case.load(workshop.case), parameters)).trace()
+    trace = workshop.known.predict_vectors(parameters[None]).trace()
     assert np.abs(trace.displacement).max() > 1e-3

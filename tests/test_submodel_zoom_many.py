@@ -23,7 +23,6 @@ from solvers.mesh.domain import Defect
 from solvers.problems.zone_batch import ZoneBatch
 from solvers.stepping.schemes import DivergenceError
 from submodel.case.case import Case, CaseError
-from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
 from submodel.data import zoom_file
 from submodel.data.hdf5 import laid_out
@@ -61,7 +60,7 @@ def table_in(folder: Path, sets: object = SETS, name: str = "sets.csv", header: 
 def single(case: Case, generated: Generator, vector: tuple[float, float, float], **how: Any) -> NDArray[np.float64]:
     """A zoomed run by itself."""
     model = build.zone_model(case, MPI.COMM_SELF, **how)
-    trace = generated.playback(Excitation.of_parameters(case, np.array(vector))).trace()
+    trace = generated.predict_vectors(np.array([vector])).trace()
     found = model.gather(model.run(trace).displacement)
     assert found is not None
     return found
@@ -195,7 +194,7 @@ def test_a_generator_that_gives_fields_serves_too(tmp_path: Path) -> None:
     done("generate", toy(tmp_path), "-o", data)
     done("train", toy(tmp_path), "--dataset", data, "-o", file, "--device", "cpu")
     generated: Generator = Generator.load(file, case, "cpu")
-    assert not generated.takes_signals
+    assert not generated.family.takes_signals
     for refine in (1, 2):
         model = build.zone_model(case, MPI.COMM_SELF, refine=refine)
         found = Zoomer(generated, model).displacements(np.array(SETS[:2]))

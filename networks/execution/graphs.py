@@ -166,6 +166,10 @@ class Replayable(nn.Module):
         super().__init__()
         self._chosen: tuple[tuple[Any, ...], Chosen] | None = None
 
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs of the shape that matters: those of one pass when one source is predicted."""
+        raise NotImplementedError
+
     def replay(self, inputs: tuple[Tensor, ...], chosen: Chosen | None) -> None:
         """Let passes over inputs of these shapes run as chosen; None lets all run plainly."""
         self._chosen = None if chosen is None or chosen.name == PLAIN else (_shapes(inputs), chosen)

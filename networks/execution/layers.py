@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from networks.core.distributed import Group
@@ -19,9 +18,6 @@ from networks.core.rebuildable import EXECUTIONS, Rebuildable
 from networks.execution.graphs import Maker, Replayable, fastest, makers
 
 AUTO = "auto"
-BLOCK = 64
-"""Levels of one pass of a model whose time is sampled, as a zone run asks for them."""
-
 REPEATS = 5
 """Measurements of each form of a layer when a generator is loaded."""
 
@@ -73,20 +69,18 @@ def settle(generator: Any, *, patient: bool = False) -> None:
     """Choose how each layer runs when one source is predicted, if that is open, and on a GPU how the whole pass does.
 
     Args:
-        generator: of either family, on its device and in evaluation mode.
+        generator: on its device and in evaluation mode; of a family whose predictions do not go through its own
+            forward pass nothing is chosen.
         patient: whether a compiled pass is a candidate, too; it takes up to a minute to make.
     """
-    if generator.spec.model == "operator":  # what predicts with it folds its layers with each other
+    if not isinstance(generator, Replayable):
         return
-    if not is_open(generator) and not isinstance(generator, Replayable):
-        return
-    inputs = example(generator)
+    inputs = generator.example()
     if is_open(generator):
         from networks.execution.measure import choose_execution
 
         choose_execution(generator, *inputs, repeats=REPEATS)
-    if isinstance(generator, Replayable):
-        _settle_pass(generator, inputs, makers(inputs[0].device, patient=patient))
+    _settle_pass(generator, inputs, makers(inputs[0].device, patient=patient))
 
 
 def _settle_pass(generator: Any, inputs: tuple[Tensor, ...], ways: Mapping[str, Maker]) -> None:
@@ -126,16 +120,6 @@ def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, par
     for name, execution in executions(model).items():
         number = group.agree(EXECUTIONS.index(execution))
         set_executions(model, {name: EXECUTIONS[int(number)]})
-
-
-def example(generator: Any) -> tuple[Tensor, ...]:
-    """What a generator of either family is called with for one source amid its training."""
-    if generator.spec.model == "operator":
-        return (generator.feature_mean[None, :2],)  # its first features are the source's place
-    parameters = generator.input_scaler.mean[None]
-    if generator.spec.time != "sampled":
-        return (parameters,)
-    return parameters, torch.arange(min(BLOCK, generator.spec.num_levels), device=parameters.device)
 
 
 def words(model: nn.Module) -> str:

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from networks.core.prediction import SourceSets
+from networks.operator.fast.inference import OperatorInference
+from networks.operator.fast.predictor import OperatorPredictor
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
 from networks.operator.task import train_operator
@@ -30,9 +33,19 @@ class OperatorFamily:
         """Train on impulse responses; options as of `networks.operator.task.train_operator`."""
         return train_operator(spec, data, plan, **options)
 
-    def predictor(self, generator: OperatorGenerator, device: str | torch.device = "cpu") -> Any:
-        """The generator on a device."""
-        return generator.to(device).eval()
+    def ready(
+        self, generator: OperatorGenerator, device: str | torch.device = "cpu", *, patient: bool = False
+    ) -> OperatorInference:
+        """With all that depends on Gamma or the weights alone worked out."""
+        return OperatorInference(generator, device)
+
+    def predictor(self, ready: OperatorInference, sets: SourceSets) -> OperatorPredictor:
+        """Fields, or combinations of them, for any signals."""
+        return OperatorPredictor(ready, sets)
+
+    def execution(self, generator: OperatorGenerator) -> str:
+        """As one product with their neighbours."""
+        return "compressed layers are folded with their neighbours, dense"
 
     def band(self, spec: OperatorSpec) -> tuple[float, float]:
         """The band of its specification."""

@@ -135,10 +135,6 @@ class OperatorGenerator(nn.Module):
         known = self.known(sources)
         return responses if known is None else responses + known
 
-    def direct(self, sources: Tensor) -> Tensor | None:
-        """Nothing: what is known comes with the amplitudes."""
-        return None
-
     def forward(self, sources: Tensor) -> Tensor:
         """Low-passed responses, (source, 2) to (source, 2, level, arc), one level past the end."""
         return self.basis @ self.amplitudes(sources)

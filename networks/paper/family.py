@@ -7,7 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from networks.core.prediction import SourceSets
+from networks.execution.layers import AUTO, policy, settle, words
 from networks.paper.generator import BoundaryGenerator, build
+from networks.paper.predict import HistoryPredictor
 from networks.paper.spec import GeneratorSpec
 from networks.paper.task import train
 from networks.training.plan import History, TrainingPlan
@@ -46,9 +49,22 @@ class PaperFamily:
         """Train on samples; options as of `networks.paper.task.train`."""
         return train(spec, data.parameters, data.targets, plan, **options)
 
-    def predictor(self, generator: BoundaryGenerator, device: str | torch.device = "cpu") -> Any:
-        """The generator on a device."""
-        return generator.to(device).eval()
+    def ready(
+        self, generator: BoundaryGenerator, device: str | torch.device = "cpu", *, patient: bool = False
+    ) -> BoundaryGenerator:
+        """With its layers, and on a GPU its whole pass, in the fastest form."""
+        generator = generator.to(device).eval()
+        settle(generator, patient=patient)
+        return generator
+
+    def predictor(self, ready: BoundaryGenerator, sets: SourceSets) -> HistoryPredictor:
+        """Histories for parameter vectors."""
+        return HistoryPredictor(ready, sets)
+
+    def execution(self, generator: BoundaryGenerator) -> str:
+        """By their factors or rebuilt, as was measured or as the recipe says."""
+        source = "as measured here" if policy(generator) == AUTO else "as its file says"
+        return f"compressed layers run {words(generator)}, {source}"
 
     def band(self, spec: GeneratorSpec) -> None:
         """None: its frequencies are those of the parameters."""

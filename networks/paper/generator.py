@@ -18,6 +18,9 @@ from networks.paper.scaler import InputScaler, TargetScaler
 from networks.paper.spec import GeneratorSpec
 from networks.paper.trunks import ConvHead, ConvTrunk, FullHead, FullTrunk, Monomials, SampledTime
 
+CHUNK = 64
+"""Levels of one pass of a model whose time is sampled, as a zone run asks for them."""
+
 
 class BoundaryGenerator(Replayable):
     """Parameters to fields on the nodes of Gamma or of the zone, in physical units; scalers are buffers.
@@ -83,6 +86,13 @@ class BoundaryGenerator(Replayable):
             times = times.repeat(num_entries, 1)
         found = self._fields(torch.cat((scores.repeat_interleave(num_levels, 0), times), 1), wanted)
         return found.view(num_entries, num_levels, len(wanted), self.spec.num_arc).transpose(1, 2)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs for one source amid its training; with some levels, where time is sampled."""
+        parameters = self.input_scaler.mean[None]
+        if self.sampled_time is None:
+            return (parameters,)
+        return parameters, torch.arange(min(CHUNK, self.spec.num_levels), device=parameters.device)
 
     @torch.no_grad()
     def scale_trunks(self, factor: float) -> None:

@@ -223,6 +223,27 @@ class Trust:
             ) from error
 
 
+@dataclass(frozen=True)
+class ErrorBound:
+    """A bound of the error before any full run, or why there is none.
+
+    Args:
+        value: A bound of ε after the zoom, as a fraction; ``None`` where there is none.
+        basis: The runs that it rests on, or why there is none.
+        coverage: The probability with which it holds for a fresh sample like those of the calibration.
+    """
+
+    value: float | None
+    basis: str
+    coverage: float | None = None
+
+    def words(self) -> str:
+        """One line."""
+        if self.value is None or self.coverage is None:
+            return f"no bound for epsilon: {self.basis}"
+        return f"epsilon <= {100 * self.value:.3g} % with {100 * self.coverage:g} % coverage ({self.basis})"
+
+
 def num_sorted(num_runs: int) -> int:
     """How many of so many calibration runs the coverage rests on."""
     return num_runs - max(1, round(FITTED * num_runs))

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.gamma.condition import CONDITIONS, missing, served
-from solvers.gamma.datum import DatumWeights
 from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
 from submodel.case.case import Case, CaseError
@@ -22,10 +21,12 @@ from submodel.data.dataset import Dataset
 from submodel.data.generator_file import GeneratorFile
 from submodel.geometry.source_region import SourceRegion
 from submodel.geometry.zone_target import gamma_nodes
-from submodel.predict.error_bound import Trust
-from submodel.predict.prediction import Prediction, Whole
+from submodel.predict.error_bound import ErrorBound, Trust
+from submodel.predict.prediction import Prediction
 
-OPERATOR = "operator"  # the model of [A]'s successor, which learns responses instead of samples
+if TYPE_CHECKING:
+    from networks.core.prediction import SourceSets
+    from networks.family import Family
 
 
 @dataclass(frozen=True)
@@ -46,51 +47,32 @@ class RecordedTraces:
 
 
 @dataclass(frozen=True)
-class ErrorBound:
-    """What may be said of the error before any full run.
-
-    Args:
-        value: A bound of ε after the zoom, as a fraction; ``None`` where there is none.
-        basis: What it rests on, or why there is none.
-        coverage: The probability with which it holds for a fresh sample like those of the calibration.
-    """
-
-    value: float | None
-    basis: str
-    coverage: float | None = None
-
-    def words(self) -> str:
-        """One line."""
-        if self.value is None or self.coverage is None:
-            return f"no bound for epsilon: {self.basis}"
-        return f"epsilon <= {100 * self.value:.3g} % with {100 * self.coverage:g} % coverage ({self.basis})"
-
-
-@dataclass(frozen=True)
 class Generator:
-    """The traces that a generator predicts.
+    """A trained generator with its file: it predicts boundary data for excitations.
 
     Args:
-        generator: The network: an operator generator, or a model of [A].
+        generator: The network, of any family.
         file: The document of its file.
         path: Its file.
         device: Where it runs.
+        patient: It is to predict so often that on a GPU a minute of compiling pays.
     """
 
     generator: Any
     file: GeneratorFile
     path: Path
     device: str
+    patient: bool = False
 
     @classmethod
     def load(cls, path: Path, case: Case, device: str = "auto", *, patient: bool = False) -> Generator:
-        """Read a generator and see that it belongs to the case; layers of a compressed one run as is fastest here.
+        """Read a generator and see that it belongs to the case.
 
         Args:
             path: Its file.
             case: The case.
             device: auto, cpu or cuda.
-            patient: Whether it is to predict so often that on a GPU a minute of compiling pays.
+            patient: It is to predict so often that on a GPU a minute of compiling pays.
 
         Raises:
             CaseError: It was trained for another case; the first difference is named.
@@ -99,7 +81,6 @@ class Generator:
         """
         from networks import checkpoint
         from networks.core.device import select_device
-        from networks.execution.layers import settle
 
         chosen = select_device(device)
         generator, document = checkpoint.load(path, chosen)
@@ -111,8 +92,7 @@ class Generator:
                 f"{path} was trained for another case ('{trained.name}': {key} is {theirs}, here {ours}): "
                 "use that case, or train a generator for this one"
             )
-        settle(generator, patient=patient)
-        return cls(generator, file, path, str(chosen))
+        return cls(generator, file, path, str(chosen), patient)
 
     @property
     def case(self) -> Case:
@@ -122,14 +102,10 @@ class Generator:
     @property
     def execution(self) -> str | None:
         """How the layers of a compressed generator run, in words; ``None`` for another."""
-        from networks.execution.layers import AUTO, policy, words
-
         if not self.file.compression:
             return None
-        if self.takes_signals:
-            return "compressed layers are folded with their neighbours, dense"
-        how = "as measured here" if policy(self.generator) == AUTO else "as its file says"
-        return f"compressed layers run {words(self.generator)}, {how}"
+        _ = self.ready  # what is open is measured first
+        return self.family.execution(self.generator)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -138,14 +114,16 @@ class Generator:
         return fields
 
     @property
-    def takes_signals(self) -> bool:
-        """Whether it predicts the answer to any signal, not only to those of the case's kind."""
-        return bool(self.generator.spec.model == OPERATOR)
+    def family(self) -> Family:
+        """The kind of generator that it is."""
+        from networks import family
+
+        return family.of(self.generator)
 
     @property
     def band(self) -> tuple[float, float]:
         """Lowest and highest angular frequency that it was trained for."""
-        low, high = getattr(self.generator.spec, "band", self.case.parameters.omega)
+        low, high = self.family.band(self.generator.spec) or self.case.parameters.omega
         return float(low), float(high)
 
     @property
@@ -204,11 +182,8 @@ class Generator:
         case, warnings = self.case, []
         self.source_region.require(excitation.points)
         parameters = excitation.parameters(case)
-        if parameters is None and not self.takes_signals:
-            raise CaseError(
-                f"{self.path} ({self.generator.spec.model}) knows the signal of the case only, {case.source.signal} of "
-                "some omega: leave out --signal, or train a generator of the model operator, which takes any"
-            )
+        if parameters is None:
+            self._require_any_signal()
         excitation.samples(case)
         for number, (x, y) in enumerate(excitation.sources):
             if parameters is None:
@@ -241,87 +216,63 @@ class Generator:
         bound = float(trust.bound(parameters, condition)[0])
         return ErrorBound(bound, f"split conformal on {trust.models[condition].num_runs} runs", trust.coverage)
 
-    def playback(self, excitation: Excitation) -> Prediction:
-        """What it predicts for an excitation, level by level; the sources' waves are added.
+    def predict(self, excitations: Sequence[Excitation]) -> Prediction:
+        """Boundary data for each of some excitations; the waves of an excitation's sources are added.
 
         Raises:
             CaseError: The model knows the case's signal only, or a signal cannot be used; or a source lies in the zone,
                 on its boundary or outside the domain.
         """
-        from networks import playback
+        predictor = self.family.predictor(self.ready, self._sets(excitations))
+        return Prediction(self.case.time.times, self.gamma, predictor, self._nodes())
 
-        self.source_region.require(excitation.points)
-        case = self.case
-        if self.takes_signals:
-            samples = excitation.samples(case)
-            parts: list[Any] = [playback.OperatorPlayback(self.ready, excitation.points, samples, self.device)]
-        else:
-            each = self._known(excitation)
-            parts = [playback.HistoryPlayback(self.generator, vector, self.device) for vector in each]
-        return Prediction(case.time.times, self.gamma, parts, self._nodes())
+    def predict_vectors(self, vectors: NDArray[np.float64]) -> Prediction:
+        """Boundary data for each of some parameter vectors, (sample, axis), with the case's signal."""
+        return self.predict([Excitation.of_parameters(self.case, vector) for vector in vectors])
 
     @cached_property
     def ready(self) -> Any:
         """The generator as it predicts fastest, made once."""
-        from networks import playback
+        return self.family.ready(self.generator, self.device, patient=self.patient)
 
-        return playback.ready(self.generator, self.device)
-
-    def datum(
-        self, excitations: Sequence[Excitation], weights: DatumWeights, *, batch_size: int = 16
-    ) -> NDArray[np.float64]:
-        """What drives a conforming, undivided zone under each of many excitations, from few passes of the network.
-
-        Args:
-            excitations: One or several sources each.
-            weights: Of the zone, see `ZoneModel.datum_weights`.
-            batch_size: Excitations of one pass, which bounds the memory beside the result.
-
-        Returns:
-            Shape (excitation, step, node of Γ).
+    def _sets(self, excitations: Sequence[Excitation]) -> SourceSets:
+        """The sources of excitations, filled up with silent ones to the largest number.
 
         Raises:
-            CaseError: As `playback`.
-            ValueError: The weights ask for the load, which is not predicted.
+            CaseError: As `predict`.
         """
-        from networks import playback
+        from networks.core.prediction import SourceSets
 
-        self.source_region.require(np.concatenate([np.empty((0, 2)), *(each.points for each in excitations)]))
-        case, num_nodes = self.case, self.gamma.num_nodes
-        out = np.empty((len(excitations), case.time.levels, num_nodes))
-        if not self.takes_signals:
-            for row, excitation in zip(out, excitations, strict=True):
-                row[:] = self.playback(excitation).datum(weights)
-            return out
-        counts = np.array([len(excitation.sources) for excitation in excitations])
-        for count in np.unique(counts):
-            chosen = np.flatnonzero(counts == count)
-            points = np.stack([excitations[n].points for n in chosen])
-            samples = np.stack([excitations[n].samples(case) for n in chosen])
-            out[chosen] = playback.predict_operator(
-                self.ready, points, samples, self.device, weights=weights, dtype=np.float64, batch_size=batch_size
-            )
-        return out
-
-    def traces(self, parameters: NDArray[np.float64]) -> list[Trace]:
-        """A trace for each parameter vector ``(sample, axis)``, from one pass of the network."""
-        from networks import playback
-        from networks.paper.predict import predict
-
-        self.source_region.require(self.case.parameters.sources(parameters))
         case = self.case
-        if self.takes_signals:
-            signals = [Excitation.of_parameters(case, vector).samples(case)[0] for vector in parameters]
-            predicted = playback.predict_operator(
-                self.ready, case.parameters.sources(parameters), np.array(signals), self.device
+        shape = (len(excitations), max((len(each.sources) for each in excitations), default=1))
+        places, signals = np.empty((*shape, 2)), np.zeros((*shape, case.time.levels + 1))
+        vectors = np.full((*shape, case.parameters.dimension), np.nan)
+        known = True
+        for number, excitation in enumerate(excitations):
+            num = len(excitation.sources)
+            self.source_region.require(excitation.points)
+            places[number], places[number, :num] = excitation.points[0], excitation.points
+            signals[number, :num] = excitation.samples(case)
+            parameters = excitation.parameters(case)
+            if parameters is None:
+                self._require_any_signal()
+                known = False
+            else:
+                vectors[number, :num] = parameters
+        return SourceSets(places, signals, vectors if known else None)
+
+    def _require_any_signal(self) -> None:
+        """Refuse signals of another kind than the case's where the family knows no others.
+
+        Raises:
+            CaseError: It knows no others.
+        """
+        if not self.family.takes_signals:
+            case = self.case
+            raise CaseError(
+                f"{self.path} ({self.generator.spec.model}) knows the signal of the case only, {case.source.signal} of "
+                "some omega: leave out --signal, or train a generator of the model operator, which takes any"
             )
-        else:
-            predicted = predict(self.generator, parameters, self.device)
-        nodes, gamma, times = self._nodes(), self.gamma, case.time.times
-        return [
-            Prediction(times, gamma, [Whole(self.fields, sample.astype(np.float64))], nodes).trace()
-            for sample in predicted
-        ]
 
     def _sparse(self, excitation: Excitation) -> list[str]:
         """A warning for each source that is farther from those of the training than they are from each other."""
@@ -336,19 +287,8 @@ class Generator:
             if distance > most
         ]
 
-    def _known(self, excitation: Excitation) -> NDArray[np.float64]:
-        """The parameters of an excitation.
-
-        Raises:
-            CaseError: It has none, and the model knows the case's signal only.
-        """
-        parameters = excitation.parameters(self.case)
-        if parameters is None:
-            raise CaseError(f"{self.path} knows the signal of the case only, {self.case.source.signal}")
-        return parameters
-
     def _nodes(self) -> NDArray[np.int64] | None:
         """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""
-        if getattr(self.generator.spec, "target", "boundary") != "zone":
+        if not self.family.predicts_zone(self.generator.spec):
             return None
         return gamma_nodes(self.file.zone_points, self.gamma.points)

@@ -1,8 +1,7 @@
-"""What networks foretell on the zone's boundary for one excitation, any stretch of time levels at a time."""
+"""Boundary data that a network predicts on Γ for sets of sources, any range of time levels at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,97 +13,77 @@ from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
 
 if TYPE_CHECKING:
-    from networks.operator.symmetric_parts import Weights
-    from networks.playback import Playback
+    from networks.core.prediction import Predictor
 
-Block = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What networks foretell on Γ for one excitation, any stretch of levels at a time.
+    """Predicted boundary data of one or many sets of sources.
 
     Args:
         times: Times of the levels, shape (time,).
         gamma: The nodes of Γ.
-        playbacks: What networks give, one or several whose fields are added.
-        nodes: Which of a network's nodes are those of Γ, shape (arc,); ``None`` when all are.
+        predictor: Gives the levels at the network's nodes.
+        nodes: Which of a network's nodes are those of Γ, shape (node,); ``None`` when all are.
     """
 
-    times: NDArray[np.float64]
+    times: Array
     gamma: Gamma
-    playbacks: Sequence[Playback]
+    predictor: Predictor
     nodes: NDArray[np.int64] | None = None
 
     @property
     def num_levels(self) -> int:
-        """How many levels there are."""
+        """Number of time levels."""
         return len(self.times)
 
-    def block(self, start: int, stop: int) -> dict[str, Block]:
-        """Displacement, velocity and, where it is predicted, load of the levels start .. stop - 1, each (level, arc).
+    @property
+    def combines(self) -> bool:
+        """Weighted sums of the fields come from the network at once, without the fields."""
+        return self.nodes is None and self.predictor.combines
+
+    def levels(self, start: int, stop: int) -> dict[str, Array]:
+        """Displacement, velocity and, where it is predicted, load of the levels start .. stop - 1.
 
         A velocity that was not predicted is the displacement's rate of change.
-        """
-        fields = self.playbacks[0].fields
-        low, high = (start, stop) if "velocity" in fields else (max(0, start - 1), min(self.num_levels, stop + 1))
-        blocks = [playback.block(low, high) for playback in self.playbacks]
-        whole = blocks[0] if len(blocks) == 1 else np.sum(blocks, axis=0)
-        if self.nodes is not None:
-            whole = whole[..., self.nodes]
-        named = dict(zip(fields, whole, strict=True))
-        if "velocity" not in named:
-            named["velocity"] = np.gradient(named["displacement"], self.times[low:high], axis=0)
-        return {name: field[start - low : stop - low] for name, field in named.items()}
-
-    def combined(self, weights: DatumWeights) -> Callable[[int, int], Block] | None:
-        """A zone's data without the fields that they are made of.
 
         Returns:
-            A function of the first level and the one after the last that gives (stop - start, arc); ``None`` where the
-            networks give fields only.
+            Fields by name, each of shape (set, stop - start, node).
         """
+        fields = self.predictor.fields
+        low, high = (start, stop) if "velocity" in fields else (max(0, start - 1), min(self.num_levels, stop + 1))
+        whole = self.predictor.levels(low, high)
         if self.nodes is not None:
-            return None
-        parts = [playback.combined(weights) for playback in self.playbacks]
-        ready = [part for part in parts if part is not None]
-        if len(ready) < len(parts):
-            return None
-        if len(ready) == 1:
-            return ready[0]
-        return lambda start, stop: np.sum([part(start, stop) for part in ready], axis=0)
+            whole = whole[..., self.nodes]
+        named = {name: whole[:, number] for number, name in enumerate(fields)}
+        if "velocity" not in named:
+            named["velocity"] = np.gradient(named["displacement"], self.times[low:high], axis=1)
+        return {name: field[:, start - low : stop - low] for name, field in named.items()}
 
-    def datum(self, weights: DatumWeights) -> Block:
-        """All of a conforming, undivided zone's data, (step, arc), by the shortest way that the networks offer.
+    def data(self, weights: DatumWeights, start: int = 0, stop: int | None = None) -> Array:
+        """Data of a conforming, undivided zone for the steps from start on, shape (set, step, node).
 
         Raises:
             ValueError: The weights ask for the load, which is not predicted.
         """
-        combined = self.combined(weights)
-        return weights.of(self.trace()) if combined is None else combined(0, self.num_levels)
+        stop = self.num_levels if stop is None else stop
+        if self.combines:
+            return self.predictor.levels(start, stop, weights)
+        return np.stack([weights.of(trace)[start:stop] for trace in self.traces()])
 
-    def stretch(self, start: int, stop: int) -> Trace:
-        """The trace of the levels start .. stop - 1."""
-        return Trace(self.times[start:stop], self.gamma, **self.block(start, stop))
+    def traces(self, start: int = 0, stop: int | None = None) -> list[Trace]:
+        """The trace of each set, of some levels or of all."""
+        stop = self.num_levels if stop is None else stop
+        fields = self.levels(start, stop)
+        times = self.times[start:stop]
+        return [
+            Trace(times, self.gamma, **dict(zip(fields, each, strict=True)))
+            for each in zip(*fields.values(), strict=True)
+        ]
 
     def trace(self) -> Trace:
-        """All levels in one shot."""
-        return self.stretch(0, self.num_levels)
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A history that is there already, (field, time, node)."""
-
-    fields: tuple[str, ...]
-    history: NDArray[np.float64]
-
-    @property
-    def num_levels(self) -> int:
-        return int(self.history.shape[1])
-
-    def block(self, start: int, stop: int) -> Block:
-        return self.history[:, start:stop]
-
-    def combined(self, weights: Weights) -> None:
-        return None
+        """The whole trace of the only set."""
+        (trace,) = self.traces()
+        return trace

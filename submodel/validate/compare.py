@@ -47,7 +47,7 @@ def predict(generated: Generator | None, parameters: NDArray[np.float64], comm: 
     if comm.rank > 0:
         return []
     with clock.measure("network, all samples"):
-        return generated.traces(parameters)
+        return generated.predict_vectors(parameters).traces()
 
 
 def compare(
@@ -130,7 +130,7 @@ def validate_excitations(
     found = []
     for excitation in excitations:
         truth = _superposed(full, excitation)
-        predicted = generated.playback(excitation).trace() if comm.rank == 0 else None
+        predicted = generated.predict([excitation]).trace() if comm.rank == 0 else None
         trace: Trace = comm.bcast(predicted)
         run = zone.run(trace)
         u, v = zone.at(run.displacement, full.zone_points), zone.at(run.velocity, full.zone_points)

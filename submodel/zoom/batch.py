@@ -14,6 +14,7 @@ from submodel.case.case import CaseError
 from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
 from submodel.predict.generator import Generator
+from submodel.predict.prediction import Prediction
 
 
 @dataclass
@@ -49,11 +50,8 @@ class Zoomer:
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
-        self._case = self.generated.case
         self._batch = ZoneBatch(self.model, np.float32 if self.model.parts == 1 else np.float64)
         self._room = self._batch.room(0)
-        same = self.generated.gamma.matches(self.model.gamma)
-        self._weights = self.model.datum_weights() if same and self.generated.takes_signals else None
 
     def displacements(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
         """u at the zone's ``points``, shape ``(set, time, node)``. The next call overwrites it.
@@ -65,7 +63,7 @@ class Zoomer:
             DivergenceError: If a run diverges.
         """
         start = time.perf_counter()
-        data = self._data(parameters)
+        data = boundary_data(self.generated.predict_vectors(parameters), self.model)
         middle = time.perf_counter()
         if len(self._room) < len(data):
             self._room = self._batch.room(len(data))
@@ -74,14 +72,13 @@ class Zoomer:
         self.spent.zone += time.perf_counter() - middle
         return found
 
-    def _data(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What drives the zone, shape ``(set, step, node of Γ)``."""
-        generated, model = self.generated, self.model
-        if self._weights is not None:
-            excitations = [Excitation.of_parameters(self._case, each) for each in parameters]
-            return generated.datum(excitations, self._weights)
-        traces = generated.traces(parameters)
-        return np.stack([model.datum(trace.on(model.gamma)) for trace in traces])
+
+def boundary_data(prediction: Prediction, model: ZoneModel) -> NDArray[np.float64]:
+    """What drives the zone under each set of a prediction, shape ``(set, step, node of Γ)``, by the shortest way."""
+    weights = model.datum_weights() if prediction.gamma.matches(model.gamma) else None
+    if weights is not None:
+        return prediction.data(weights)
+    return np.stack([model.datum(trace.on(model.gamma)) for trace in prediction.traces()])
 
 
 def require_table(generated: Generator, table: ParameterTable, *, extrapolate: bool = False) -> list[str]:

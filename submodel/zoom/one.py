@@ -23,7 +23,7 @@ from submodel.predict.prediction import Prediction
 from submodel.report import pictures
 from submodel.zoom import paraview
 from submodel.zoom.setup import ZoneSetup
-from submodel.zoom.streaming import BLOCK, Overlap, StreamedBoundary
+from submodel.zoom.streaming import CHUNK, StreamedBoundary
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Zoomed:
         parts: Steps of the zone to one level of the boundary data.
         peak: Largest |u| in the zone over the run.
         seconds: Time of the zone run alone.
-        overlap: Where the time of predicting went, if the boundary data were streamed.
+        num_chunks: In how many chunks of levels the boundary data were predicted, if not at once.
     """
 
     files: dict[str, Path]
     parts: int
     peak: float
     seconds: float
-    overlap: Overlap | None = None
+    num_chunks: int | None = None
 
 
 def zoom(
@@ -54,7 +54,7 @@ def zoom(
     comm: MPI.Comm,
     setup: ZoneSetup,
     excitation: Excitation,
-    block: int | None = BLOCK,
+    chunk: int | None = CHUNK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Zoomed | None:
     """Run the zone and write its fields, a picture of the final state and an animation. Collective on comm.
@@ -67,8 +67,8 @@ def zoom(
         comm: Communicator that shares the zone.
         setup: The zone.
         excitation: The sources; a warning says where their waves have too few nodes.
-        block: Levels of a block of predicted data, each predicted while the zone steps through the last; ``None``
-            predicts all of them first.
+        chunk: Levels of predicted data that are predicted at once, as the zone comes to them; ``None`` predicts all
+            of them first.
         progress: Called on the root with the frames of the animation done and their number.
 
     Returns:
@@ -82,7 +82,7 @@ def zoom(
     require_folder(folder)
     omega = max(signal.highest_omega for signal in excitation.signals)
     model = setup.build(case, comm, excitation.points, omega)
-    run, seconds, overlap = _run(model, data() if comm.rank == 0 else None, block, comm)
+    run, seconds, num_chunks = _run(model, data() if comm.rank == 0 else None, chunk, comm)
     fields = paraview.write_fields(model, run, folder)
     disc = None if setup.defect is None else (*setup.defect.center, setup.defect.radius)
     scene = Scene.of_case(case, model.gamma, model.points, defect=disc, triangles=model.triangles())
@@ -92,25 +92,24 @@ def zoom(
     files = {"fields for ParaView": fields} | _draw(scene, run, displacement, folder, progress)
     peak = float(np.abs(displacement).max())
     written = {"case": case.name, **record, **setup.record(model)}
-    written |= {"levels_per_block": block if overlap is not None else None, "peak_displacement": peak}
+    written |= {"levels_per_block": chunk if num_chunks is not None else None, "peak_displacement": peak}
     files["record"] = folder / "zoom.json"
     files["record"].write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    return Zoomed(files, model.parts, peak, seconds, overlap)
+    return Zoomed(files, model.parts, peak, seconds, num_chunks)
 
 
 def _run(
-    model: ZoneModel, given: Trace | Prediction | None, block: int | None, comm: MPI.Comm
-) -> tuple[ZoneRun, float, Overlap | None]:
-    """Run the zone on what the root is given; the run, its seconds, and how streaming went. Collective on comm."""
-    if block is None or not comm.bcast(isinstance(given, Prediction)):
-        trace = given.trace() if isinstance(given, Prediction) else given
-        data = model.boundary_source(comm.bcast(trace))
+    model: ZoneModel, data: Trace | Prediction | None, chunk: int | None, comm: MPI.Comm
+) -> tuple[ZoneRun, float, int | None]:
+    """Run the zone on the root's data: the run, its seconds, and in how many chunks they came. Collective on comm."""
+    if chunk is None or not comm.bcast(isinstance(data, Prediction)):
+        trace = data.trace() if isinstance(data, Prediction) else data
+        source = model.boundary_source(comm.bcast(trace))
         start = time.perf_counter()
-        return model.run(data), time.perf_counter() - start, None
-    prediction = given if isinstance(given, Prediction) else None
-    with StreamedBoundary(model, prediction, block=block) as streamed:
-        start = time.perf_counter()
-        return model.run(streamed), time.perf_counter() - start, streamed.overlap
+        return model.run(source), time.perf_counter() - start, None
+    streamed = StreamedBoundary(model, data if isinstance(data, Prediction) else None, chunk=chunk)
+    start = time.perf_counter()
+    return model.run(streamed), time.perf_counter() - start, streamed.num_chunks
 
 
 def _draw(

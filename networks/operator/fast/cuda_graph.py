@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from networks.operator.symmetric_parts import Weights
+from networks.core.prediction import Weights
 
 if TYPE_CHECKING:
     from networks.operator.fast.inference import OperatorInference

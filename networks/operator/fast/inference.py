@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from networks.core.prediction import Weights
 from networks.core.rebuildable import Rebuildable
 from networks.operator.fast.compiled import CompiledWaves, library
 from networks.operator.fast.cuda_graph import CapturedHistory
@@ -22,7 +23,6 @@ from networks.operator.fast.waves import Combination, DrivenWaves, Turns
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import GROWTH, TURN
 from networks.operator.signal_response import LowPass
-from networks.operator.symmetric_parts import Weights
 
 Array = NDArray[np.float64]
 

@@ -6,11 +6,20 @@ the nodes is one matrix product with two columns more, d[n+1] and d[n].
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from networks.operator.symmetric_parts import Levels, Weights, node_weights
+from networks.core.prediction import Weights
+
+
+class Levels(Protocol):
+    """Fields of some levels, (set, 3, time, arc), or a combination, (set, time, arc)."""
+
+    def __call__(self, start: int, stop: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The levels start .. stop - 1, as numbers of a type."""
+        ...
 
 
 class Turns:
@@ -124,3 +133,21 @@ class DrivenWaves:
             if dtype != rows.dtype:  # while the product is still in the caches
                 out[:, number] = product
         return out
+
+
+def node_weights(weights: Weights, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three weights as columns (arc, 1), of the type and on the device of a tensor.
+
+    Raises:
+        ValueError: they look further ahead than the levels that there are.
+    """
+    if weights.lead not in (0, 1) or (weights.lead and weights.theta):
+        raise ValueError(
+            f"a combination may look one level ahead, or average over three: got lead {weights.lead} "
+            f"with theta {weights.theta}"
+        )
+    w_u, w_v, w_r = (
+        torch.as_tensor(values, dtype=like.dtype).to(like.device)[:, None]
+        for values in (weights.displacement, weights.velocity, weights.load)
+    )
+    return w_u, w_v, w_r

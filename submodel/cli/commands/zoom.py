@@ -82,7 +82,7 @@ def zoom(
     from submodel.cli.terminal.progress import count_progress
     from submodel.zoom.one import zoom as zoom_in
     from submodel.zoom.setup import ZoneSetup
-    from submodel.zoom.streaming import BLOCK
+    from submodel.zoom.streaming import CHUNK
 
     with parallel() as comm:
         read = Case.load(case)
@@ -115,7 +115,7 @@ def zoom(
             generated = _generated(read, generator, excitation, kind, device, extrapolate, warn=comm.rank == 0)
             execution = generated.execution
             said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
-            data = partial(generated.playback, excitation)
+            data = partial(generated.predict, [excitation])
             said["boundary"] = f"predicted by {generator}"
         with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
             zoomed = zoom_in(
@@ -126,18 +126,15 @@ def zoom(
                 comm=comm,
                 setup=setup,
                 excitation=excitation,
-                block=(block if block is not None else BLOCK) if stream else None,
+                chunk=(block if block is not None else CHUNK) if stream else None,
                 progress=progress,
             )
     if zoomed is None:
         return
     each = "one step" if zoomed.parts == 1 else f"{zoomed.parts} steps"
     typer.echo(f"zone run in {seconds(zoomed.seconds)} ({each} a level), largest |u| {zoomed.peak:.4g}")
-    if zoomed.overlap is not None:
-        worked, overlapped = seconds(zoomed.overlap.worked), seconds(zoomed.overlap.overlapped)
-        typer.echo(
-            f"boundary data in {zoomed.overlap.num_blocks} blocks: {worked}, {overlapped} of them while the zone ran"
-        )
+    if zoomed.num_chunks is not None:
+        typer.echo(f"boundary data predicted in {zoomed.num_chunks} blocks of levels, as the zone came to them")
     for line in (execution, bound):
         if line is not None:
             typer.echo(line)

@@ -17,10 +17,10 @@ from solvers.problems.zone import ZoneModel
 from solvers.problems.zone_batch import ZoneBatch
 from solvers.stepping.schemes import CentralDifference
 from submodel.case.case import Case
-from submodel.case.excitation import Excitation
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
 from submodel.studies.profile.timing import Job, Part, least, steps_limit
+from submodel.zoom.batch import boundary_data
 
 DEVICE = "cpu"
 DEFAULT_SHAPE = (128, 128)  # of the matrix that the rate is measured with where no weight tells another
@@ -52,7 +52,7 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     counts = tuple(dict.fromkeys((1, len(vectors))))
     network, steps, multiply_adds = [], [], 0.0
     for num in counts:
-        predict = partial(_data, case, generated, zone, vectors[:num])
+        predict = partial(_predicted, generated, zone, vectors[:num])
         run, limit = _zone_runs(zone, predict())
         seconds = least({"network": predict, "zone": run})
         multiply_adds = _multiply_adds(predict)
@@ -74,16 +74,8 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
     return Job(f"zoomed runs of {case.name} with {path.name}", counts, tuple(parts), notes)
 
 
-def _data(case: Case, generated: Generator, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What drives the zone, shape ``(num_runs, num_steps, num_nodes)``, by the shortest way that there is."""
-    weights = zone.datum_weights() if generated.gamma.matches(zone.gamma) else None
-    excitations = [Excitation.of_parameters(case, vector) for vector in vectors]
-    if weights is None:
-        traces = generated.traces(vectors) if len(vectors) > 1 else [generated.playback(excitations[0]).trace()]
-        return np.stack([zone.datum(trace.on(zone.gamma)) for trace in traces])
-    if len(vectors) > 1:
-        return generated.datum(excitations, weights)
-    return generated.playback(excitations[0]).datum(weights)[None]
+def _predicted(generator: Generator, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return boundary_data(generator.predict_vectors(vectors), zone)
 
 
 def _zone_runs(zone: ZoneModel, data: NDArray[np.float64]) -> tuple[Callable[[], Any], float]:

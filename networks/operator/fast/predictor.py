@@ -1,0 +1,113 @@
+"""Fields that an operator generator predicts for sets of sources with a signal each, any levels by themselves.
+
+The response to a source is ``y = basis @ amplitudes``; with the drive d of a signal the fields are
+``q = (d * basis) @ amplitudes``, and levels are rows of a matrix product.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from networks.core.fields import FIELDS
+from networks.core.prediction import SourceSets, Weights, require_levels
+from networks.operator.fast.inference import OperatorInference
+from networks.operator.fast.waves import DrivenWaves
+from networks.operator.spec import OperatorSpec
+
+Array = NDArray[np.float64]
+
+ONSET = 1e-6
+"""Largest s(0) that counts as 0, relative to the signal's maximum."""
+
+LARGEST = 2**23
+"""Numbers of the largest matrix of one pass."""
+
+BATCH = 16
+"""Sets of one pass: more are not faster, and need memory."""
+
+
+class OperatorPredictor:
+    """`networks.core.prediction.Predictor` of an operator generator.
+
+    What sets share is worked out when levels are first asked for, and kept where all sets go through one pass.
+
+    Args:
+        inference: a generator made ready.
+        sets: sources and signals.
+        batch_size: sets of one pass, at most; fewer where histories are long.
+
+    Raises:
+        ValueError: no sets, shapes that do not fit, or a signal that does not begin with zero.
+    """
+
+    fields = FIELDS
+    combines = True
+
+    def __init__(self, inference: OperatorInference, sets: SourceSets, *, batch_size: int = BATCH) -> None:
+        self._inference = inference
+        self._places, self._signals = checked(inference.spec, sets)
+        self.num_levels: int = inference.spec.num_levels
+        _, num_sources, num_samples = self._signals.shape
+        self._size = max(1, min(batch_size, LARGEST // (num_sources * num_samples**2)))
+        self._single = len(sets) <= self._size
+        self._captured = len(sets) == 1 and inference.device.type == "cuda"
+        self._waves: DrivenWaves | None = None
+        self._kept: tuple[Weights | None, Callable[[int, int], Tensor]] | None = None
+
+    def levels(self, start: int, stop: int, weights: Weights | None = None) -> Array:
+        """As `networks.core.prediction.Predictor.levels`."""
+        require_levels(start, stop, self.num_levels)
+        if self._single:
+            if self._kept is None or self._kept[0] is not weights:
+                self._kept = (weights, self._one_pass(weights))
+            return np.asarray(self._kept[1](start, stop).numpy())
+        num_sets, num_arc = len(self._places), self._inference.spec.num_arc
+        fields = () if weights is not None else (len(FIELDS),)
+        out = np.empty((num_sets, *fields, stop - start, num_arc))
+        for first in range(0, num_sets, self._size):
+            part = slice(first, first + self._size)
+            waves = self._inference.mixture(self._places[part], self._signals[part])
+            out[part] = _product(waves, weights)(start, stop).numpy()
+        return out
+
+    def _one_pass(self, weights: Weights | None) -> Callable[[int, int], Tensor]:
+        """A function of levels for all sets at once."""
+        if self._captured:
+            whole = torch.from_numpy(self._inference.history(self._places[0], self._signals[0], weights)).double()
+            return lambda start, stop: whole[None, ..., start:stop, :]
+        if self._waves is None:
+            self._waves = self._inference.mixture(self._places, self._signals)
+        return _product(self._waves, weights)
+
+
+def _product(waves: DrivenWaves, weights: Weights | None) -> Callable[[int, int], Tensor]:
+    levels = waves.fields() if weights is None else waves.combined(weights)
+    return lambda start, stop: levels(start, stop, torch.float64).cpu()
+
+
+def checked(spec: OperatorSpec | Any, sets: SourceSets) -> tuple[Array, Array]:
+    """Places (set, source, 2), counted from the specification's origin, and signals (set, source, time + 1).
+
+    Raises:
+        ValueError: no sets, shapes that do not fit, or a signal that does not begin with zero.
+    """
+    places, signals = np.asarray(sets.places, np.float64), np.asarray(sets.signals, np.float64)
+    if not len(places):
+        raise ValueError("there are no samples to predict: give at least one")
+    num = spec.num_levels + 1
+    if places.ndim != 3 or places.shape[2] != 2 or signals.shape != (*places.shape[:2], num):
+        raise ValueError(
+            f"sources (set, source, 2) need a signal each at {num} levels, one past the last: "
+            f"got shapes {places.shape} and {signals.shape}"
+        )
+    late = np.abs(signals[..., 0]) > ONSET * np.abs(signals).max(-1)
+    if late.any():
+        raise ValueError(
+            f"a signal begins with {signals[late][0][0]:.3g}, {ONSET:g} of its maximum at most is allowed: "
+            "the run starts from rest, let the signal start from zero"
+        )
+    return spec.relative(places), signals
