@@ -70,7 +70,7 @@ class Zoom:
 def full_model(case: Case, *, stencils: bool) -> FullModel:
     """The full model."""
     domain = build.domain(case, MPI.COMM_SELF)
-    return FullModel(domain, build.discretization(case), case.time.grid, stencils=stencils)
+    return FullModel(domain, build.discretization(case), case.time.grid, physics=build.physics(case), stencils=stencils)
 
 
 def of_size(case: Case, half: float) -> Case:

@@ -20,6 +20,7 @@ from submodel.case.sections import (
     BoxDomain,
     DeclaredSymmetry,
     Discretization,
+    Equation,
     GmshDomain,
     Interface,
     Medium,
@@ -47,6 +48,7 @@ class Case(Section):
     zone: Zone | None = Field(default=None, description="lower and upper corner of the zone of a box domain")
     medium: Medium = Field(description="wave speed")
     time: Time = Field(description="final time and number of levels")
+    equation: Equation = Field(default=Equation(kind="wave"), description="what is solved")
     discretization: Discretization = Field(description="element, degree and stepper")
     interface: Interface = Field(default=Interface(kind="impedance"), description="of the zone run")
     source: Source = Field(description="time signature")
@@ -133,6 +135,8 @@ class Case(Section):
         for key in ("train", "test", "calibration", "seed"):
             del physics["parameters"][key]
         physics["domain"].pop("file", None)
+        if physics["equation"] == {"kind": "wave"}:  # as in cases that were written before there were others
+            del physics["equation"]
         return physics
 
     def fingerprint(self) -> str:

@@ -148,7 +148,7 @@ class Discretization(Section):
     """Element and time stepper."""
 
     element: Literal["p1", "gll"] = Field(description="linear triangles or GLL quadrilaterals", examples=["p1"])
-    degree: int = Field(default=1, ge=1, le=10, description="polynomial degree, 1 for p1", examples=[1])
+    degree: int = Field(default=1, ge=1, le=8, description="polynomial degree, 1 for p1", examples=[1])
     stepper: Literal["explicit", "newmark"] = Field(
         description="central differences with a diagonal mass, or implicit", examples=["explicit"]
     )
@@ -193,6 +193,15 @@ class Interface(Section):
         if kind is not None and kind != self.kind:
             return condition_named(kind)
         return condition_named(self.kind, alpha=self.alpha, **(self.model_extra or {}))
+
+
+class Equation(Section):
+    """The equation that is solved; keys beside its kind are numbers of its own, which the solvers check."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float]
+
+    kind: str = Field(min_length=1, description="wave, or another that is registered", examples=["wave"])
 
 
 class Source(Section):

@@ -12,6 +12,7 @@ from solvers.mesh.medium import grid, sampled_speed, spacing
 from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
+from solvers.space.physics import Physics, physics_named
 from solvers.space.stability import points_per_wavelength, warn_if_coarse
 from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
@@ -29,7 +30,8 @@ def full_model(case: Case, comm: MPI.Comm) -> FullModel:
     Raises:
         ValueError: The solver cannot take the case: an unstable time step, groups missing from the mesh.
     """
-    return FullModel(domain(case, comm), discretization(case), case.time.grid)
+    equation = physics(case)  # before the mesh: mpi4py hangs where an error takes a mesh down with it
+    return FullModel(domain(case, comm), discretization(case), case.time.grid, physics=equation)
 
 
 def zone_model(
@@ -57,9 +59,11 @@ def zone_model(
         CaseError: A source lies in the zone, on its boundary, or outside the domain.
         ValueError: The solver cannot take it: a defect outside the zone, a factor that is no power of two.
     """
-    chosen = case.interface.condition(condition)
+    chosen, equation = case.interface.condition(condition), physics(case)
     zone = _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources)
-    model = ZoneModel(zone, discretization(case), case.time.grid, condition=chosen, defect=defect)
+    model = ZoneModel(
+        zone, discretization(case), case.time.grid, physics=equation, condition=chosen, defect=defect
+    )
     if omega:
         points = points_per_wavelength(model.zone, case.discretization.degree, omega)
         if comm.rank == 0:
@@ -132,6 +136,18 @@ def medium_map(case: Case, domain: Domain) -> MediumMap:
         x, y = grid(*box, spacing(domain))
         return MediumMap(x, y, np.full((len(y), len(x)), speed, np.float32))
     return MediumMap(*sampled_speed(domain))
+
+
+def physics(case: Case) -> Physics:
+    """The equation of a case.
+
+    Raises:
+        CaseError: There is none of its kind, or its numbers are others.
+    """
+    try:
+        return physics_named(case.equation.kind, **(case.equation.model_extra or {}))
+    except ValueError as error:
+        raise CaseError(f"equation: {error}") from error
 
 
 def discretization(case: Case) -> Discretization:

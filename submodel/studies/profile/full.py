@@ -70,10 +70,10 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
     """
     setup = {"packages": imports, "compiled steps": seconds_of(lambda: compiled_steps(MPI.COMM_SELF))}
     start = time.perf_counter()
-    domain = build.domain(case, MPI.COMM_SELF)
+    equation, domain = build.physics(case), build.domain(case, MPI.COMM_SELF)
     setup["mesh"] = time.perf_counter() - start
     start = time.perf_counter()
-    model = FullModel(domain, build.discretization(case), case.time.grid)
+    model = FullModel(domain, build.discretization(case), case.time.grid, physics=equation)
     built = time.perf_counter() - start
     explicit = isinstance(model.stepper, CentralDifference)
     limit = seconds_of(lambda: stable_dt(model.stepper.assembly)) if explicit else 0.0
