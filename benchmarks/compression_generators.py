@@ -40,7 +40,7 @@ from compression_generators_report import RESULTS, report
 from evaluation import evaluate
 from torch import Tensor
 
-from networks.compression.compress import compress
+from networks.compression.compress import CompressionOptions, compress
 from networks.compression.report import Report
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.predict import predict
@@ -219,8 +219,11 @@ class Bench:
     def compressed(self, dense: BoundaryGenerator, row: Row) -> tuple[BoundaryGenerator, Report]:
         """The dense twins at a row's ratio, by the weighting with the smaller output error on the training samples."""
         sample = torch.as_tensor(self.parameters, dtype=torch.float32)
-        how: Any = {"method": row.method, "ratio": row.ratio, "sample": sample}
-        tried: list[Any] = [compress(dense, weighting=weighting, **how) for weighting in WEIGHTINGS]
+        method: Any = row.method
+        tried: list[Any] = [
+            compress(dense, method, ratio=row.ratio, sample=sample, options=CompressionOptions(weighting=weighting))
+            for weighting in WEIGHTINGS
+        ]
         found: tuple[BoundaryGenerator, Report] = min(tried, key=lambda each: float(each[1].output_error))
         return found
 

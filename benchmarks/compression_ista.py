@@ -26,7 +26,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from pictures import blocks, decibels, patches, picture
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.compression.compress import compress
+from networks.compression.compress import CompressionOptions, compress
 
 RESULTS = Path(__file__).parent / "results" / "compression_ista.json"
 BLOCKS, CHANNELS, RATIO, BATCH = 5, 32, 0.25, 8
@@ -209,14 +209,14 @@ def compressed(row: Row, seed: int, images: list[Tensor], work: Path) -> ISTANet
         return dense
     names = [f"blocks.{n}.conv{m}" for m in range(2, 6) for n in range(BLOCKS)]
     sample = dense.measure(patches(images, 32, torch.Generator().manual_seed(30 + seed)))
-    options: dict[str, Any] = {"weighting": row.weighting, "execution": "factorised"}
-    if row.weighting == "activations":
-        options["sample"] = sample
+    options = CompressionOptions(layers=names, weighting=row.weighting, execution="factorised")  # type: ignore[arg-type]
     if row.method == "ctd":
-        options |= {"groups": [names[BLOCKS * m : BLOCKS * (m + 1)] for m in range(4)], "alpha": row.alpha}
-        options["reference"] = network("shared", seed, images, work) if row.alpha else None
+        groups = [names[BLOCKS * m : BLOCKS * (m + 1)] for m in range(4)]
+        reference = network("shared", seed, images, work) if row.alpha else None
+        options = replace(options, groups=groups, alpha=row.alpha, reference=reference)
     ranks = row.ranks if row.method == "ctd" else row.ranks[0]
-    return compress(dense, row.method, ranks=ranks, layers=names, **options)[0]  # type: ignore[arg-type,return-value]
+    inputs = sample if row.weighting == "activations" else None
+    return compress(dense, row.method, ranks=ranks, sample=inputs, options=options)[0]  # type: ignore[arg-type,return-value]
 
 
 def weights(net: ISTANetPlus) -> int:

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from networks.compression.choice.counting import partly_coupled_count, svd_count, tt_count
-from networks.compression.compress import compress
+from networks.compression.compress import CompressionOptions, compress
+from networks.compression.tensor.coupled import Minimisation
 
 STAGES = {1: "conv3_x", 2: "conv4_x", 4: "conv5_x"}
 """Sub-networks by q: their output depth is 128 q."""
@@ -203,10 +204,12 @@ def measure(row: Row, model: nn.Module, seed: int) -> dict[str, Any]:
         copy.deepcopy(model),
         method,
         ranks=row.ranks(),
-        layers=list(row.ranks()),
-        groups=groups if row.method == "pctd" else None,
-        sweeps=SWEEPS,
-        execution="factorised",
+        options=CompressionOptions(
+            layers=list(row.ranks()),
+            groups=groups if row.method == "pctd" else None,
+            minimisation=Minimisation(sweeps=SWEEPS),
+            execution="factorised",
+        ),
     )
     decomposed = time.perf_counter()
     before = accuracy(compressed, x[test], y[test])

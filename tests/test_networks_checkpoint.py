@@ -16,7 +16,7 @@ import torch
 from networks import family
 from networks.checkpoint import GENERATOR, CheckpointError, load, read_metadata, save, update_metadata
 from networks.compression.choice.groups import find_groups
-from networks.compression.compress import compress
+from networks.compression.compress import CompressionOptions, compress
 from networks.core.sharing import unique_tensors
 from networks.core.tensor_file import read_tensors, write_tensors
 from networks.operator.network import OperatorGenerator
@@ -265,7 +265,10 @@ def test_a_compressed_generator_comes_back_with_what_its_layers_share(tmp_path: 
         torch.nn.init.normal_(dense.decoder)
         torch.nn.init.normal_(dense.net.last.weight)
     model, _ = compress(
-        dense, "ctd", ranks={group.name: (1, 1) for group in find_groups(dense)}, execution="factorised"
+        dense,
+        "ctd",
+        ranks={group.name: (1, 1) for group in find_groups(dense)},
+        options=CompressionOptions(execution="factorised"),
     )
     path = tmp_path / "small.safetensors"
     save(path, model.eval(), metadata=METADATA)

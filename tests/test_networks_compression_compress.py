@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from networks.compression.choice.weighted import Options, weighted
-from networks.compression.compress import compress, units_of
+from networks.compression.compress import CompressionOptions, compress, units_of
 from networks.compression.layer.structure import apply_recipe, recipe_of
 from networks.compression.layer.trains import CompressedLayer, CoupledLayer, PartlyCoupledLayer
 from networks.core.sharing import unique_tensors
@@ -77,7 +77,7 @@ def low_rank(model: Net, rank: int) -> Net:
 @pytest.mark.parametrize("method", ["svd", "cp", "tucker", "tt"])
 def test_weights_of_the_given_rank_are_recovered(method: str, sample: Tensor) -> None:
     model = low_rank(made(), 2)
-    compressed, report = compress(model, method, ranks=2, layers=INNER, sample=sample)  # type: ignore[arg-type]
+    compressed, report = compress(model, method, ranks=2, sample=sample, options=CompressionOptions(layers=INNER))  # type: ignore[arg-type]
     assert torch.allclose(compressed(sample), model(sample), atol=EXACT)
     assert len(report.touched) == 8
     assert max(layer.weight_error for layer in report.touched) < 1e-4
@@ -103,7 +103,9 @@ def test_coupled_weights_are_recovered(weighting: Any, sample: Tensor) -> None:
     for stage, layer in ((model.layer1, "conv1"), (model.layer1, "conv2"), (model.layer2, "conv2")):
         common([getattr(block, layer).weight for block in stage], 1)
     common([block.conv1.weight for block in model.layer2], 1, differ="i")
-    compressed, report = compress(model, "pctd", ranks=(1, 1), layers=INNER, sample=sample, weighting=weighting)
+    compressed, report = compress(
+        model, "pctd", ranks=(1, 1), sample=sample, options=CompressionOptions(layers=INNER, weighting=weighting)
+    )
     assert {layer.group for layer in report.layers} == {f"layer{s}.0.conv{m}" for s in (1, 2) for m in (1, 2)}
     assert torch.allclose(compressed(sample), model(sample), atol=2e-4)  # the alternation stops at 1e-6 of its start
     kinds = [type(compressed.get_submodule(name)) for name in ("layer2.0.conv1", "layer2.1.conv2")]
@@ -131,7 +133,7 @@ def test_full_ranks_change_nothing(method: str, sample: Tensor) -> None:
 def test_the_model_given_stays_bit_for_bit(method: str, sample: Tensor) -> None:
     model = made().train()
     before, kinds = copy.deepcopy(model.state_dict()), [type(m) for m in model.modules()]
-    compressed, _ = compress(model, method, ratio=3, sample=sample, weighting="activations")  # type: ignore[arg-type]
+    compressed, _ = compress(model, method, ratio=3, sample=sample, options=CompressionOptions(weighting="activations"))  # type: ignore[arg-type]
     assert [type(m) for m in model.modules()] == kinds
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(m.training for m in model.modules()) and all(m.training for m in compressed.modules())
@@ -157,7 +159,9 @@ def test_a_ratio_is_reached_and_hardly_passed(method: str, ratio: float, sample:
 
 def test_ratios_count_shared_numbers_once(sample: Tensor) -> None:
     """[B] eq. 20 by hand: rank 1 and F = 9 for two layers 8 -> 8, one set shared, two own."""
-    _, report = compress(made(), "ctd", ranks=(1, 1), layers=["layer1.*.conv1"], sample=sample)
+    _, report = compress(
+        made(), "ctd", ranks=(1, 1), sample=sample, options=CompressionOptions(layers=["layer1.*.conv1"])
+    )
     assert report.ratio == pytest.approx(2 * 8 * 8 * 9 / (3 * (8 + 9 + 8)))
     assert [layer.after for layer in report.layers] == [50, 25]
 
@@ -174,7 +178,8 @@ def test_an_error_is_kept_by_a_small_model(sample: Tensor) -> None:
 def test_layers_of_a_group_count_alike_however_large_their_inputs_are() -> None:
     """A layer whose inputs are a thousand times those of its partner gives the shared factor no other metric."""
     model = made()
-    (unit,) = units_of(model, "pctd", ["layer1.*.conv1"], [["layer1.0.conv1", "layer1.1.conv1"]], None)
+    pair = ["layer1.0.conv1", "layer1.1.conv1"]
+    (unit,) = units_of(model, "pctd", CompressionOptions(layers=pair, groups=[pair]))
     first, second = unit.group.names
     noise = torch.randn(2, 50, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     moments = {name: x.T @ x / 50 for name, x in zip((first, second), noise, strict=True)}
@@ -182,7 +187,7 @@ def test_layers_of_a_group_count_alike_however_large_their_inputs_are() -> None:
     same = zip(weighted(unit, Options(moments=moments)), weighted(unit, Options(moments=louder)), strict=True)
     for before, after in same:
         torch.testing.assert_close(after, before)
-    alone = units_of(model, "tt", [first], None, None)
+    alone = units_of(model, "tt", CompressionOptions(layers=[first]))
     (before,), (after,) = (weighted(alone[0], Options(moments=each)) for each in (moments, louder))
     torch.testing.assert_close(after, 1e3 * before)
 
@@ -195,12 +200,7 @@ def test_activations_weigh_what_passes() -> None:
     names, errors = ["0"], {}
     for weighting in ("weights", "activations"):
         _, report = compress(
-            model,
-            "tt",
-            ranks=2,
-            layers=names,
-            sample=inputs,
-            weighting=weighting,  # type: ignore[arg-type]
+            model, "tt", ranks=2, sample=inputs, options=CompressionOptions(layers=names, weighting=weighting)
         )
         errors[weighting] = report.layers[0].output_error
     assert errors["activations"] is not None and errors["activations"] < 0.05
@@ -218,7 +218,7 @@ def test_layers_that_would_grow_stay_dense() -> None:
 
 def test_gradients_of_all_layers_add_up_in_what_they_share(sample: Tensor) -> None:
     """The gradient of a shared factor is that of copies of it, one a layer, summed."""
-    compressed, _ = compress(made(), "ctd", ranks=(2, 2), layers=["layer1.*"])
+    compressed, _ = compress(made(), "ctd", ranks=(2, 2), options=CompressionOptions(layers=["layer1.*"]))
     blocks: Any = compressed.layer1
     layers = [block.conv1 for block in blocks]
     assert layers[0].shared is layers[1].shared
@@ -260,7 +260,7 @@ def test_round_trip_through_a_file(method: str, sample: Tensor, tmp_path: Path) 
 
 
 def test_sharing_survives_the_file(tmp_path: Path, sample: Tensor) -> None:
-    compressed, _ = compress(made(), "pctd", ranks=(2, 1), layers=INNER)
+    compressed, _ = compress(made(), "pctd", ranks=(2, 1), options=CompressionOptions(layers=INNER))
     loaded = through_a_file(compressed, made(5), tmp_path / "model.safetensors")
     for stage in (loaded.layer1, loaded.layer2):
         for layer in ("conv1", "conv2"):
@@ -309,7 +309,12 @@ def test_a_reference_draws_the_shared_part(sample: Tensor) -> None:
                     pair[1].copy_(pair[0])
 
     def distance(alpha: float, given: Any) -> float:
-        compressed, _ = compress(model, "ctd", ranks=(8, 1), layers=["layer1.*.conv1"], reference=given, alpha=alpha)
+        compressed, _ = compress(
+            model,
+            "ctd",
+            ranks=(8, 1),
+            options=CompressionOptions(layers=["layer1.*.conv1"], reference=given, alpha=alpha),
+        )
         layer: Any = compressed.get_submodule("layer1.0.conv1")
         layer.own = None
         return float((layer.kernel() - reference.layer1[0].conv1.weight).norm())
@@ -323,7 +328,7 @@ def test_a_reference_draws_the_shared_part(sample: Tensor) -> None:
     with pytest.raises(ValueError, match="'stem' is the first layer of no group"):
         distance(1.0, {"stem": torch.zeros(2, 2)})
     with pytest.raises(ValueError, match="give the reference"):
-        compress(model, "ctd", ranks=(2, 1), layers=["layer1.*"], alpha=1.0)
+        compress(model, "ctd", ranks=(2, 1), options=CompressionOptions(layers=["layer1.*"], alpha=1.0))
 
 
 @pytest.mark.parametrize("positions", [{"1": 4}, None])
@@ -338,7 +343,9 @@ def test_positions_give_a_linear_a_core(positions: dict[str, int] | None) -> Non
     model = Imaging(nn.Linear(3, 8), nn.Linear(8, 4 * 6))
     model[1].weight.data = torch.einsum("i,pi,c->pci", torch.randn(8), torch.randn(4, 1), torch.randn(6)).reshape(24, 8)
     x = torch.randn(5, 3)
-    compressed, report = compress(model, "tt", ranks=1, layers=["1"], positions=positions, sample=x)
+    compressed, report = compress(
+        model, "tt", ranks=1, sample=x, options=CompressionOptions(layers=["1"], positions=positions)
+    )
     assert report.layers[0].shape == (8, 4, 6) and report.layers[0].after == 8 + 4 + 6
     assert torch.allclose(compressed(x), model(x), atol=EXACT)
 
@@ -371,13 +378,15 @@ def test_the_report_reads_well(sample: Tensor) -> None:
 
 def test_execution_is_as_asked(sample: Tensor) -> None:
     for execution in ("factorised", "dense"):
-        compressed, report = compress(made(), "tt", ranks=2, execution=execution, sample=sample)  # type: ignore
+        compressed, report = compress(
+            made(), "tt", ranks=2, sample=sample, options=CompressionOptions(execution=execution)
+        )  # type: ignore
         layers = [m for m in compressed.modules() if isinstance(m, CompressedLayer)]
         assert {layer.execution for layer in layers} == {execution} and not report.measured
 
 
 def test_rules_and_mappings_give_ranks() -> None:
-    _, report = compress(made(), "tt", ranks=lambda shape: shape[2] // 4, layers=INNER)
+    _, report = compress(made(), "tt", ranks=lambda shape: shape[2] // 4, options=CompressionOptions(layers=INNER))
     assert {layer.shape[2] // 4 for layer in report.layers} == {2, 4}
     assert all(layer.ranks == (layer.shape[2] // 4,) * 2 for layer in report.layers)
     _, report = compress(made(), "ctd", ranks={"layer1.1.conv1": ((1, 2), (2, 1)), "stem": 2})
@@ -426,7 +435,9 @@ def test_rules_and_mappings_give_ranks() -> None:
 )
 def test_what_cannot_be_is_refused(method: Any, options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        compress(made(), method, **options)
+        settings = {name: options[name] for name in ("layers", "groups", "weighting", "execution") if name in options}
+        size = {name: value for name, value in options.items() if name not in settings}
+        compress(made(), method, **size, options=CompressionOptions(**settings))
 
 
 def test_an_error_too_small_is_refused(sample: Tensor) -> None:
@@ -439,7 +450,12 @@ def test_zero_weights_stay_zero(method: str, sample: Tensor) -> None:
     model = made()
     for block in model.layer1:
         nn.init.zeros_(block.conv1.weight)  # type: ignore[union-attr,arg-type]
-    compressed, _ = compress(model, method, ranks=(1, 1) if method in ("ctd", "pctd") else 2, layers=["layer1.*.conv1"])  # type: ignore[arg-type]
+    compressed, _ = compress(
+        model,
+        method,  # type: ignore[arg-type]
+        ranks=(1, 1) if method in ("ctd", "pctd") else 2,
+        options=CompressionOptions(layers=["layer1.*.conv1"]),
+    )
     for block in compressed.layer1:  # type: ignore[union-attr]
         assert torch.equal(block.conv1.kernel(), torch.zeros(8, 8, 3, 3))
     assert torch.allclose(compressed(sample), model(sample), atol=EXACT)
@@ -464,9 +480,10 @@ def test_layers_of_equal_input_share_their_first_factors() -> None:
             return {name: part(x) for name, part in self.parts.items()}
 
     x = torch.randn(3, 6, 8, 8, dtype=torch.float64)
-    given = {"ranks": lambda s: (2, (s[0], s[2])), "groups": [["parts.a", "parts.b"]], "sample": x}
+    weighting: Any
     for weighting in ("weights", "activations"):
-        compressed, report = compress(Both(), "pctd", weighting=weighting, **given)  # type: ignore[arg-type]
+        options = CompressionOptions(groups=[["parts.a", "parts.b"]], weighting=weighting)
+        compressed, report = compress(Both(), "pctd", ranks=lambda s: (2, (s[0], s[2])), sample=x, options=options)
         shared = [compressed.get_submodule(f"parts.{name}").shared for name in "ab"]
         assert shared[0] is shared[1] and shared[0].first is not None and shared[0].last is None  # type: ignore
         assert report.output_error is not None and report.output_error < 1e-6
@@ -487,7 +504,7 @@ def test_a_layer_the_sample_misses_is_refused(sample: Tensor) -> None:
     model = made()
     model.unused = nn.Linear(3, 3)
     with pytest.raises(ValueError, match="does not reach unused"):
-        compress(model, "tt", ratio=2, sample=sample, weighting="activations")
+        compress(model, "tt", ratio=2, sample=sample, options=CompressionOptions(weighting="activations"))
 
 
 def test_recipes_of_other_models_are_refused(tmp_path: Path) -> None:

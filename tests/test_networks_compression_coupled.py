@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from networks.compression.tensor.coupled import coupled_tt, partly_coupled_tt
+from networks.compression.tensor.coupled import Minimisation, coupled_tt, partly_coupled_tt
 from networks.compression.tensor.tensors import Train, tt_svd, tucker2
 
 
@@ -64,7 +64,7 @@ def _decreases(objective: Sequence[float]) -> bool:
 )
 def test_coupled_tensors_of_the_given_ranks_are_recovered(count: int, shared: Any, own: Any, start: str) -> None:
     tensors = _family(count, (18, 9, 16), shared, own)
-    found: Any = coupled_tt(tensors, shared, own, start=start)
+    found: Any = coupled_tt(tensors, shared, own, minimisation=Minimisation(start=start))
     assert _worst(tensors, found) < 1e-6
     assert _decreases(found.objective)
     assert found.shared.ranks == shared
@@ -105,11 +105,13 @@ def test_partly_coupled_tensors_of_the_given_ranks_are_recovered(
 def test_the_objective_never_rises_and_is_the_error_that_is_left(start: str) -> None:
     generator = torch.Generator().manual_seed(3)
     tensors = [_noise(generator, 14, 9, 12) for _ in range(3)]
-    found: Any = coupled_tt(tensors, 4, 3, start=start)
+    found: Any = coupled_tt(tensors, 4, 3, minimisation=Minimisation(start=start))
     assert len(found.objective) > 5
     assert _decreases(found.objective)
     assert found.objective[-1] == pytest.approx(_error(tensors, found.tensors()), rel=1e-12)
-    partly: Any = partly_coupled_tt([tensors[0][:7], *tensors[1:]], 4, 3, along="in", start=start)
+    partly: Any = partly_coupled_tt(
+        [tensors[0][:7], *tensors[1:]], 4, 3, along="in", minimisation=Minimisation(start=start)
+    )
     assert _decreases(partly.objective)
     left = _error([tensors[0][:7], *tensors[1:]], partly.tensors())
     assert partly.objective[-1] == pytest.approx(left, rel=1e-12)
@@ -118,7 +120,9 @@ def test_the_objective_never_rises_and_is_the_error_that_is_left(start: str) -> 
 def test_a_minimum_is_stationary_in_every_factor() -> None:
     generator = torch.Generator().manual_seed(4)
     tensors, reference = [_noise(generator, 8, 4, 7) for _ in range(3)], _noise(generator, 8, 4, 7)
-    found: Any = coupled_tt(tensors, 2, 2, reference=reference, alpha=0.7, sweeps=2000, tolerance=1e-14)
+    found: Any = coupled_tt(
+        tensors, 2, 2, reference=reference, alpha=0.7, minimisation=Minimisation(sweeps=2000, tolerance=1e-14)
+    )
     parts = [found.shared, *found.own]
     factors = [[part.first, part.core, part.last] for part in parts]
     leaves = [factor.requires_grad_() for triple in factors for factor in triple]
@@ -179,7 +183,7 @@ def test_parts_that_are_more_than_the_tensors_can_hold_stay_finite() -> None:
     assert all(torch.equal(near, tensor) for near, tensor in zip(found.tensors(), tensors, strict=True))
     same = [torch.ones(6, 4, 5)] * 3  # rank one and no own part at all
     for start in ("best", "tt-svd", "subspaces", "random"):
-        found = coupled_tt(same, 3, 2, start=start)
+        found = coupled_tt(same, 3, 2, minimisation=Minimisation(start=start))
         assert _worst(same, found) < 1e-6
         assert all(torch.isfinite(part.core).all() for part in (found.shared, *found.own))
 
@@ -196,7 +200,10 @@ def test_the_dtype_is_kept_and_ranks_may_differ_from_tensor_to_tensor() -> None:
 
 def test_the_seed_of_a_random_start_decides() -> None:
     tensors = _family(2, (10, 9, 8), (3, 3), (2, 2))
-    runs = [coupled_tt(tensors, 3, 2, start="random", seed=seed, sweeps=1).objective for seed in (1, 1, 2)]
+    runs = [
+        coupled_tt(tensors, 3, 2, minimisation=Minimisation(start="random", seed=seed, sweeps=1)).objective
+        for seed in (1, 1, 2)
+    ]
     assert runs[0] == runs[1] != runs[2]
 
 
@@ -215,7 +222,7 @@ def test_what_cannot_be_coupled_is_refused_with_the_remedy() -> None:
         (lambda: coupled_tt([a, a], 1, 1, alpha=1.0), "a reference of shape"),
         (lambda: coupled_tt([a, a], 1, 1, alpha=1.0, reference=b), "a reference of shape"),
         (lambda: coupled_tt([a, a], 1, 1, alpha=-1.0, reference=a), ">= 0"),
-        (lambda: coupled_tt([a, a], 1, 1, start="zeros"), "start must be one of"),
+        (lambda: coupled_tt([a, a], 1, 1, minimisation=Minimisation(start="zeros")), "start must be one of"),
         (lambda: partly_coupled_tt([a, b], 1, 1, along="out"), "differ in that depth only"),
         (lambda: partly_coupled_tt([a, a[:, :2]], 1, 1, along="in"), "differ in that depth only"),
         (lambda: partly_coupled_tt([a, b], 1, 1, along="depth"), 'must be "in" or "out"'),

@@ -8,25 +8,58 @@ Fine-tuning is the ordinary training with the compressed model.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from networks.compression.choice.groups import Group, check_groups, find_groups, select, shapes_of
-from networks.compression.choice.measure import (
-    Sample,
-    arguments,
-    evaluating,
-    second_moments,
-)
+from networks.compression.choice.measure import Sample, arguments, evaluating, second_moments
 from networks.compression.choice.ranks import COUPLED, METHODS, Given, Method, Unit, given_ranks
 from networks.compression.choice.search import Workshop
 from networks.compression.choice.weighted import Options
 from networks.compression.layer.base import EXECUTIONS, CompressedLayer
 from networks.compression.layer.structure import recipe_of
 from networks.compression.report import Report, report_of
+from networks.compression.tensor.coupled import Minimisation
 from networks.core.rebuildable import is_compressed
 from networks.execution.measure import choose_execution
+
+
+@dataclass(frozen=True)
+class CompressionOptions:
+    """Settings of a compression beside its method and its size.
+
+    Attributes:
+        layers: names or patterns (``blocks.*.conv1``) of the layers to compress; None for all, or for those in groups.
+        groups: layers that share, by names; None finds them, see `groups.find_groups`.
+        positions: of fully connected layers that make an image (batch, position, channel), how many positions; None
+            asks the model's `linear_positions()` where it has that.
+        reference: a model of the same structure whose groups have equal weights W_m, or W_m by the group's first
+            layer ([B] eq. 8).
+        alpha: weight of the shared part's distance to W_m ([B] eq. 14).
+        minimisation: of the coupled methods; its seed is that of CP as well.
+        weighting: "activations" minimises the error of each layer's output on the sample, "weights" that of its weight.
+            The former lowers layers' output errors, but on small trained nets at ratio 10 it did worse after
+            fine-tuning as often as better (it favours the mean of the inputs), so it is not the default.
+        execution: "auto" measures each layer on the sample, factorised and rebuilt dense, and takes the faster;
+            without a sample it is "factorised".
+    """
+
+    layers: Iterable[str] | None = None
+    groups: Iterable[Group | Sequence[str]] | None = None
+    positions: Mapping[str, int] | None = None
+    reference: nn.Module | Mapping[str, Tensor] | None = None
+    alpha: float = 0.0
+    minimisation: Minimisation = Minimisation()
+    weighting: Literal["weights", "activations"] = "weights"
+    execution: Literal["auto", "factorised", "dense"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.weighting not in ("weights", "activations"):
+            raise ValueError(f'the weighting must be "weights" or "activations", got {self.weighting!r}')
+        if self.execution not in ("auto", *EXECUTIONS):
+            raise ValueError(f"the execution must be one of auto, {', '.join(EXECUTIONS)}, got {self.execution!r}")
 
 
 def compress(
@@ -37,16 +70,7 @@ def compress(
     ratio: float | None = None,
     error: float | None = None,
     sample: Sample | None = None,
-    layers: Iterable[str] | None = None,
-    groups: Iterable[Group | Sequence[str]] | None = None,
-    positions: Mapping[str, int] | None = None,
-    reference: nn.Module | Mapping[str, Tensor] | None = None,
-    alpha: float = 0.0,
-    start: str = "best",
-    seed: int = 0,
-    sweeps: int = 100,
-    weighting: Literal["weights", "activations"] = "weights",
-    execution: Literal["auto", "factorised", "dense"] = "auto",
+    options: CompressionOptions = CompressionOptions(),
 ) -> tuple[nn.Module, Report]:
     """Compress a model.
 
@@ -61,21 +85,7 @@ def compress(
         error: largest relative error of the model's output on the sample; the smallest model found by bisection over
             the ratio.
         sample: inputs, one tensor or a tuple of the model's arguments, for errors, weighting and execution.
-        layers: names or patterns (``blocks.*.conv1``) of the layers to compress; None for all, or for those in groups.
-        groups: layers that share, by names; None finds them, see `groups.find_groups`.
-        positions: of fully connected layers that make an image (batch, position, channel), how many positions; None
-            asks the model's `linear_positions()` where it has that.
-        reference: a model of the same structure whose groups have equal weights W_m, or W_m by the group's first
-            layer ([B] eq. 8).
-        alpha: weight of the shared part's distance to W_m ([B] eq. 14).
-        start: of the coupled methods, see `coupled.coupled_tt`.
-        seed: of random starts and of CP.
-        sweeps: of the coupled methods at most.
-        weighting: "activations" minimises the error of each layer's output on the sample, "weights" that of its weight.
-            The former lowers layers' output errors, but on small trained nets at ratio 10 it did worse after
-            fine-tuning as often as better (it favours the mean of the inputs), so it is not the default.
-        execution: "auto" measures each layer on the sample, factorised and rebuilt dense, and takes the faster;
-            without a sample it is "factorised".
+        options: which layers, which of them share, and how they are decomposed and run.
 
     Returns:
         The compressed model, whose `compression` is its recipe (see `recipe`), and what was done.
@@ -84,14 +94,21 @@ def compress(
         ValueError: a model compressed already, an impossible rank, ratio or error, unmatched groups, layers that
             cannot be compressed, or arguments that contradict each other.
     """
-    _check(model, method, ranks, ratio, error, sample, execution, weighting)
-    units = units_of(model, method, layers, groups, positions)
+    if method not in METHODS:
+        raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {method!r}")
+    if is_compressed(model):
+        raise ValueError("the model is compressed already; compress the dense model that it came from")
+    _check_size(ranks, ratio, error)
+    weighting, execution = options.weighting, options.execution
+    if sample is None and (error is not None or weighting == "activations"):
+        raise ValueError("output errors are measured on a sample: give a batch of inputs as sample")
+    units = units_of(model, method, options)
     moments = None
     if weighting == "activations":
         names = [name for unit in units for name in unit.group.names]
         moments = second_moments(model, names, cast(Sample, sample))
-    options = Options(start, seed, alpha, _references(units, reference, alpha), moments, sweeps)
-    workshop = Workshop(model, method, units, options)
+    references = _references(units, options.reference, options.alpha)
+    workshop = Workshop(model, method, units, Options(options.minimisation, options.alpha, references, moments))
     if ranks is not None:
         chosen = given_ranks(method, ranks, units)
     elif ratio is not None:
@@ -106,14 +123,9 @@ def compress(
     return compressed, dataclasses.replace(report, measured=measured)
 
 
-def units_of(
-    model: nn.Module,
-    method: str,
-    layers: Iterable[str] | None,
-    groups: Iterable[Group | Sequence[str]] | None,
-    positions: Mapping[str, int] | None,
-) -> list[Unit]:
+def units_of(model: nn.Module, method: str, options: CompressionOptions = CompressionOptions()) -> list[Unit]:
     """Units that are decomposed: groups for coupled methods, and single layers, in the model's order."""
+    layers, groups, positions = options.layers, options.groups, options.positions
     if positions is None and hasattr(model, "linear_positions"):
         positions = model.linear_positions()  # type: ignore[operator]
     if groups is not None and method not in COUPLED:
@@ -169,32 +181,14 @@ def _references(
     return selected
 
 
-def _check(
-    model: nn.Module,
-    method: str,
-    ranks: Given,
-    ratio: float | None,
-    error: float | None,
-    sample: Sample | None,
-    execution: str,
-    weighting: str,
-) -> None:
-    if method not in METHODS:
-        raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {method!r}")
-    if is_compressed(model):
-        raise ValueError("the model is compressed already; compress the dense model that it came from")
+def _check_size(ranks: Given, ratio: float | None, error: float | None) -> None:
+    """Refuse but one of ranks, a ratio above 1 and an error above 0."""
     if sum(value is not None for value in (ranks, ratio, error)) != 1:
         raise ValueError("give one of ranks, ratio and error")
     if ratio is not None and not ratio > 1.0:
         raise ValueError(f"the ratio must be above 1, got {ratio}")
     if error is not None and not error > 0.0:
         raise ValueError(f"the error must be above 0, got {error}")
-    if weighting not in ("weights", "activations"):
-        raise ValueError(f'the weighting must be "weights" or "activations", got {weighting!r}')
-    if sample is None and (error is not None or weighting == "activations"):
-        raise ValueError("output errors are measured on a sample: give a batch of inputs as sample")
-    if execution not in ("auto", *EXECUTIONS):
-        raise ValueError(f"the execution must be one of auto, {', '.join(EXECUTIONS)}, got {execution!r}")
 
 
 def _execute(model: nn.Module, made: Mapping[str, CompressedLayer], execution: str, sample: Sample | None) -> bool:

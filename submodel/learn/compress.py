@@ -17,8 +17,9 @@ from torch import Tensor
 
 from networks import checkpoint, family
 from networks.compression.choice.ranks import COUPLED, METHODS, count, given_ranks
-from networks.compression.compress import compress, units_of
+from networks.compression.compress import CompressionOptions, compress, units_of
 from networks.compression.report import Report
+from networks.compression.tensor.coupled import Minimisation
 from networks.core.device import select_device
 from networks.core.distributed import current_group
 from networks.core.rebuildable import is_compressed
@@ -169,7 +170,7 @@ def ranks_of(generator: Any, method: str, rank: int | tuple[int, int]) -> dict[s
         ValueError: No layer can have the rank.
     """
     found = {}
-    for unit in units_of(generator, method, None, None, None):
+    for unit in units_of(generator, method):
         try:
             (ranks,) = given_ranks(method, rank, [unit])
         except ValueError:
@@ -198,9 +199,11 @@ def _compressed(generator: Any, file: GeneratorFile, aim: Aim) -> tuple[Any, Rep
         ratio=aim.ratio,
         error=aim.error,
         sample=sample_of(generator, file),
-        seed=aim.seed,
-        weighting=aim.weighting,  # type: ignore[arg-type]
-        execution="factorised" if aim.execution == AUTO else aim.execution,  # type: ignore[arg-type]
+        options=CompressionOptions(
+            minimisation=Minimisation(seed=aim.seed),
+            weighting=aim.weighting,  # type: ignore[arg-type]
+            execution="factorised" if aim.execution == AUTO else aim.execution,  # type: ignore[arg-type]
+        ),
     )
     compressed: Any = model
     compressed.compression["execution"] = aim.execution
@@ -214,9 +217,7 @@ def _as_run(report: Report, model: Any) -> Report:
     return replace(report, layers=layers, measured=model.compression["execution"] == AUTO)
 
 
-def _about(
-    source: Path, file: GeneratorFile, aim: Aim, report: Report, tuning: FineTuning | None
-) -> GeneratorFile:
+def _about(source: Path, file: GeneratorFile, aim: Aim, report: Report, tuning: FineTuning | None) -> GeneratorFile:
     """The document of the compressed generator."""
     return file.compressed(
         {

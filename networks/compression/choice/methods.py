@@ -58,7 +58,7 @@ def decompose(method: str, unit: Unit, ranks: Ranks, options: Options) -> list[C
         first = unweighted_first(unit, 0, first.movedim(1, 0), options).movedim(0, 1)
         return [SplitLayer.from_factors(like(unit, first), like(unit, last), geometry, bias)]
     if method == "cp":
-        first, taps, last = _canonical(work[0], ranks.own[0][0], options.seed)
+        first, taps, last = _canonical(work[0], ranks.own[0][0], options.minimisation.seed)
         factors = like(unit, unweighted_first(unit, 0, first, options)), like(unit, taps), like(unit, last)
         return [CanonicalLayer.from_factors(*factors, geometry, bias)]
     train = (tt.tucker2 if method == "tucker" else tt.tt_svd)(work[0], ranks.own[0])
@@ -87,9 +87,7 @@ def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options)
         list(ranks.own),
         reference=reference,
         alpha=0.0 if reference is None else options.alpha,
-        start=options.start,
-        seed=options.seed,
-        sweeps=options.sweeps,
+        minimisation=options.minimisation,
     )
     places = [_place(unit, m) for m in range(len(work))]
     shared = None
@@ -107,9 +105,7 @@ def _partly(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) 
         ranks.shared,
         list(ranks.own),
         along=along,
-        start=options.start,
-        seed=options.seed,
-        sweeps=options.sweeps,
+        minimisation=options.minimisation,
     )
     places = [_place(unit, m) for m in range(len(work))]
     owns = [_own(unit, m, own, _shared_part(found, m), options) for m, own in enumerate(found.own)]
@@ -157,7 +153,7 @@ def _own(unit: Unit, member: int, own: tt.Train | None, shared: tt.Train | None,
     if shared is not None:
         rest = rest - tt.Train(unweighted_first(unit, member, shared.first, options), shared.core, shared.last).tensor()
     moment = options.moments[unit.group.names[member]]
-    train = tt.tucker2(whiten(rest, moment), own.ranks, sweeps=options.sweeps)
+    train = tt.tucker2(whiten(rest, moment), own.ranks, sweeps=options.minimisation.sweeps)
     return cast_train(unit, balanced(tt.Train(unwhiten(train.first, moment), train.core, train.last)))
 
 

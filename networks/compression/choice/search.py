@@ -29,12 +29,14 @@ class Workshop:
         model: dense; left as it is.
         method: one of `ranks.METHODS`.
         units: what is decomposed.
-        options: how.
+        options: settings of the decompositions beside the ranks.
     """
 
     def __init__(self, model: nn.Module, method: str, units: Sequence[Unit], options: Options) -> None:
         self.model, self.method, self.units, self.options = model, method, units, options
-        self._trial = dataclasses.replace(options, start="tt-svd", sweeps=min(TRIAL_SWEEPS, options.sweeps))
+        few = min(TRIAL_SWEEPS, options.minimisation.sweeps)
+        quick = dataclasses.replace(options.minimisation, start="tt-svd", sweeps=few)
+        self._trial = dataclasses.replace(options, minimisation=quick)
         self._made: dict[tuple[int, Ranks, int], list[CompressedLayer]] = {}
         self._candidates: list[list[Candidate]] | None = None
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from networks.compression.choice.ranks import Unit
 from networks.compression.layer.base import CompressedLayer
 from networks.compression.tensor import tensors as tt
+from networks.compression.tensor.coupled import Minimisation
 from networks.compression.tensor.weighting import unwhiten, whiten
 
 Kept = TypeVar("Kept", Tensor, Tensor | None)
@@ -24,20 +25,16 @@ class Options:
     """Settings of the decompositions beside the ranks.
 
     Attributes:
-        start: of the coupled ones, see `coupled.coupled_tt`.
-        seed: of random starts and of CP.
+        minimisation: of the coupled ones; its seed is that of CP as well.
         alpha: weight of the shared part's distance to the references ([B] eq. 14).
         references: W_m of groups, by the name of their first layer, as torch weights.
         moments: second moment S (L1, L1) of the inputs of each layer; None weighs weights alike.
-        sweeps: of the coupled methods at most.
     """
 
-    start: str = "best"
-    seed: int = 0
+    minimisation: Minimisation = Minimisation()
     alpha: float = 0.0
     references: Mapping[str, Tensor] | None = None
     moments: Mapping[str, Tensor] | None = None
-    sweeps: int = 100
 
 
 def folded(unit: Unit, member: int) -> Tensor:

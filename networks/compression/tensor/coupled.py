@@ -20,6 +20,23 @@ _TRIAL_SWEEPS = 3  # from each of two starts, before the lower one goes on
 
 
 @dataclass(frozen=True)
+class Minimisation:
+    """Settings of the alternating minimisation of coupled tensors.
+
+    Attributes:
+        start: "best", "tt-svd", "subspaces" or "random", see `networks.compression.tensor.starts`.
+        seed: of the random start.
+        sweeps: at most this many.
+        tolerance: stops when a sweep lowers the objective by less than this part of it.
+    """
+
+    start: str = "best"
+    seed: int = 0
+    sweeps: int = 100
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True)
 class Coupled:
     """W_n = shared + own_n ([B] eq. 7); None where a rank is 0. objective: eq. 9, at the start and after each sweep."""
 
@@ -65,10 +82,7 @@ def coupled_tt(
     *,
     reference: Tensor | None = None,
     alpha: float = 0.0,
-    start: str = "best",
-    seed: int = 0,
-    sweeps: int = 100,
-    tolerance: float = 1e-5,
+    minimisation: Minimisation = Minimisation(),
 ) -> Coupled:
     """Coupled TT of tensors of one shape ([B] Algorithm 1).
 
@@ -77,10 +91,7 @@ def coupled_tt(
         shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none. own_ranks may be a list, one pair a tensor.
         reference: W_m, the weights trained as one set for all; needed where alpha > 0.
         alpha: weight of the shared part's distance to W_m ([B] eq. 14).
-        start: "best", "tt-svd", "subspaces" or "random", see `networks.compression.tensor.starts`.
-        seed: of the random start.
-        sweeps: at most this many.
-        tolerance: stops when a sweep lowers the objective by less than this part of it.
+        minimisation: its start, and when it stops.
 
     Raises:
         ValueError: unequal shapes, ranks out of range or both 0, alpha without a reference, an unknown start.
@@ -95,7 +106,7 @@ def coupled_tt(
     target = None if reference is None or alpha == 0 else reference.detach().double()
 
     problem = Sharing(work, reference=target, alpha=alpha)
-    shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, start, seed, sweeps, tolerance)
+    shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, minimisation)
     dtype = tensors[0].dtype
     return Coupled(_cast(shared, dtype), tuple(_cast(part, dtype) for part in own), objective)
 
@@ -106,10 +117,7 @@ def partly_coupled_tt(
     own_ranks: Ranks | Sequence[Ranks],
     *,
     along: str,
-    start: str = "best",
-    seed: int = 0,
-    sweeps: int = 100,
-    tolerance: float = 1e-5,
+    minimisation: Minimisation = Minimisation(),
 ) -> PartlyCoupled:
     """Partly coupled TT of tensors that differ in one depth only ([B] Algorithm 2).
 
@@ -117,7 +125,7 @@ def partly_coupled_tt(
         tensors: W_n, each (L1_n, F, L2) for along = "in", (L1, F, L2_n) for along = "out".
         shared_ranks, own_ranks: (r1, r2) of the parts; 0 for none. own_ranks may be a list, one pair a tensor.
         along: the depth that differs, "in" or "out".
-        start, seed, sweeps, tolerance: as in `coupled_tt`.
+        minimisation: its start, and when it stops.
 
     Raises:
         ValueError: shapes that differ elsewhere, ranks out of range, another `along`.
@@ -133,7 +141,7 @@ def partly_coupled_tt(
         raise ValueError(f"tensors coupled along {along!r} differ in that depth only, got {shapes}: group others apart")
     depths = [tensor.shape[0] for tensor in work]
     problem = Sharing(work, stacked=True)
-    shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, start, seed, sweeps, tolerance)
+    shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, minimisation)
     dtype = tensors[0].dtype
     parts = tuple(_cast(part if part is None or along == "in" else _flipped(part), dtype) for part in own)
     if shared is None:
@@ -150,10 +158,7 @@ def _decomposed(
     problem: Sharing,
     shared_ranks: Ranks,
     own_ranks: Ranks | Sequence[Ranks],
-    start: str,
-    seed: int,
-    sweeps: int,
-    tolerance: float,
+    minimisation: Minimisation,
 ) -> tuple[Train | None, list[Train | None], tuple[float, ...]]:
     """Start, alternate, and give the parts back as trains: (shared, own, objective)."""
     whole = problem.gather(problem.tensors)
@@ -162,7 +167,8 @@ def _decomposed(
     pairs = [checked_ranks(pair, w.shape, zero=True) for pair, w in zip(each_ranks, problem.tensors, strict=True)]
     if shared == (0, 0) and (0, 0) in pairs:
         raise ValueError("shared_ranks and own_ranks are both 0, so nothing would be left: give one of them a rank")
-    tried = starts(problem, shared, pairs, start, seed)
+    sweeps, tolerance = minimisation.sweeps, minimisation.tolerance
+    tried = starts(problem, shared, pairs, minimisation.start, minimisation.seed)
     few = min(_TRIAL_SWEEPS, sweeps) if len(tried) > 1 else 0
     state, begun = min((alternate(each, few, tolerance) for each in tried), key=lambda run: run[0].value)
     state, rest = alternate(state, sweeps - few, tolerance)
