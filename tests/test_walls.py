@@ -17,7 +17,7 @@ NN = {"safetensors", "tensorly", "torch"}
 # What each wing may import besides itself and the standard library.
 ALLOWED = {
     "networks": {"numpy", "safetensors", "tensorly", "torch"},
-    "solvers": {"basix", "cffi", "dolfinx", "gmsh", "mpi4py", "numpy", "petsc4py", "scifem", "scipy", "ufl"},
+    "solvers": {"basix", "cffi", "dolfinx", "gmsh", "mpi4py", "numpy", "petsc4py", "scipy", "ufl"},
 }
 # What must not be needed to import all of a wing.
 BLOCKED = {

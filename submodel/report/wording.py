@@ -121,12 +121,12 @@ def _excluded(case: Case) -> str:
 def error_table(result: ValidationResult) -> list[str]:
     """The errors as lines for a terminal."""
     lines = [f"{len(result.samples)} samples, interface {result.setting.interface}, errors relative to full FE"]
-    lines.append(f"{'':24}{'epsilon':>14}{'relative L2':>14}")
+    lines.append(f"{'':28}{'epsilon':>14}{'relative L2':>14}")
     for stage, words in zip(STAGES, ("on the boundary", "in the zone"), strict=True):
         for name in FIELDS:
             scores = result.scores(stage, name)
             errors = (percent(scores.mean_epsilon), percent(scores.mean_relative_l2))
-            lines.append(f"{name + ' ' + words:<24}" + "".join(f"{error:>14}" for error in errors))
+            lines.append(f"{name + ' ' + words:<28}" + "".join(f"{error:>14}" for error in errors))
     worst = result.sample(result.worst.index)
     lines.append(f"worst sample {worst.index}: epsilon {percent(worst.epsilon)}")
     if result.bounds is not None and result.share_held is not None:

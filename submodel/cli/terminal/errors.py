@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # what to install where a package is absent, by package
 EXTRAS = {
     "conda (environment.yml)": {"basix", "dolfinx", "ffcx", "mpi4py", "petsc4py", "ufl"},
-    "pip install 'submodel[fe]'": {"cffi", "gmsh", "h5py", "scifem"},
+    "pip install 'submodel[fe]'": {"cffi", "gmsh", "h5py"},
     "pip install 'submodel[nn]'": {"safetensors", "torch"},
     "pip install 'submodel[compression]'": {"tensorly"},
     "pip install 'submodel[report]'": {"PIL", "jinja2", "matplotlib"},
