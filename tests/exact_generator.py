@@ -113,7 +113,7 @@ def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> 
         parameters=np.column_stack([omegas, sources]),
         dataset="exact.h5",
         dataset_key="0",
-        training=TrainingRecord({}, (1.0,), (), 1, (), 1.0),
+        training=TrainingRecord({"epochs": 1, "seconds": None, "seed": 0}, (1.0,), (), 1, (), 1.0),
     )
     known = ExactGenerator(sources, y, time.dt, case.parameters.omega, model.gamma)
     return Generator(known, file, Path(__file__), "cpu")
