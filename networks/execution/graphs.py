@@ -19,6 +19,8 @@ from networks.core.rebuildable import places
 LOG = logging.getLogger(__name__)
 PLAIN = "plain"
 WARM_UP = 3
+"""Runs before a capture or a measurement: libraries choose their kernels and allocate what they need."""
+
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-9}
 """Largest difference to the plain pass, relative to its largest number: far above rounding, far below a mistake.
 TF32, which a GPU may use for float32, rounds to 5e-4."""
@@ -128,7 +130,7 @@ def fastest(
     for name, make in ways.items():
         try:
             made = make(function, inputs)
-            difference = _difference(made(*inputs), wanted)
+            difference = difference_of(made(*inputs), wanted)
         except (RuntimeError, ImportError, OSError) as error:  # no compiler, no Triton, what cannot be recorded
             refused[name] = f"{type(error).__name__}: {error}"
         else:
@@ -149,7 +151,7 @@ def fastest(
     return Chosen(best, passes[best], medians, refused)
 
 
-def _difference(found: Tensor, wanted: Tensor) -> float:
+def difference_of(found: Tensor, wanted: Tensor) -> float:
     """Largest difference relative to the largest number; infinite for other shapes or numbers that are none."""
     if found.shape != wanted.shape or not bool(found.isfinite().all()):
         return float("inf")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from networks.execution.graphs import ROUNDING, WARM_UP, Pass, Timer
+from networks.execution.graphs import ROUNDING, WARM_UP, Pass, Timer, difference_of
 
 LOG = logging.getLogger(__name__)
 TrainingMaker = Callable[[nn.Module, Pass, tuple[Tensor, ...]], Pass]
@@ -84,7 +84,7 @@ def recorded_training(
     try:
         recorded = make(model, function, inputs)
         pairs = zip(_results(recorded, inputs, weights), _results(function, inputs, weights), strict=True)
-        difference = max(_difference(found, wanted) for found, wanted in pairs)
+        difference = max(difference_of(found, wanted) for found, wanted in pairs)
     except RuntimeError as error:  # what cannot be recorded
         LOG.warning("the recorded training step is not used: %s", error)
         return function
@@ -106,10 +106,3 @@ def _results(function: Pass, inputs: tuple[Tensor, ...], weights: list[nn.Parame
     out = function(*inputs)
     slopes = torch.autograd.grad(out, weights, out.detach(), allow_unused=True)
     return [out.detach().clone(), *(slope.clone() for slope in slopes if slope is not None)]
-
-
-def _difference(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference relative to the largest number."""
-    if found.shape != wanted.shape:
-        return float("inf")
-    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))

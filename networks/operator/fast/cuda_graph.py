@@ -1,6 +1,6 @@
 """A prediction as one CUDA graph: positions and signals in, histories out, nothing between waits for the host."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -8,14 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from networks.core.prediction import Weights
+from networks.execution.graphs import record_cuda
 
 if TYPE_CHECKING:
     from networks.operator.fast.inference import OperatorInference
 
 Array = NDArray[np.float64]
-
-WARM_UP = 3
-"""Runs before a capture: libraries choose their kernels and allocate what they need."""
 
 
 class CapturedHistory:
@@ -34,16 +32,8 @@ class CapturedHistory:
         self._inference, self._weights, self._num_sources = inference, weights, num_sources
         self._combination = None if weights is None else inference.combination(weights)  # the graph reads its memory
         self._inputs = [torch.from_numpy(values).pin_memory() for values in self._prepared(*self._some())]
-        self._graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream(inference.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(inference.device))
-        with torch.cuda.stream(stream), torch.inference_mode():
-            for _ in range(WARM_UP):
-                product = self._run()
-            self._host = torch.empty(product.shape, dtype=product.dtype, pin_memory=True)
-        torch.cuda.synchronize(inference.device)
-        with torch.inference_mode(), torch.cuda.graph(self._graph, stream=stream):
-            self._host.copy_(self._run(), non_blocking=True)
+        self._host: Tensor | None = None
+        self._replay, _ = record_cuda(self._run_to_host, inference.device)
         self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def __call__(self, sources: Array, signals: Array) -> NDArray[np.float32]:
@@ -51,10 +41,10 @@ class CapturedHistory:
         for pinned, values in zip(self._inputs, self._prepared(sources, signals), strict=True):
             pinned.numpy()[...] = values
         with torch.cuda.device(self._inference.device):
-            self._graph.replay()
+            self._replay()
             self._done.record()  # type: ignore[no-untyped-call]
         self._done.synchronize()  # type: ignore[no-untyped-call]
-        return np.asarray(self._host.numpy())
+        return np.asarray(cast(Tensor, self._host).numpy())
 
     def _some(self) -> tuple[Array, Array]:
         spec = self._inference.spec
@@ -63,6 +53,13 @@ class CapturedHistory:
 
     def _prepared(self, sources: Array, signals: Array) -> list[NDArray[Any]]:
         return self._inference.prepared(sources, signals, every=True)
+
+    @torch.inference_mode()
+    def _run_to_host(self) -> Tensor:
+        product = self._run()
+        if self._host is None:  # in the first run, which warms up
+            self._host = torch.empty_like(product, device="cpu").pin_memory()
+        return self._host.copy_(product, non_blocking=True)
 
     def _run(self) -> Tensor:
         inference = self._inference
