@@ -24,10 +24,11 @@ from measure import Claim, Report, Table, least
 from mpi4py import MPI
 
 from solvers.batch.bandwidth import step_bytes, step_footprint, triad_bandwidth
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
+from solvers.batch.in_turn import Input
 from solvers.mesh.domain import Domain, box_domain, gmsh_domain
 from solvers.problems.full import FullModel
-from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.problems.loads import NodalLoad, loads_of_runs
 from solvers.space.assembly import Discretization, petsc_matrix
 from solvers.space.stability import stable_dt
 from solvers.stepping.schemes import CentralDifference
@@ -143,9 +144,9 @@ def measure(
     assert isinstance(stepper, CentralDifference)
     signal = np.sin(5.0 * model.time.times)
     loads = [[NodalLoad(*model.evaluator.load(PLACES[k % len(PLACES)]), signal)] for k in range(16)]
-    strip = Recorded(model._recorder.record(False).local, np.arange(num_steps + 1))
+    strip = Selection(model._recorder.record(False).local, np.arange(num_steps + 1))
     calls: dict[str, Callable[[], object]] = {}
-    drive = PointLoads(stepper, loads[0])
+    drive = Input(stepper, loads_of_runs(stepper, [loads[0]]))
 
     def in_petsc() -> None:
         stepper.reset(None, None)
@@ -159,7 +160,7 @@ def measure(
         together = loads_of_runs(stepper, loads[: version.runs])
 
         def step(ensemble: Ensemble = ensemble, together: object = together) -> None:
-            ensemble.run(num_steps, loads=together, recorded=strip)  # type: ignore[arg-type]
+            ensemble.run(num_steps, loads=together, selection=strip)  # type: ignore[arg-type]
 
         calls[version.words] = step
     best = least(calls, repeats=repeats)

@@ -21,7 +21,7 @@ import numpy as np
 from measure import Claim, Report, Table, under_mpirun
 from mpi4py import MPI
 
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
 from solvers.problems.loads import loads_of_runs
 from solvers.stepping.schemes import CentralDifference
 from submodel.case.case import Case
@@ -43,7 +43,7 @@ def bare_seconds(case: Case, manifest: SampleManifest, comm: MPI.Comm, runs_at_o
     assert isinstance(stepper, CentralDifference)
     size = model.batch_size(manifest.dtype, fields=manifest.fields) if runs_at_once is None else runs_at_once
     ensemble = Ensemble(stepper, size, manifest.dtype)
-    nothing = Recorded(np.empty(0, np.int64), np.full(case.time.levels + 1, -1))
+    nothing = Selection(np.empty(0, np.int64), np.full(case.time.levels + 1, -1))
     batches = []
     for batch in batches_of(list(manifest.tasks), size, comm.size)[comm.rank :: comm.size]:
         sources = [build.point_source(case, manifest.vector(each)) for each in batch]
@@ -51,7 +51,7 @@ def bare_seconds(case: Case, manifest: SampleManifest, comm: MPI.Comm, runs_at_o
     comm.barrier()
     start = time.perf_counter()
     for loads in batches:
-        ensemble.run(case.time.levels, loads=loads, recorded=nothing)
+        ensemble.run(case.time.levels, loads=loads, selection=nothing)
     comm.barrier()
     return time.perf_counter() - start
 

@@ -31,10 +31,11 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from peer_codes import FIVE_POINTS, MAX_STEPS, NINE_POINTS, Code, Problem
 
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
+from solvers.batch.in_turn import Input
 from solvers.mesh.domain import box_domain
 from solvers.problems.full import FullModel
-from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.problems.loads import NodalLoad, loads_of_runs
 from solvers.space.assembly import Discretization
 from solvers.stepping.schemes import CentralDifference, march
 from solvers.time.grid import TimeGrid
@@ -73,7 +74,7 @@ def ours(problem: Problem) -> list[Code]:
 def _petsc(problem: Problem, model: FullModel, sample: int) -> Code:
     """One sample with PETSc's product, the simple step that the ensemble is tested against."""
     points, stepper = model.V.tabulate_dof_coordinates()[:, :2], model.stepper
-    drive = PointLoads(stepper, [_load(problem, model, sample, MAX_STEPS)])
+    drive = Input(stepper, loads_of_runs(stepper, [[_load(problem, model, sample, MAX_STEPS)]]))
 
     def run(num_steps: int) -> NDArray[np.float64]:
         for _, state in march(stepper, drive, num_steps):
@@ -107,8 +108,8 @@ def _ensemble(
         slots = np.full(num_steps + 1, -1)
         slots[num_steps] = 0
         loads = [[_load(problem, model, sample, num_steps)] for sample in range(ensemble.lanes)]
-        recorded = Recorded(np.arange(len(points)), slots)
-        ensemble.run(num_steps, loads=loads_of_runs(stepper, loads), recorded=recorded, history=history)
+        recorded = Selection(np.arange(len(points)), slots)
+        ensemble.run(num_steps, loads=loads_of_runs(stepper, loads), selection=recorded, history=history)
         return history[:, 0].T
 
     what = f"compiled, {ensemble.lanes} lane{'s' if ensemble.lanes > 1 else ''}, {dtype}"

@@ -20,7 +20,7 @@ import numpy as np
 from measure import Claim, Report, Table, under_mpirun
 from mpi4py import MPI
 
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
 from solvers.mesh.domain import box_domain
 from solvers.problems.full import FullModel
 from solvers.space.assembly import Discretization
@@ -52,12 +52,12 @@ def seconds_a_step(
     model = FullModel(domain, Discretization(), TimeGrid(0.5 * h * NUM_STEPS, NUM_STEPS + 1))
     assert isinstance(model.stepper, CentralDifference)
     ensemble = Ensemble(model.stepper, LANES, depth=depth, stencils=False)
-    nothing = Recorded(np.empty(0, np.int64), np.full(NUM_STEPS + 1, -1))
+    nothing = Selection(np.empty(0, np.int64), np.full(NUM_STEPS + 1, -1))
     best = float("inf")
     for _ in range(repeats):
         everyone.barrier()
         start = time.perf_counter()
-        ensemble.run(NUM_STEPS, recorded=nothing)
+        ensemble.run(NUM_STEPS, selection=nothing)
         everyone.barrier()
         best = min(best, time.perf_counter() - start)
     return everyone.bcast(best) / NUM_STEPS

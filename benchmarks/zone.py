@@ -24,7 +24,8 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from petsc4py import PETSc
 
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
+from solvers.batch.in_turn import Input
 from solvers.batch.native_build import FLAGS
 from solvers.gamma.condition import Impedance, condition_named
 from solvers.gamma.datum import Steps
@@ -131,7 +132,7 @@ def step_versions(condition: str) -> tuple[ZoneModel, dict[str, Callable[[], obj
     array = np.ascontiguousarray(time * np.sin(12.0 * time + np.cos(angle)))
     data = Steps(array)
     stepping, plainly = Ensemble(zone.stepper, 1), Ensemble(zone.stepper, 1, stencils=False)
-    nothing = Recorded(np.empty(0, dtype=np.int64), np.full(zone.num_steps + 1, -1))
+    nothing = Selection(np.empty(0, dtype=np.int64), np.full(zone.num_steps + 1, -1))
     history = np.empty((zone.num_steps, len(zone.stepper.order)))
     with tempfile.TemporaryDirectory() as folder:
         hand = HandWritten(zone.stepper, folder)
@@ -140,15 +141,15 @@ def step_versions(condition: str) -> tuple[ZoneModel, dict[str, Callable[[], obj
         raise ValueError("the loop and the zone's run differ")
 
     def plain() -> None:
-        for _ in march(zone.stepper, zone.drive(data), zone.num_steps):
+        for _ in march(zone.stepper, Input(zone.stepper, boundary=OneRun(data, zone.energy_bound)), zone.num_steps):
             pass
 
     return zone, {
         "C loop": lambda: hand.run(array),
         "C loop that records": lambda: hand.run(array, history),
-        "steps": lambda: stepping.run(zone.num_steps, boundary=OneRun(data, zone.energy_bound), recorded=nothing),
+        "steps": lambda: stepping.run(zone.num_steps, boundary=OneRun(data, zone.energy_bound), selection=nothing),
         "steps, rows by entries": lambda: plainly.run(
-            zone.num_steps, boundary=OneRun(data, zone.energy_bound), recorded=nothing
+            zone.num_steps, boundary=OneRun(data, zone.energy_bound), selection=nothing
         ),
         "run": lambda: zone.run(data),
         "PETSc, step by step": plain,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -104,7 +105,7 @@ def refused(said: Said, *words: str) -> None:
         assert word in lines[0], said.text
 
 
-def errors_of(path: Path) -> dict[str, object]:
+def errors_of(path: Path) -> dict[str, Any]:
     """The JSON of a validation."""
     return dict(json.loads(path.read_text(encoding="utf-8")))
 

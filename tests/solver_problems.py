@@ -116,8 +116,6 @@ def rounded(trace: Trace) -> Trace:
 class NoLoad:
     """Drives nothing: free motion from given initial levels."""
 
-    prescribes = False
-
     def bound(self) -> float:
         return 0.0
 

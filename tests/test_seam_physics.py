@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from roof_problems import done, errors_of, refused, submodel, toy
 from solver_problems import METHODS, SOURCE, NoLoad, box, generate_plate, plate, relative_l2, run_full, zone_errors
 
+from solvers.batch.ensemble import Selection
+from solvers.batch.in_turn import InTurn
 from solvers.gamma.condition import Dirichlet, Impedance
 from solvers.mesh.domain import Domain, cell_midpoints, zone_submesh
-from solvers.problems.full import FullModel, make_stepper
-from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
+from solvers.problems.full import FullModel
+from solvers.problems.loads import NodalLoad, averaged_signal, loads_of_runs
 from solvers.problems.reciprocal import ReciprocalModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import assemble, function_space
 from solvers.space.physics import PHYSICS, Physics, Wave, cell_field, physics_named
-from solvers.stepping.schemes import march
+from solvers.stepping.schemes import make_stepper, march
 from solvers.time.grid import TimeGrid
 
 ROUND_OFF = 1e-12
@@ -80,7 +82,8 @@ def test_a_mode_of_the_box_decays_as_it_should(method: str, order: float) -> Non
         mode = np.cos(0.5 * np.pi * x) * np.cos(0.5 * np.pi * y)
         grid = TimeGrid(1.5, 1 + 3 * num_cells * discretization.degree)
         a = decaying(gamma, np.pi / np.sqrt(2.0), np.append(grid.times, -grid.dt))
-        stepper = make_stepper(discretization, assemble(V, domain, discretization, physics=DampedWave(gamma)), grid.dt)
+        assembly = assemble(V, domain, discretization, physics=DampedWave(gamma))
+        stepper = make_stepper(discretization.stepper, assembly, grid.dt)
         steps = march(stepper, NoLoad(), grid.num_levels - 1, previous=a[-1] * mode, current=mode)
         errors.append(max(np.abs(u - a[n] * mode[stepper.order]).max() for n, u in steps))
     assert np.log2(errors[-2] / errors[-1]) > order - 0.1
@@ -91,7 +94,8 @@ def test_a_mode_of_the_box_decays_as_it_should(method: str, order: float) -> Non
 @pytest.mark.parametrize("method", ["p1", "gll2", "newmark", "newmark-gll2"])
 def test_the_zone_replays_it(method: str, comm: MPI.Comm) -> None:
     discretization = METHODS[method]
-    domain, errors = box(comm, discretization), []
+    domain = box(comm, discretization)
+    errors: list[float] = []
     for physics in (DampedWave(5.0), UnevenlyDampedWave()):
         model = FullModel(domain, discretization, grid_for(method), physics=physics)
         trace, truth = run_full(model)
@@ -127,10 +131,10 @@ def test_compiled_steps_are_the_plain_ones_and_damp(method: str) -> None:
     run, undamped = model.run(SOURCE), FullModel(domain, discretization, time).run(SOURCE)
     assert run is not None and undamped is not None and run.zone is not None
     load = NodalLoad(*model.evaluator.load(SOURCE.position), averaged_signal(SOURCE, time, 0.0))
-    for _, state in march(model.stepper, PointLoads(model.stepper, [load]), time.num_levels):
-        last = state
-    owned = np.empty_like(last)
-    owned[model.stepper.order] = last
+    slots = np.where(np.arange(time.num_levels + 1) == time.num_levels, 0, -1)
+    final = Selection(np.argsort(model.stepper.order), slots)
+    loads = loads_of_runs(model.stepper, [[load]])
+    owned = InTurn(model.stepper).run(time.num_levels, loads=loads, selection=final)[0, 0]
     at_nodes = model.evaluator.matrix(model.zone_points) @ owned
     assert relative_l2(run.zone[-1], at_nodes) < ROUND_OFF
     assert relative_l2(undamped.trace.displacement, run.trace.displacement) > 0.1

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from solver_problems import METHODS, P1, box, generate_plate, plate, relative_l2, time_grid
 
 from solvers.batch import native_build as compiled
-from solvers.batch.ensemble import Ensemble, Loads, Recorded
+from solvers.batch.ensemble import Ensemble, Loads, Selection
+from solvers.batch.in_turn import InTurn
 from solvers.batch.native_build import CompileError, aligned, compiled_steps, lanes_of
 from solvers.batch.stencils import DAMPED, DIFFERENT, LEAST, like_rows
-from solvers.batch.tiles import reach, skewed_tiles
+from solvers.batch.tiles import last_coupled, skewed_tiles
 from solvers.mesh.domain import Domain
 from solvers.problems.full import FullModel
-from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
+from solvers.problems.loads import NodalLoad, loads_of_runs
 from solvers.space.assembly import Discretization
-from solvers.stepping.schemes import CentralDifference, DivergenceError, march
+from solvers.stepping.schemes import CentralDifference, DivergenceError
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Ricker, Sine
 
@@ -49,11 +50,9 @@ def nodal_loads(model: FullModel, sources: list[PointSource]) -> list[list[Nodal
 
 def plain_final(model: FullModel, loads: list[NodalLoad], num_steps: int) -> NDArray[np.float64]:
     """The last level of plain steps, in the space's order of owned dofs. Collective."""
-    for _, state in march(model.stepper, PointLoads(model.stepper, loads), num_steps):
-        last = state
-    out = np.empty_like(last)
-    out[model.stepper.order] = last
-    return out
+    final = Selection(np.argsort(model.stepper.order), np.where(np.arange(num_steps + 1) == num_steps, 0, -1))
+    loads_of_run = loads_of_runs(model.stepper, [loads])
+    return np.asarray(InTurn(model.stepper).run(num_steps, loads=loads_of_run, selection=final)[0, 0])
 
 
 def ensemble_final(ensemble: Ensemble, model: FullModel, loads: list[list[NodalLoad]]) -> NDArray[Any]:
@@ -61,7 +60,7 @@ def ensemble_final(ensemble: Ensemble, model: FullModel, loads: list[list[NodalL
     num_steps = model.time.num_levels
     slots = np.where(np.arange(num_steps + 1) == num_steps, 0, -1)
     rows = np.arange(len(ensemble.order))
-    history = ensemble.run(num_steps, loads=loads_of_runs(model.stepper, loads), recorded=Recorded(rows, slots))
+    history = ensemble.run(num_steps, loads=loads_of_runs(model.stepper, loads), selection=Selection(rows, slots))
     out = np.empty((len(loads), len(rows)), dtype=ensemble.dtype)
     out[:, ensemble.order] = history[: len(loads), 0]
     return out
@@ -165,7 +164,7 @@ def test_tiles_change_no_bit() -> None:
     model = FullModel(box(MPI.COMM_SELF, P1, 32), P1, TimeGrid(0.8, 41))
     loads = nodal_loads(model, SOURCES)
     ensemble = Ensemble(model.stepper, 3)  # type: ignore[arg-type]
-    ahead = reach(ensemble_matrix(ensemble))
+    ahead = last_coupled(ensemble_matrix(ensemble))
     finals = [ensemble_final(Ensemble(model.stepper, 3, depth=1), model, loads)]  # type: ignore[arg-type]
     for rows, depth in ((10**6, 1), (50, 4), (7, 16), (200, 3)):
         ensemble._ends = skewed_tiles(ahead, rows=rows, depth=depth)
@@ -239,7 +238,7 @@ def test_tiles_have_what_they_need_and_overwrite_nothing_needed(
     rng = np.random.default_rng(seed)
     matrix = sp.random(num_rows, num_rows, density=0.05, random_state=rng, format="csr") + sp.identity(num_rows)
     coupled = [np.flatnonzero(row) for row in (abs(matrix) + abs(matrix).T).toarray()]
-    ends = skewed_tiles(reach(matrix.tocsr()), rows=rows, depth=depth)
+    ends = skewed_tiles(last_coupled(matrix.tocsr()), rows=rows, depth=depth)
     level: NDArray[np.int64] = np.zeros(num_rows, dtype=np.int64)
     done = np.zeros(ends.shape[1], dtype=np.int64)
     for tile in ends:
@@ -255,7 +254,7 @@ def test_tiles_have_what_they_need_and_overwrite_nothing_needed(
 
 def test_a_wide_matrix_is_stepped_plainly() -> None:
     far = sp.csr_matrix((np.ones(1), ([0], [29_999])), shape=(30_000, 30_000))
-    assert skewed_tiles(reach(far)).shape == (1, 1)
+    assert skewed_tiles(last_coupled(far)).shape == (1, 1)
 
 
 @pytest.mark.mpi
@@ -281,7 +280,7 @@ def test_large_histories_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     model = FullModel(box(MPI.COMM_SELF, P1), P1, time_grid(P1))
     together = model.run_many(SOURCES)
     monkeypatch.setattr("solvers.problems.engine.MOST_BYTES", 1000)
-    monkeypatch.setattr("solvers.problems.engine.march", None)
+    monkeypatch.setattr("solvers.batch.in_turn.march", None)
     assert model.batch_size() == 1
     alone = model.run_many(SOURCES)
     assert together is not None and alone is not None
@@ -334,7 +333,7 @@ def test_runs_without_loads_stay_at_rest() -> None:
     ensemble = Ensemble(model.stepper, 2)  # type: ignore[arg-type]
     empty: Any = np.empty(0, np.int32)
     loads = Loads(empty, empty, empty, np.empty(0), np.zeros((20, 1)), np.zeros(2))
-    history = ensemble.run(20, loads=loads, recorded=Recorded(np.arange(5), np.arange(21)))
+    history = ensemble.run(20, loads=loads, selection=Selection(np.arange(5), np.arange(21)))
     assert history.shape == (8, 21, 5) and not history.any()
 
 

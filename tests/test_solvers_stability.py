@@ -28,11 +28,11 @@ from solver_problems import (
 
 from solvers.gamma.condition import Impedance, condition_named
 from solvers.mesh.domain import Defect, node_spacing, with_defect, zone_submesh
-from solvers.problems.full import FullModel, make_stepper
+from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Assembly, Discretization
 from solvers.space.stability import ResolutionWarning, points_per_wavelength, stable_dt
-from solvers.stepping.schemes import CentralDifference, DivergenceError, march
+from solvers.stepping.schemes import CentralDifference, DivergenceError, make_stepper, march
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Ricker, Sine
 
@@ -95,11 +95,11 @@ def test_a_step_below_the_limit_stays_bounded_and_one_above_does_not(
     rng = np.random.default_rng(0)
     start = rng.standard_normal(assembly.num_owned)
     start[assembly.fixed] = 0.0
-    stepper = make_stepper(P1, assembly, 0.99 * limit)
+    stepper = make_stepper(P1.stepper, assembly, 0.99 * limit)
     *_, (_, last) = march(stepper, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() < 20.0 * np.abs(start).max()
     monkeypatch.setattr("solvers.stepping.fused_step.require_stable", lambda assembly, dt: dt)
-    unstable = make_stepper(P1, assembly, 1.01 * limit)
+    unstable = make_stepper(P1.stepper, assembly, 1.01 * limit)
     *_, (_, last) = march(unstable, NoLoad(), 1000, previous=start, current=start)
     assert np.abs(last).max() > 1e10 * np.abs(start).max()
 

@@ -22,12 +22,13 @@ from solver_problems import (
     relative_l2,
 )
 
+from solvers.batch.in_turn import Input
 from solvers.mesh.domain import Defect, box_domain, with_defect
-from solvers.problems.full import FullModel, make_stepper
-from solvers.problems.loads import NodalLoad, PointLoads
+from solvers.problems.full import FullModel
+from solvers.problems.loads import NodalLoad, loads_of_runs
 from solvers.space.assembly import Discretization
 from solvers.space.points import PointEvaluator
-from solvers.stepping.schemes import march
+from solvers.stepping.schemes import make_stepper, march
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource, Sine
 
@@ -54,7 +55,7 @@ def standing_wave_error(discretization: Discretization, num_cells: int, num_step
     shape = np.sin(np.pi * x) * np.sin(np.pi * y)
     before = shape * np.cos(OMEGA * dt)
     for _, state in march(
-        make_stepper(discretization, assembly, dt), NoLoad(), num_steps, previous=before, current=shape
+        make_stepper(discretization.stepper, assembly, dt), NoLoad(), num_steps, previous=before, current=shape
     ):
         last = state
     u = fem.Function(V)
@@ -114,7 +115,7 @@ def test_energy_is_conserved(method: str) -> None:
     domain = with_defect(box(MPI.COMM_SELF, discretization, 8), Defect((0.3, 0.2), 0.4, 0.5))
     V, assembly = free_assembly(domain, discretization)
     dt = 0.05 / discretization.degree**2
-    stepper = make_stepper(discretization, assembly, dt)
+    stepper = make_stepper(discretization.stepper, assembly, dt)
     rng = np.random.default_rng(1)
     start = rng.standard_normal((2, assembly.num_owned))
     start[:, assembly.fixed] = 0.0
@@ -142,13 +143,13 @@ def test_source_and_receiver_can_be_swapped(method: str) -> None:
     domain = with_defect(box(MPI.COMM_SELF, discretization, 16), Defect((0.3, 0.2), 0.4, 0.5))
     V, assembly = free_assembly(domain, discretization)
     grid = TimeGrid(3.0, {1: 97, 2: 385, 3: 769}[discretization.degree])
-    stepper = make_stepper(discretization, assembly, grid.dt)
+    stepper = make_stepper(discretization.stepper, assembly, grid.dt)
     evaluator = PointEvaluator(V)
     first, second = (0.413, 0.621), (-0.37, -0.211)
     signal = Sine(7.0)(grid.times)
 
     def response(source: tuple[float, float], receiver: tuple[float, float]) -> NDArray[np.float64]:
-        drive = PointLoads(stepper, [NodalLoad(*evaluator.load(source), signal)])
+        drive = Input(stepper, loads_of_runs(stepper, [[NodalLoad(*evaluator.load(source), signal)]]))
         row = evaluator.matrix([receiver])
         return np.array([(row @ u).item() for _, u in march(stepper, drive, grid.num_levels - 1)])
 

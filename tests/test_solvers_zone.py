@@ -29,11 +29,13 @@ from solver_problems import (
     zone_errors,
 )
 
+from solvers.batch.in_turn import Input
 from solvers.gamma.condition import Impedance, condition_named
 from solvers.gamma.datum import BoundarySource, Steps
 from solvers.gamma.trace import Trace
 from solvers.mesh.compat import geometry_dofs
 from solvers.mesh.domain import Defect, box_domain, refined, refined_zone_box, with_defect, zone_submesh
+from solvers.problems.boundary_drives import OneRun
 from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
@@ -207,7 +209,8 @@ def test_a_run_has_the_numbers_of_plain_steps(
     data = Steps(np.random.default_rng(0).standard_normal(shape).cumsum(axis=0)[:, zone.positions])
     out = zone.run(data)
     position = np.argsort(zone.stepper.order)[zone.nodes]
-    plain = [state[position].copy() for _, state in march(zone.stepper, zone.drive(data), zone.num_steps)]
+    drive = Input(zone.stepper, boundary=OneRun(data, zone.energy_bound))
+    plain = [state[position].copy() for _, state in march(zone.stepper, drive, zone.num_steps)]
     levels = np.array([np.zeros_like(plain[0]), *plain])
     at = 1 + zone.parts * np.arange(zone.time.num_levels)
     tolerance = 1e-12 * comm.allreduce(np.abs(levels).max(initial=0.0), MPI.MAX)

@@ -8,7 +8,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from solver_problems import GLL2, NEWMARK, P1
 
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
 from solvers.gamma.condition import condition_named
 from solvers.gamma.datum import Steps
 from solvers.mesh.domain import refined_zone_box
@@ -102,10 +102,10 @@ def test_a_history_of_another_shape_is_refused() -> None:
     zone = zone_of(P1, "impedance")
     assert isinstance(zone.stepper, CentralDifference)
     ensemble = Ensemble(zone.stepper, 2)
-    nothing = Recorded(np.arange(3), np.arange(5))
+    nothing = Selection(np.arange(3), np.arange(5))
     for wrong in (np.empty((8, 5, 4)), np.empty((8, 5, 3), np.float32), np.empty((8, 3, 5)).transpose(0, 2, 1)):
         with pytest.raises(ValueError, match=r"contiguous float64 array of shape \(8, 5, 3\), got float"):
-            ensemble.run(4, recorded=nothing, history=wrong)
+            ensemble.run(4, selection=nothing, history=wrong)
 
 
 @pytest.mark.parametrize("num_runs", [1, 8])
@@ -114,13 +114,13 @@ def test_rates_are_those_of_the_history(num_runs: int) -> None:
     assert isinstance(zone.stepper, CentralDifference)
     ensemble = Ensemble(zone.stepper, num_runs)
     data = ManyRuns(histories(zone, num_runs), zone.energy_bound)
-    recorded = Recorded(np.array([5, 0, 40]), np.arange(zone.num_steps + 1))
+    recorded = Selection(np.array([5, 0, 40]), np.arange(zone.num_steps + 1))
     history = np.zeros((num_runs, zone.num_steps + 1, 3))
     rates = np.full((num_runs, zone.num_steps - 1, 3), np.nan)
-    ensemble.run(zone.num_steps, boundary=data, recorded=recorded, history=history, rates=rates)
+    ensemble.run(zone.num_steps, boundary=data, selection=recorded, history=history, rates=rates)
     np.testing.assert_array_equal(rates, (history[:, 2:] - history[:, :-2]) * (0.5 / zone.stepper.dt))
     with pytest.raises(ValueError, match=r"the rates must be a contiguous float64 array of shape .*, got float64 "):
-        ensemble.run(zone.num_steps, boundary=data, recorded=recorded, history=history, rates=history)
+        ensemble.run(zone.num_steps, boundary=data, selection=recorded, history=history, rates=history)
 
 
 @pytest.mark.mpi

@@ -20,7 +20,7 @@ from solvers.batch.halo import Exchange, find_neighbours
 from solvers.batch.native_build import aligned, compiled_steps, lanes_of, suffix
 from solvers.batch.row_order import local_matrix, num_ready, require_countable, waiting_last
 from solvers.batch.stencils import like_rows
-from solvers.batch.tiles import reach, skewed_tiles
+from solvers.batch.tiles import last_coupled, skewed_tiles
 from solvers.stepping.schemes import LEVELS_BETWEEN_CHECKS, CentralDifference, DivergenceError
 
 
@@ -59,8 +59,8 @@ class BoundaryBlocks(Protocol):
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What is recorded of a run: which dofs, at which levels.
+class Selection:
+    """Dofs of a run that are recorded, and the levels at which they are.
 
     Args:
         rows: Where the dofs stand in the ensemble's order, shape ``(num_records,)``, each once.
@@ -133,7 +133,7 @@ class Ensemble:
         *,
         loads: Loads | None = None,
         boundary: BoundaryBlocks | None = None,
-        recorded: Recorded,
+        selection: Selection,
         history: NDArray[Any] | None = None,
         rates: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
@@ -143,7 +143,7 @@ class Ensemble:
             num_steps: Number of steps.
             loads: What excites the runs.
             boundary: What drives the held dofs.
-            recorded: What is kept.
+            selection: Dofs and levels that are recorded.
             history: Where it goes; room of its own by default. Slots that no level belongs to are left as they are, and
                 are zero by default.
             rates: Where the centred rate of change goes, at each slot but the first and the last; slots must be a step
@@ -159,7 +159,7 @@ class Ensemble:
         for level in self._levels:
             level[:] = 0.0
         self._set_loads(loads)
-        history = self._set_records(recorded, history)
+        history = self._set_records(selection, history)
         self._set_rates(rates, history)
         self._set_data(None, 0)
         n = stop = 0
@@ -237,8 +237,8 @@ class Ensemble:
         self._point("load_weights", weights[ascending].astype(self.dtype))
         self._point("samples", np.ascontiguousarray(loads.samples, dtype=self.dtype))
 
-    def _set_records(self, recorded: Recorded, given: NDArray[Any] | None) -> NDArray[Any]:
-        rows, slots = recorded.rows, recorded.slots
+    def _set_records(self, selection: Selection, given: NDArray[Any] | None) -> NDArray[Any]:
+        rows, slots = selection.rows, selection.slots
         ascending = np.argsort(rows)
         shape = (self.lanes, int(slots.max(initial=-1)) + 1, len(rows))
         history = np.zeros(shape, dtype=self.dtype) if given is None else given
@@ -300,7 +300,7 @@ def _tiles(matrix: sp.csr_matrix, num_driven: int, depth: int | None) -> NDArray
     num_rows = matrix.shape[0]
     if num_driven or matrix.shape[1] != num_rows:
         return np.full((1, LEVELS_BETWEEN_CHECKS), num_rows, dtype=np.int32)
-    return skewed_tiles(reach(matrix), depth=depth)
+    return skewed_tiles(last_coupled(matrix), depth=depth)
 
 
 def _lies_on_lines(block: NDArray[Any]) -> bool:

@@ -21,11 +21,11 @@ DEPTH = 16
 ROWS = 2048
 """Rows of a tile in its first step."""
 
-REACH = 16384
+STENCIL_WIDTH = 16384
 """Rows beside a tile that a sweep may keep at hand: one and a half megabytes of a line's two levels and its entries."""
 
 
-def reach(matrix: sp.csr_matrix) -> NDArray[np.int64]:
+def last_coupled(matrix: sp.csr_matrix) -> NDArray[np.int64]:
     """For each row the last row that it, or a row before it, is coupled to, shape ``(num_rows,)``; rising.
 
     Args:
@@ -43,15 +43,15 @@ def skewed_tiles(ahead: NDArray[np.int64], *, rows: int = ROWS, depth: int | Non
     """Ends of the tiles in each step of a sweep, shape ``(num_tiles, depth)``.
 
     Args:
-        ahead: As `reach` gives it.
+        ahead: As `last_coupled` gives it.
         rows: Rows of a tile in its first step.
-        depth: Steps of a sweep; as many as keep its rows within `REACH` by default, `DEPTH` at most, and one where
-            that is less than two.
+        depth: Steps of a sweep; as many as keep its rows within `STENCIL_WIDTH` by default, `DEPTH` at most, and one
+            where that is less than two.
     """
     num_rows = len(ahead)
     if depth is None:
         width = max(1, int((ahead - np.arange(num_rows)).max(initial=0)))
-        depth = min(DEPTH, max(1, REACH // width))
+        depth = min(DEPTH, max(1, STENCIL_WIDTH // width))
     if depth < 2:
         return np.array([[num_rows]], dtype=np.int32)
     ends = np.empty((max(1, -(-num_rows // rows)), depth), dtype=np.int32)

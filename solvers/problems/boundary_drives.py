@@ -1,4 +1,4 @@
-"""The forms in which steppers and ensembles take boundary data: step by step, one run, or many runs."""
+"""Boundary data in the form in which runs take them: of one run, or of many."""
 
 from __future__ import annotations
 
@@ -8,32 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.gamma.datum import BoundarySource
-from solvers.stepping.schemes import Stepper
-
-
-class BoundaryDrive:
-    """Feeds a boundary source to the held dofs of a stepper, which are numbered last, step by step."""
-
-    def __init__(self, stepper: Stepper, source: BoundarySource, energy_bound: float, *, prescribes: bool) -> None:
-        self.prescribes = prescribes
-        self._source, self._energy_bound = source, energy_bound
-        self._begin = len(stepper.order) - len(stepper.assembly.held)
-        self._weight = stepper.load_weight[self._begin :]
-        self._start = 0
-        self._block: NDArray[np.float64] = np.empty((0, len(self._weight)))
-
-    def bound(self) -> float:
-        """A generous bound of the energy norm."""
-        return self._energy_bound * self._source.magnitude()
-
-    def apply(self, out: NDArray[np.float64], n: int) -> None:
-        if not self._start <= n < self._start + len(self._block):
-            self._start, self._block = n, self._source.from_step(n)
-        datum = self._block[n - self._start]
-        if self.prescribes:
-            out[self._begin :] = datum
-        else:
-            out[self._begin :] += self._weight * datum
 
 
 class OneRun:

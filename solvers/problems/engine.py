@@ -9,11 +9,11 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 
-from solvers.batch.ensemble import Ensemble, Recorded
-from solvers.batch.native_build import lanes_of
-from solvers.problems.gather import Record
-from solvers.problems.loads import NodalLoad, PointLoads, loads_of_runs
-from solvers.stepping.schemes import CentralDifference, DivergenceError, Stepper, march
+from solvers.batch.ensemble import Ensemble, Selection
+from solvers.batch.in_turn import InTurn, runs_at_once, runs_of
+from solvers.problems.gather import Gathering
+from solvers.problems.loads import NodalLoad, loads_of_runs
+from solvers.stepping.schemes import DivergenceError, Stepper
 
 MANY = 2  # any number of runs above one asks for a whole line of lanes
 MOST_BYTES = 2**30
@@ -35,31 +35,28 @@ class Runs:
 
     def __init__(self, stepper: Stepper, *, stencils: bool = True) -> None:
         self._stepper, self._stencils = stepper, stencils
-        self._ensembles: dict[tuple[int, str], Ensemble] = {}
-        explicit = isinstance(stepper, CentralDifference)
-        self.order = self._ensemble(1, np.float64).order if explicit else stepper.order
+        self._made: dict[tuple[int, str], Ensemble | InTurn] = {}
+        self.order = self._runs(1, np.float64).order
 
     def batch_size(self, dtype: DTypeLike = np.float64, num_values: int = 0) -> int:
         """How many runs are stepped at once: as many as there are lanes, if their histories leave room. Local.
 
         Args:
             dtype: Of the steps.
-            num_values: Recorded values of one run.
+            num_values: Selection values of one run.
         """
-        if not isinstance(self._stepper, CentralDifference):
-            return 1
-        lanes = lanes_of(dtype, MANY)
+        lanes = runs_at_once(self._stepper, MANY, dtype)
         return lanes if lanes * num_values * np.dtype(dtype).itemsize <= MOST_BYTES else 1
 
     def prepare(self, dtype: DTypeLike = np.float64) -> None:
         """Build what batches of runs are stepped with, which the first of them would do otherwise. Collective."""
         if self.batch_size(dtype) > 1:
-            self._ensemble(MANY, dtype)
+            self._runs(MANY, dtype)
 
     def make(
         self,
         loads: Sequence[Sequence[NodalLoad]],
-        record: Record,
+        record: Gathering,
         slots: NDArray[np.int64],
         dtype: DTypeLike = np.float64,
     ) -> list[NDArray[Any]] | None:
@@ -79,42 +76,23 @@ class Runs:
             DivergenceError: On every rank, if a run diverges; it says which.
         """
         histories: list[NDArray[Any]] = []
-        explicit = isinstance(self._stepper, CentralDifference)
         num_values = len(record.local) * (int(slots.max(initial=-1)) + 1)
         size = self.batch_size(dtype, record.comm.allreduce(num_values, op=MPI.MAX))
+        selection = Selection(record.local, slots)
         for start in range(0, len(loads), size):
             part = loads[start : start + size]
             try:
-                found = self._together(part, record, slots, dtype) if explicit else self._alone(part[0], record, slots)
+                history = self._runs(len(part), dtype).run(
+                    len(slots) - 1, loads=loads_of_runs(self._stepper, part), selection=selection
+                )
             except DivergenceError as error:
                 raise DivergenceError(error.step, error.time, error.norm, start + error.run) from error
-            histories += found or []
+            gathered = [record.gather(each) for each in history[: len(part)]]
+            histories += [each for each in gathered if each is not None]
         return histories if record.comm.rank == 0 else None
 
-    def _together(
-        self, loads: Sequence[Sequence[NodalLoad]], record: Record, slots: NDArray[np.int64], dtype: DTypeLike
-    ) -> list[NDArray[Any]] | None:
-        ensemble = self._ensemble(len(loads), dtype)
-        history = ensemble.run(
-            len(slots) - 1, loads=loads_of_runs(self._stepper, loads), recorded=Recorded(record.local, slots)
-        )
-        gathered = [record.gather(each) for each in history[: len(loads)]]
-        return [each for each in gathered if each is not None] or None
-
-    def _alone(
-        self, loads: Sequence[NodalLoad], record: Record, slots: NDArray[np.int64]
-    ) -> list[NDArray[np.float64]] | None:
-        history = np.zeros((int(slots.max()) + 1, len(record.local)))
-        for n, state in march(self._stepper, PointLoads(self._stepper, loads), len(slots) - 1):
-            if slots[n] >= 0:
-                record.store(history[slots[n]], state)
-        gathered = record.gather(history)
-        return None if gathered is None else [gathered]
-
-    def _ensemble(self, num_runs: int, dtype: DTypeLike) -> Ensemble:
-        if not isinstance(self._stepper, CentralDifference):
-            raise TypeError("implicit runs are not stepped together")
-        key = (lanes_of(dtype, num_runs), np.dtype(dtype).name)
-        if key not in self._ensembles:
-            self._ensembles[key] = Ensemble(self._stepper, num_runs, dtype, stencils=self._stencils)
-        return self._ensembles[key]
+    def _runs(self, num_runs: int, dtype: DTypeLike) -> Ensemble | InTurn:
+        key = (runs_at_once(self._stepper, num_runs, dtype), np.dtype(dtype).name)
+        if key not in self._made:
+            self._made[key] = runs_of(self._stepper, num_runs, dtype, stencils=self._stencils)
+        return self._made[key]

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from solvers.batch.ensemble import Selection
+from solvers.batch.in_turn import InTurn
 from solvers.gamma.gamma import Gamma
 from solvers.mesh.domain import Domain
 from solvers.problems.engine import Runs
-from solvers.problems.loads import NodalLoad, PointLoads, averaged_signal
-from solvers.problems.recording import FullRun, Recorder
-from solvers.space.assembly import Assembly, Discretization, assemble, function_space
+from solvers.problems.loads import NodalLoad, averaged_signal, loads_of_runs
+from solvers.problems.recording import FullRun, TraceRecorder
+from solvers.space.assembly import Discretization, assemble, function_space
 from solvers.space.locate_gamma import GammaDofs, locate_gamma
 from solvers.space.physics import WAVE, Physics
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import points_per_wavelength, warn_if_coarse
-from solvers.stepping.schemes import CentralDifference, Newmark, Stepper, march
+from solvers.stepping.schemes import Stepper, make_stepper
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource
 
@@ -68,12 +70,12 @@ class FullModel:
         self.gamma_dofs: GammaDofs = locate_gamma(V, domain)
         self.gamma: Gamma = self.gamma_dofs.gamma
         assembly = assemble(V, domain, discretization, physics=physics)
-        self.stepper: Stepper = make_stepper(discretization, assembly, time.dt)
+        self.stepper: Stepper = make_stepper(discretization.stepper, assembly, time.dt)
         self.evaluator = PointEvaluator(V)
         self._points_at_unit_omega = points_per_wavelength(domain, discretization.degree, 1.0)
         self._warned = False
         self.runs = Runs(self.stepper, stencils=stencils)
-        self._recorder = Recorder(V, domain, discretization, physics, self.gamma_dofs, self.runs.order, time)
+        self._recorder = TraceRecorder(V, domain, discretization, physics, self.gamma_dofs, self.runs.order, time)
         self.zone_points: NDArray[np.float64] = self._recorder.zone_points
 
     def run(self, source: PointSource, *, fields: bool = True) -> FullRun | None:
@@ -138,12 +140,10 @@ class FullModel:
             ValueError: If the source lies outside Ω or inside the zone.
             DivergenceError: If the run diverges.
         """
-        for _, state in march(self.stepper, PointLoads(self.stepper, self._loads(source)), level):
-            last = state
-        V = self.V
+        run, V = InTurn(self.stepper), self.V
         index_map = V.dofmap.index_map
-        owned = np.empty_like(last)
-        owned[self.stepper.order] = last
+        last = Selection(np.argsort(run.order), np.where(np.arange(level + 1) == level, 0, -1))
+        owned = run.run(level, loads=loads_of_runs(self.stepper, [self._loads(source)]), selection=last)[0, 0]
         values = self._comm.gather(owned, root=0)
         points = self._comm.gather(V.tabulate_dof_coordinates()[: len(owned), :2], root=0)
         num_cells_owned = V.mesh.topology.index_map(V.mesh.topology.dim).size_local
@@ -176,10 +176,3 @@ class FullModel:
     def _warn_if_coarse(self, omega: float) -> None:
         if not self._warned and self._comm.rank == 0:
             self._warned = warn_if_coarse(self._points_at_unit_omega / omega, omega)
-
-
-def make_stepper(discretization: Discretization, assembly: Assembly, dt: float, *, prescribed: bool = False) -> Stepper:
-    """The stepper that the discretisation names. Collective on the assembly's comm."""
-    if discretization.stepper == "newmark":
-        return Newmark(assembly, dt, prescribed=prescribed)
-    return CentralDifference(assembly, dt, prescribed=prescribed)

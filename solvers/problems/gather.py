@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Record:
+class Gathering:
     """Values of chosen dofs over the levels of a run; no communication while it runs.
 
     Args:
@@ -45,13 +45,13 @@ class Record:
         return None if parts is None else np.take(np.concatenate(parts, axis=1), self.permutation, axis=1)
 
 
-def record_of(
+def gathering_of(
     comm: MPI.Comm,
     index_map: IndexMap,
     order: NDArray[np.int32],
     owned_dofs: NDArray[np.int32],
     wanted: NDArray[np.int64],
-) -> Record:
+) -> Gathering:
     """A record of owned dofs. Collective on comm.
 
     Args:
@@ -71,8 +71,8 @@ def record_of(
         by_id = np.argsort(joined)
         permutation = np.asarray(by_id[np.searchsorted(joined, wanted, sorter=by_id)])
     if comm.size == 1:
-        return Record(comm, position[owned_dofs][permutation], None)
-    return Record(comm, position[owned_dofs], permutation)
+        return Gathering(comm, position[owned_dofs][permutation], None)
+    return Gathering(comm, position[owned_dofs], permutation)
 
 
 def gather_rows(

@@ -1,4 +1,4 @@
-"""Loads of point sources, for one run in its plain form and for several at once."""
+"""Loads of point sources, for several runs at once."""
 
 from __future__ import annotations
 
@@ -33,29 +33,6 @@ class NodalLoad:
         inverse_mass = 1.0 / stepper.assembly.mass_diagonal[self.dofs]
         size = float(np.sqrt(np.sum(inverse_mass * self.weights**2)))
         return 100.0 * stepper.dt * float(np.abs(self.samples).sum()) * size
-
-
-class PointLoads:
-    """What nodal loads do to a run in its plain form, `solvers.stepping.schemes.march`."""
-
-    prescribes = False
-
-    def __init__(self, stepper: Stepper, loads: Sequence[NodalLoad]) -> None:
-        position = np.empty(len(stepper.order), dtype=np.int64)
-        position[stepper.order] = np.arange(len(stepper.order))
-        self._parts = []
-        for load in loads:
-            at = position[load.dofs]
-            self._parts.append((at, stepper.load_weight[at] * load.weights, load.samples))
-        self._bound = sum(load.bound(stepper) for load in loads)
-
-    def bound(self) -> float:
-        """The sum of `NodalLoad.bound`."""
-        return self._bound
-
-    def apply(self, out: NDArray[np.float64], n: int) -> None:
-        for at, weights, samples in self._parts:
-            out[at] += weights * samples[n]
 
 
 def loads_of_runs(stepper: Stepper, loads: Sequence[Sequence[NodalLoad]]) -> Loads:

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from solvers.mesh.domain import Domain, cell_midpoints
 from solvers.problems.full import FullModel
-from solvers.problems.gather import gather_rows, record_of
+from solvers.problems.gather import gather_rows, gathering_of
 from solvers.problems.loads import NodalLoad
 from solvers.problems.recording import load_rows
 from solvers.time.grid import centred_rate
@@ -53,7 +53,7 @@ class ReciprocalModel:
         self._first, last = index_map.local_range
         mine = (wanted[(wanted >= self._first) & (wanted < last)] - self._first).astype(np.int32)
         self._record_size = len(wanted)
-        self._record = record_of(comm, index_map, model.runs.order, mine, wanted)
+        self._record = gathering_of(comm, index_map, model.runs.order, mine, wanted)
         self._nodes: sp.csr_matrix = self._rows_of_gamma(
             sp.identity(index_map.size_global, format="csr")[self._first : last]
         )

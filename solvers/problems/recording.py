@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from solvers.batch.native_build import compiled_steps
 from solvers.gamma.trace import Trace
 from solvers.mesh.domain import Domain
-from solvers.problems.gather import Record, canonical_order, gather_rows, record_of
+from solvers.problems.gather import Gathering, canonical_order, gather_rows, gathering_of
 from solvers.space.assembly import Discretization, assemble_damping, assemble_mass, assemble_stiffness
 from solvers.space.locate_gamma import GammaDofs
 from solvers.space.physics import Physics
@@ -46,7 +46,7 @@ class FullRun:
         return None if self.zone is None else centred_rate(self.zone, self.trace.dt)
 
 
-class Recorder:
+class TraceRecorder:
     """Which dofs a run records, and what becomes of them. Collective on the domain's comm.
 
     All of the zone is recorded, or the strip of dofs that the load on Γ needs, at the levels -1 .. num_levels.
@@ -96,7 +96,7 @@ class Recorder:
         self._nums = (len(strip_ids), len(zone_ids))
         self._zone_record, self._strip_record = self._record(zone_ids), self._record(strip_ids)
 
-    def record(self, fields: bool) -> Record:
+    def record(self, fields: bool) -> Gathering:
         """What a run stores, with or without the zone's fields."""
         return self._zone_record if fields else self._strip_record
 
@@ -118,11 +118,11 @@ class Recorder:
         trace = Trace(self._time.times, self._gamma, u[1:-1], centred_rate(u, self._time.dt), load)
         return FullRun(trace, recorded if fields else None)
 
-    def _record(self, wanted: NDArray[np.int64]) -> Record:
+    def _record(self, wanted: NDArray[np.int64]) -> Gathering:
         index_map = self._V.dofmap.index_map
         first, last = index_map.local_range
         mine = (np.sort(wanted[(wanted >= first) & (wanted < last)]) - first).astype(np.int32)
-        return record_of(self._comm, index_map, self._order, mine, wanted)
+        return gathering_of(self._comm, index_map, self._order, mine, wanted)
 
     def _zone_dofs(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Global dofs of the zone's cells in canonical order, and their coordinates, on every rank. Collective."""

@@ -9,22 +9,22 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import Delaunay
 
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
+from solvers.batch.in_turn import InTurn, runs_of
 from solvers.gamma.condition import Dirichlet, InterfaceCondition
 from solvers.gamma.datum import BoundarySource, DatumWeights, Steps
 from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
 from solvers.mesh.containment import containment
 from solvers.mesh.domain import Defect, Domain, with_defect
-from solvers.problems.boundary_drives import BoundaryDrive, OneRun
-from solvers.problems.full import make_stepper
-from solvers.problems.gather import canonical_order, gather_rows, record_of
+from solvers.problems.boundary_drives import OneRun
+from solvers.problems.gather import canonical_order, gather_rows, gathering_of
 from solvers.space.assembly import Discretization, OnGamma, assemble, assemble_admittance, function_space
 from solvers.space.locate_gamma import gamma_facets, locate_gamma
 from solvers.space.physics import WAVE, Physics
 from solvers.space.points import PointEvaluator
 from solvers.space.stability import stable_dt
-from solvers.stepping.schemes import CentralDifference, Stepper, march
+from solvers.stepping.schemes import SCHEMES, Stepper, make_stepper
 from solvers.time.grid import TimeGrid, centred_rate
 
 
@@ -90,14 +90,14 @@ class ZoneModel:
         on_edge[assembly.fixed] = 1.0
         self._free = 1.0 - self._on_gamma(on_edge)  # where Γ ends at ∂Ω, u = 0 whatever the data are
         self.parts = 1
-        if discretization.stepper == "explicit":
+        if SCHEMES[discretization.stepper].explicit:
             self.parts = int(np.ceil(time.dt / stable_dt(assembly) - 1e-9))
         self._fine = time.divided(self.parts)
         self.stepper: Stepper = make_stepper(
-            discretization, assembly, self._fine.dt, prescribed=self.condition.prescribes
+            discretization.stepper, assembly, self._fine.dt, prescribed=self.condition.prescribes
         )
         self._slots = _Slots(time.num_levels, self.parts)
-        self._ensemble: Ensemble | None = None
+        self._runs: Ensemble | InTurn | None = None
         self._set_up_gathering()
 
     def boundary_source(self, trace: Trace) -> BoundarySource:
@@ -184,10 +184,6 @@ class ZoneModel:
         inside, _ = containment(self.zone, self.points[corners].mean(axis=1))
         return np.asarray(corners[inside], dtype=np.int64)
 
-    def drive(self, source: BoundarySource) -> BoundaryDrive:
-        """The drive by which `march` follows a boundary source, step by step. Local."""
-        return BoundaryDrive(self.stepper, source, self.energy_bound, prescribes=self.condition.prescribes)
-
     @property
     def num_steps(self) -> int:
         """Steps of a run: one past the last level, for the velocity there."""
@@ -230,24 +226,16 @@ class ZoneModel:
         self, data: BoundarySource, history: NDArray[np.float64], velocity: NDArray[np.float64] | None = None
     ) -> None:
         """Steps whose levels are recorded, and v at all but the first and the last. Collective on the zone's comm."""
-        if isinstance(self.stepper, CentralDifference):
-            if self._ensemble is None:
-                self._ensemble = Ensemble(self.stepper, 1)
-                self._recorded = Recorded(np.argsort(self._ensemble.order)[self._nodes], self._slots.places[1:])
-            self._ensemble.run(
-                self.num_steps,
-                boundary=OneRun(data, self.energy_bound),
-                recorded=self._recorded,
-                history=history[None],
-                rates=None if velocity is None else velocity[None],
-            )
-            return
-        position = np.argsort(self.stepper.order)[self._nodes]
-        for n, state in march(self.stepper, self.drive(data), self.num_steps):
-            if self._slots.places[n + 1] >= 0:
-                np.take(state, position, out=history[self._slots.places[n + 1]], mode="clip")
-        if velocity is not None:
-            centred_rate(history, self._fine.dt, out=velocity)
+        if self._runs is None:
+            self._runs = runs_of(self.stepper, 1)
+            self._selection = Selection(np.argsort(self._runs.order)[self._nodes], self._slots.places[1:])
+        self._runs.run(
+            self.num_steps,
+            boundary=OneRun(data, self.energy_bound),
+            selection=self._selection,
+            history=history[None],
+            rates=None if velocity is None else velocity[None],
+        )
 
     def _on_gamma(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of owned dofs at all nodes of Γ, on every rank: each node is owned by one. Collective."""
@@ -267,11 +255,11 @@ class ZoneModel:
         first, last = index_map.local_range
         self._nodes: NDArray[np.int64] = self._order[(self._order >= first) & (self._order < last)] - first
         columns = self._nodes.astype(np.int32)
-        self._gathered = record_of(self._comm, index_map, columns, columns, self._order.astype(np.int64))
+        self._gathered = gathering_of(self._comm, index_map, columns, columns, self._order.astype(np.int64))
 
 
 class _Slots:
-    """Recorded steps: each level of the boundary data and its neighbours in time.
+    """Selection steps: each level of the boundary data and its neighbours in time.
 
     Attributes:
         num: Their number.

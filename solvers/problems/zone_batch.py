@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from solvers.batch.ensemble import Ensemble, Recorded
-from solvers.gamma.datum import Steps
+from solvers.batch.ensemble import Selection
+from solvers.batch.in_turn import runs_of
 from solvers.problems.boundary_drives import ManyRuns
 from solvers.problems.zone import ZoneModel
-from solvers.stepping.schemes import CentralDifference, DivergenceError
+from solvers.stepping.schemes import DivergenceError
 
 
 class ZoneBatch:
@@ -40,15 +40,13 @@ class ZoneBatch:
         num_ranks = model.zone.mesh.comm.size
         if num_ranks > 1:
             raise ValueError(f"many runs share a zone on one rank, this one is on {num_ranks}: make one a rank instead")
-        self.model, self.dtype, self.lanes = model, np.dtype(dtype), 1
+        self.model, self.dtype = model, np.dtype(dtype)
         self._in_order = np.array_equal(model.positions, np.arange(model.gamma.num_nodes))
-        self._ensemble: Ensemble | None = None
-        if isinstance(model.stepper, CentralDifference):
-            self._ensemble = Ensemble(model.stepper, num_runs, dtype, stencils=stencils)
-            self.lanes = self._ensemble.lanes
-            slots = np.full(model.num_steps, -1)
-            slots[:: model.parts] = np.arange(model.time.num_levels)
-            self._recorded = Recorded(np.argsort(self._ensemble.order)[model.nodes], slots)
+        self._runs = runs_of(model.stepper, num_runs, dtype, stencils=stencils)
+        self.lanes = self._runs.lanes
+        slots = np.full(model.num_steps, -1)
+        slots[:: model.parts] = np.arange(model.time.num_levels)
+        self._selection = Selection(np.argsort(self._runs.order)[model.nodes], slots)
 
     def room(self, num_runs: int) -> NDArray[Any]:
         """An array for the result of this many runs: given to `run` again, its memory is not cleared by the system."""
@@ -78,12 +76,8 @@ class ZoneBatch:
         return out
 
     def _fill(self, data: NDArray[Any], out: NDArray[Any]) -> None:
-        model, ensemble = self.model, self._ensemble
-        if ensemble is None:
-            out[0] = model.run(Steps(data[0])).displacement
-            return
         whole = out if len(out) == self.lanes else np.empty((self.lanes, *out.shape[1:]), self.dtype)
-        boundary = ManyRuns(data, model.energy_bound)
-        ensemble.run(model.num_steps - 1, boundary=boundary, recorded=self._recorded, history=whole)
+        boundary = ManyRuns(data, self.model.energy_bound)
+        self._runs.run(self.model.num_steps - 1, boundary=boundary, selection=self._selection, history=whole)
         if whole is not out:
             out[:] = whole[: len(out)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,9 +49,7 @@ class DivergenceError(SolverError, RuntimeError):
 
 
 class Drive(Protocol):
-    """What excites a run: a load, or prescribed values of the held dofs."""
-
-    prescribes: bool
+    """Input of a run: a load, or prescribed values of the held dofs."""
 
     def bound(self) -> float:
         """Largest energy norm that the input can cause, generously: all of it, or that applied so far where the rest is
@@ -71,17 +69,20 @@ class Stepper(ABC):
     Args:
         assembly: The matrices of the equation.
         dt: Time step.
+        prescribed: The values of held dofs are prescribed, rather than loads on them.
 
     Attributes:
+        explicit: A step is a product with a matrix, and dt has a limit.
         order: The owned dof at each place of the stepper's arrays: the held ones last, as boundary data arrive.
         load_weight: What a load is multiplied with before it is added: ``out += load_weight * F``.
     """
 
+    explicit: ClassVar[bool]
     order: NDArray[np.int32]
     load_weight: NDArray[np.float64]
 
-    def __init__(self, assembly: Assembly, dt: float) -> None:
-        self.assembly, self.dt = assembly, dt
+    def __init__(self, assembly: Assembly, dt: float, *, prescribed: bool = False) -> None:
+        self.assembly, self.dt, self.prescribed = assembly, dt, prescribed
         rest = np.setdiff1d(np.arange(assembly.num_owned, dtype=np.int32), assembly.held)
         self.order = np.concatenate([rest, assembly.held]).astype(np.int32)
         self._current, self._previous = np.zeros(len(self.order)), np.zeros(len(self.order))
@@ -172,8 +173,10 @@ class CentralDifference(Stepper):
         ValueError: If dt exceeds the stability limit.
     """
 
+    explicit = True
+
     def __init__(self, assembly: Assembly, dt: float, *, prescribed: bool = False) -> None:
-        super().__init__(assembly, dt)
+        super().__init__(assembly, dt, prescribed=prescribed)
         self.fused = fuse(assembly, dt, prescribed=prescribed)
         self._matrix = petsc_matrix(assembly, self.fused.matrix, self.order)
         self.load_weight = self.fused.load_weight[self.order]
@@ -198,8 +201,10 @@ class Newmark(Stepper):
     by a drive is the averaged one, ``F_n + (F_{n+1} - 2 F_n + F_{n-1})/4``.
     """
 
+    explicit = False
+
     def __init__(self, assembly: Assembly, dt: float, *, prescribed: bool = False) -> None:
-        super().__init__(assembly, dt)
+        super().__init__(assembly, dt, prescribed=prescribed)
         free = determined(assembly, prescribed)
         mass = assembly.mass / dt**2
         damping = assembly.damping / (2.0 * dt)
@@ -229,3 +234,15 @@ class Newmark(Stepper):
             right = self._sum_vec
         self._solver.solve(right, self._previous_vec)
         self._swap()
+
+
+SCHEMES: dict[str, type[CentralDifference] | type[Newmark]] = {"explicit": CentralDifference, "newmark": Newmark}
+
+
+def make_stepper(name: str, assembly: Assembly, dt: float, *, prescribed: bool = False) -> Stepper:
+    """The scheme of a name, as a discretisation gives it. Collective on the assembly's comm.
+
+    Raises:
+        ValueError: If dt exceeds the stability limit of an explicit one.
+    """
+    return SCHEMES[name](assembly, dt, prescribed=prescribed)

@@ -199,7 +199,7 @@ class Equation(Section):
     """The equation that is solved; keys beside its kind are numbers of its own, which the solvers check."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, float]
+    __pydantic_extra__: dict[str, float] = Field(init=False)
 
     kind: str = Field(min_length=1, description="wave, or another that is registered", examples=["wave"])
 

@@ -16,11 +16,11 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.spatial import cKDTree
 
 from solvers.batch.bandwidth import step_bytes, step_footprint, triad_bandwidth
-from solvers.batch.ensemble import Ensemble, Recorded
+from solvers.batch.ensemble import Ensemble, Selection
+from solvers.batch.in_turn import InTurn, runs_of
 from solvers.batch.native_build import compiled_steps
 from solvers.problems.full import FullModel
 from solvers.space.stability import stable_dt
-from solvers.stepping.schemes import CentralDifference, march
 from submodel.case.case import Case, CaseError
 from submodel.case.quantities import seconds as in_words
 from submodel.data.kinds import SampleManifest
@@ -75,7 +75,7 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
     start = time.perf_counter()
     model = FullModel(domain, build.discretization(case), case.time.grid, physics=equation)
     built = time.perf_counter() - start
-    explicit = isinstance(model.stepper, CentralDifference)
+    explicit = model.stepper.explicit
     limit = seconds_of(lambda: stable_dt(model.stepper.assembly)) if explicit else 0.0
     setup |= {"matrices and records": max(0.0, built - limit)} | ({"stability limit": limit} if explicit else {})
     start = time.perf_counter()
@@ -112,25 +112,22 @@ class _Runs:
         self._model, self._num = model, len(vectors)
         self._sources = [build.point_source(case, vector) for vector in vectors]
         self._dtype = np.dtype(dtype)
-        self._batches: list[Ensemble] = []
-        if isinstance(model.stepper, CentralDifference):
-            made: dict[int, Ensemble] = {}
-            size = model.batch_size(dtype)
-            for first in range(0, self._num, size):
-                num = min(2, size, self._num - first)  # alone, or beside others
-                if num not in made:
-                    made[num] = Ensemble(model.stepper, num, dtype)
-                self._batches.append(made[num])
+        self._batches: list[Ensemble | InTurn] = []
+        made: dict[int, Ensemble | InTurn] = {}
+        size = model.batch_size(dtype)
+        for first in range(0, self._num, size):
+            num = min(2, size, self._num - first)  # alone, or beside others
+            if num not in made:
+                made[num] = runs_of(model.stepper, num, dtype)
+            self._batches.append(made[num])
         self.arrays: dict[str, NDArray[Any]] = {}
 
     def parts(self) -> list[Part]:
         """Stepping, recording and what is made of the records."""
-        calls: dict[str, Callable[[], Any]] = {"steps": self._bare_march, "all": self._whole}
-        if self._batches:
-            records = [self._zone_rows(ensemble) for ensemble in self._batches]
-            calls |= {"steps": self._bare, "recorded": partial(self._recorded, records)}
-        seconds = least(calls)
-        if not self._batches:
+        records = [self._zone_rows(runs) for runs in self._batches]
+        calls: dict[str, Callable[[], Any]] = {"steps": self._bare, "all": self._whole}
+        seconds = least(calls | {"recorded": partial(self._recorded, records)})
+        if not self._model.stepper.explicit:
             rest = max(0.0, seconds["all"] - seconds["steps"])
             return [Part("stepping", (seconds["steps"],)), Part("recording", (rest,))]
         recording = max(0.0, seconds["recorded"] - seconds["steps"])
@@ -143,7 +140,7 @@ class _Runs:
 
     def notes(self) -> list[str]:
         """What the limits of the parts are."""
-        if not self._batches:
+        if not self._model.stepper.explicit:
             return ["implicit steps solve with a factorisation, for which no limit is known here"]
         sizes = self._sizes(self._batches[0])
         rate = triad_bandwidth(step_footprint(*sizes))
@@ -166,31 +163,26 @@ class _Runs:
     def _bare(self) -> None:
         """Zeros take as long as waves, and record nothing."""
         num_levels = self._model.time.num_levels
-        nothing = Recorded(np.empty(0, dtype=np.int64), np.full(num_levels + 1, -1, dtype=np.int64))
+        nothing = Selection(np.empty(0, dtype=np.int64), np.full(num_levels + 1, -1, dtype=np.int64))
         for ensemble in self._batches:
-            ensemble.run(num_levels, recorded=nothing)
+            ensemble.run(num_levels, selection=nothing)
 
-    def _recorded(self, records: Sequence[Recorded]) -> None:
+    def _recorded(self, records: Sequence[Selection]) -> None:
         for ensemble, record in zip(self._batches, records, strict=True):
-            ensemble.run(self._model.time.num_levels, recorded=record)
+            ensemble.run(self._model.time.num_levels, selection=record)
 
-    def _bare_march(self) -> None:
-        for _ in range(self._num):
-            for _ in march(self._model.stepper, _Silence(), self._model.time.num_levels):
-                pass
-
-    def _zone_rows(self, ensemble: Ensemble) -> Recorded:
+    def _zone_rows(self, runs: Ensemble | InTurn) -> Selection:
         """The zone's dofs at all levels, as a run with fields records them."""
-        nodes = self._model.V.tabulate_dof_coordinates()[ensemble.order, :2]
+        nodes = self._model.V.tabulate_dof_coordinates()[runs.order, :2]
         _, rows = cKDTree(nodes).query(self._model.zone_points)
-        return Recorded(np.asarray(rows, dtype=np.int64), np.arange(self._model.time.num_levels + 1))
+        return Selection(np.asarray(rows, dtype=np.int64), np.arange(self._model.time.num_levels + 1))
 
-    def _sizes(self, ensemble: Ensemble) -> tuple[int, int, int, int]:
+    def _sizes(self, runs: Ensemble | InTurn) -> tuple[int, int, int, int]:
         entries = self._model.stepper.fused.matrix.nnz  # type: ignore[attr-defined]
-        return len(ensemble.order), int(entries), ensemble.lanes, self._dtype.itemsize
+        return len(runs.order), int(entries), runs.lanes, self._dtype.itemsize
 
-    def _step_limit(self, ensemble: Ensemble) -> float:
-        return steps_limit(self._model.time.num_levels, *self._sizes(ensemble))
+    def _step_limit(self, runs: Ensemble | InTurn) -> float:
+        return steps_limit(self._model.time.num_levels, *self._sizes(runs))
 
     def _history(self) -> int:
         """Bytes of what is recorded of all runs."""
@@ -203,18 +195,6 @@ class _Runs:
     def _finish_limit(self) -> float:
         moved = self._history() + self._num * sum(array.nbytes for array in self.arrays.values())
         return moved / triad_bandwidth(max(moved, 192))
-
-
-class _Silence:
-    """No load at all."""
-
-    prescribes = False
-
-    def bound(self) -> float:
-        return np.inf
-
-    def apply(self, out: NDArray[np.float64], n: int) -> None:
-        pass
 
 
 def _writing(
