@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,12 @@ def test_scripts_pass_shellcheck() -> None:
     scripts = ["run", ".ci/run", "environment/bin/mpirun", *map(str, (ROOT / "environment").glob("*.sh"))]
     done = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def test_both_ways_to_start_the_command_line_lead_to_it(tmp_path: Path) -> None:
+    start = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["submodel"]
+    module, _, name = start.partition(":")
+    command = [sys.executable, "-c", f"from {module} import {name}; {name}()"]
+    for words in (command, [sys.executable, str(ROOT / "environment" / "bin" / "submodel")]):
+        done = subprocess.run([*words, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "COMMAND [ARGS]" in done.stdout, done.stderr
