@@ -11,6 +11,7 @@ import numpy as np
 from solvers.gamma.chart import ClosedLoops
 from submodel.case.case import Case
 from submodel.geometry.scene import Scene
+from submodel.validate.accumulator import ValidationAccumulator
 from submodel.validate.result import (
     Bounds,
     GeneratorInfo,
@@ -18,7 +19,6 @@ from submodel.validate.result import (
     SampleTrace,
     Setting,
     TrainingHistory,
-    ValidationAccumulator,
     ValidationResult,
 )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from networks.execution import layers as execution
 from networks.execution import measure as measured
-from networks.execution.graphs import PLAIN, Recorded, Replayable, fastest, makers, record_cuda
+from networks.execution.graphs import PLAIN, RecordedPass, Replayable, fastest, makers, record_cuda
 from networks.execution.layers import executions, set_executions, settle
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.predict import predict
@@ -58,7 +58,7 @@ def generator(**options: object) -> BoundaryGenerator:
 
 def test_a_recorded_pass_takes_new_inputs_and_gives_tensors_of_its_own() -> None:
     recorder = Recorder()
-    recorded = Recorded(lambda x, y: x + 2 * y, (torch.zeros(3), torch.zeros(3)), recorder)
+    recorded = RecordedPass(lambda x, y: x + 2 * y, (torch.zeros(3), torch.zeros(3)), recorder)
     first = recorded(torch.ones(3), torch.ones(3))
     second = recorded(torch.ones(3), torch.zeros(3))
     assert first.tolist() == [3, 3, 3] and second.tolist() == [1, 1, 1]
@@ -67,7 +67,7 @@ def test_a_recorded_pass_takes_new_inputs_and_gives_tensors_of_its_own() -> None
 
 @pytest.mark.parametrize(("seconds", "name"), [((2.0, 1.0), "recorded"), ((1.0, 2.0), PLAIN), ((1.02, 1.0), PLAIN)])
 def test_the_fastest_pass_is_chosen_and_the_plain_one_in_a_tie(seconds: tuple[float, float], name: str) -> None:
-    ways: dict[str, Any] = {"recorded": partial(Recorded, recorder=Recorder())}
+    ways: dict[str, Any] = {"recorded": partial(RecordedPass, recorder=Recorder())}
     chosen = fastest(torch.sin, (torch.ones(2),), ways, Clock(*seconds))
     assert chosen.name == name and chosen.seconds == {PLAIN: seconds[0], "recorded": seconds[1]}
     torch.testing.assert_close(chosen.function(torch.ones(2)), torch.ones(2).sin())
@@ -101,7 +101,8 @@ def test_on_a_cpu_there_is_the_plain_pass_alone() -> None:
 def settled(monkeypatch: pytest.MonkeyPatch, recorder: Recorder, *seconds: float) -> BoundaryGenerator:
     """A generator whose pass is chosen by told seconds, by those of its layers first."""
     monkeypatch.setattr(execution, "is_open", lambda model: True)  # as on a GPU
-    monkeypatch.setattr(execution, "makers", lambda device, patient: {"recorded": partial(Recorded, recorder=recorder)})
+    ways = {"recorded": partial(RecordedPass, recorder=recorder)}
+    monkeypatch.setattr(execution, "makers", lambda device, patient: ways)
     clocks = iter([Clock(1.0)] * len(executions(generator())) + [Clock(*seconds[i : i + 2]) for i in (0, 2, 4)])
     monkeypatch.setattr(measured, "clock", lambda device: next(clocks))
     model = generator()
@@ -174,7 +175,8 @@ def test_cuda_graph_equals_the_plain_pass() -> None:
     model, one = generator().to(device), torch.rand(1, 3, device=device)
     with torch.no_grad():
         expected = model.evaluated(one)
-        recorded = Recorded(model.evaluated, (torch.rand(1, 3, device=device),), partial(record_cuda, device=device))
+        inputs = (torch.rand(1, 3, device=device),)
+        recorded = RecordedPass(model.evaluated, inputs, partial(record_cuda, device=device))
         torch.testing.assert_close(recorded(one), expected, rtol=1e-3, atol=1e-3)  # TF32
         settle(model, patient=True)
         torch.testing.assert_close(model(one), expected, rtol=1e-3, atol=1e-3)

@@ -11,7 +11,8 @@ import pytest
 from solvers.gamma.chart import ClosedLoops
 from submodel.case.case import Case
 from submodel.geometry.scene import Scene
-from submodel.validate.result import Bounds, GeneratorInfo, Motion, Setting, ValidationAccumulator
+from submodel.validate.accumulator import ValidationAccumulator
+from submodel.validate.result import Bounds, GeneratorInfo, Motion, Setting
 
 CASES = Path(__file__).parents[1] / "cases"
 TIMES = np.linspace(0.0, 2.0, 6)

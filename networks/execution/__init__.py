@@ -1,1 +1,1 @@
-"""How layers and whole models run on the machine at hand."""
+"""Execution of layers and whole models on the machine at hand."""

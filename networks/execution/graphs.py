@@ -1,4 +1,4 @@
-"""How a pass without gradients runs on a GPU: as it is, recorded as a CUDA graph, or compiled and recorded.
+"""Passes without gradients on a GPU: plain, recorded as a CUDA graph, or compiled and recorded.
 
 The many small kernels of a generator are bound by their launches: a recorded pass is one launch, a compiled one has
 fewer and fused kernels. Which is fastest is measured, and what is not equal to the plain pass up to rounding, or cannot
@@ -31,7 +31,7 @@ Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
 Timer = Callable[[Callable[[], object]], float]
 
 
-class Recorded:
+class RecordedPass:
     """A pass of fixed shapes, recorded once and replayed.
 
     Args:
@@ -47,8 +47,8 @@ class Recorded:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The output for inputs of the same shapes: a tensor of its own. No device waits."""
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given)
+        for own, value in zip(self._inputs, inputs, strict=True):
+            own.copy_(value)
         self._replay()
         return self._output.clone()
 
@@ -69,7 +69,7 @@ def record_cuda(work: Callable[[], Tensor], device: torch.device) -> tuple[Calla
 
 
 def makers(device: torch.device, *, patient: bool = False) -> dict[str, Maker]:
-    """What may be faster than the plain pass on a device.
+    """Ways that may be faster than the plain pass on a device, by name.
 
     Args:
         device: where it runs.
@@ -77,10 +77,10 @@ def makers(device: torch.device, *, patient: bool = False) -> dict[str, Maker]:
     """
     if device.type != "cuda":
         return {}
-    found: dict[str, Maker] = {"recorded": Recorded}
+    ways: dict[str, Maker] = {"recorded": RecordedPass}
     if patient:
-        found["compiled"] = lambda function, inputs: Recorded(torch.compile(function, dynamic=False), inputs)
-    return found
+        ways["compiled"] = lambda function, inputs: RecordedPass(torch.compile(function, dynamic=False), inputs)
+    return ways
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ def fastest(
     return Chosen(best, passes[best], medians, refused)
 
 
-def difference_of(found: Tensor, wanted: Tensor) -> float:
+def difference_of(made: Tensor, wanted: Tensor) -> float:
     """Largest difference relative to the largest number; infinite for other shapes or numbers that are none."""
-    if found.shape != wanted.shape or not bool(found.isfinite().all()):
+    if made.shape != wanted.shape or not bool(made.isfinite().all()):
         return float("inf")
-    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
+    return float((made - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
 
 
 class Replayable(nn.Module):

@@ -1,4 +1,4 @@
-"""How the layers of a generator that are kept as factors run on the machine at hand: by them, or rebuilt dense.
+"""Execution of layers that are kept as factors, on the machine at hand: by their factors, or rebuilt dense.
 
 Both give the same numbers but for rounding. The recipe of a compressed generator says which, or "auto": then each
 layer is measured with what it will be given, `networks.execution.measure`. The layers of [A], whose factors were
@@ -23,21 +23,21 @@ REPEATS = 5
 
 
 def policy(model: nn.Module) -> str | None:
-    """What the recipe of a model says of its execution; None where it says nothing, or there is no recipe."""
+    """Execution that the recipe of a model asks for; None where it asks for none, or there is no recipe."""
     recipe = getattr(model, "compression", None) or {}
-    said: str | None = recipe.get("execution")
-    return said
+    execution: str | None = recipe.get("execution")
+    return execution
 
 
 def executions(model: nn.Module) -> dict[str, str]:
-    """How each layer of factors of a model runs, by name, where it may run dense."""
+    """Execution of each layer of factors of a model, by name, where it may run dense."""
     return {name: layer.execution for name, layer in rebuildable(model).items()}
 
 
 def rebuildable(model: nn.Module) -> dict[str, Rebuildable]:
     """The layers of a model that may run by their factors or dense, by name."""
-    found = {n: layer for n, layer in model.named_modules() if isinstance(layer, Rebuildable)}
-    return {name: layer for name, layer in found.items() if layer.has_dense_form}
+    layers = {n: layer for n, layer in model.named_modules() if isinstance(layer, Rebuildable)}
+    return {name: layer for name, layer in layers.items() if layer.has_dense_form}
 
 
 def set_executions(model: nn.Module, chosen: Mapping[str, str]) -> None:
@@ -58,11 +58,12 @@ def set_executions(model: nn.Module, chosen: Mapping[str, str]) -> None:
 
 
 def is_open(model: nn.Module) -> bool:
-    """Whether it is open how a model's layers run: its recipe says so, or it has none and its factors are on a GPU."""
-    said = policy(model)
-    if said is None and bool(rebuildable(model)):
+    """True where the execution of a model's layers is to be measured: its recipe asks for it, or it is on a GPU and has
+    none."""
+    asked = policy(model)
+    if asked is None and bool(rebuildable(model)):
         return any(parameter.device.type != "cpu" for parameter in model.parameters())
-    return said == AUTO
+    return asked == AUTO
 
 
 def settle(generator: Any, *, patient: bool = False) -> None:
@@ -92,13 +93,13 @@ def _settle_pass(generator: Any, inputs: tuple[Tensor, ...], ways: Mapping[str, 
     settings = [executions(generator)]
     if is_open(generator):
         settings += [dict.fromkeys(settings[0], each) for each in EXECUTIONS]
-    found = []
+    results = []
     for number, setting in enumerate(settings):
         if setting not in settings[:number]:
             set_executions(generator, setting)
             chosen = fastest(generator.evaluated, inputs, ways, clock(inputs[0].device))
-            found.append((chosen.seconds[chosen.name], setting, chosen))
-    _, setting, chosen = min(found, key=lambda each: each[0])
+            results.append((chosen.seconds[chosen.name], setting, chosen))
+    _, setting, chosen = min(results, key=lambda each: each[0])
     set_executions(generator, setting)
     generator.replay(inputs, chosen)
 
@@ -123,7 +124,7 @@ def settle_training(model: nn.Module, inputs: tuple[Any, ...], group: Group, par
 
 
 def words(model: nn.Module) -> str:
-    """How the compressed layers of a model run: "4 factorised, 3 rebuilt dense"."""
+    """Execution of the compressed layers of a model in words: "4 factorised, 3 rebuilt dense"."""
     layers = (layer for layer in model.modules() if isinstance(layer, Rebuildable) and layer.stands_in)
     counts = Counter(layer.execution for layer in layers)
     names = {"factorised": "factorised", "dense": "rebuilt dense"}

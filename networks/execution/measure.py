@@ -23,7 +23,7 @@ Timer = Callable[[Callable[[], object]], float]
 
 @dataclass(frozen=True)
 class Choice:
-    """How a layer is to run, and the medians that say so."""
+    """Execution of a layer, and the medians that it was chosen by."""
 
     chosen: str
     factorised_seconds: float
@@ -108,12 +108,12 @@ def one_pass(layer: nn.Module, inputs: list[Tensor], training: bool) -> Callable
 
 def _recorded(model: nn.Module, example_inputs: tuple[Any, ...]) -> dict[str, tuple[Rebuildable, list[Tensor]]]:
     """The layers of factors that one pass reaches, each with its inputs."""
-    found: dict[str, tuple[Rebuildable, list[Tensor]]] = {}
+    reached: dict[str, tuple[Rebuildable, list[Tensor]]] = {}
     hooks = []
 
     def recorder(name: str) -> Callable[..., None]:
         def hook(layer: Any, arguments: tuple[Any, ...]) -> None:
-            found.setdefault(name, (layer, []))[1].append(arguments[0].detach())
+            reached.setdefault(name, (layer, []))[1].append(arguments[0].detach())
 
         return hook
 
@@ -126,7 +126,7 @@ def _recorded(model: nn.Module, example_inputs: tuple[Any, ...]) -> dict[str, tu
     finally:
         for handle in hooks:
             handle.remove()
-    return found
+    return reached
 
 
 @contextmanager

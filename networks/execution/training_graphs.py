@@ -84,7 +84,7 @@ def recorded_training(
     try:
         recorded = make(model, function, inputs)
         pairs = zip(_results(recorded, inputs, weights), _results(function, inputs, weights), strict=True)
-        difference = max(difference_of(found, wanted) for found, wanted in pairs)
+        difference = max(difference_of(made, wanted) for made, wanted in pairs)
     except RuntimeError as error:  # what cannot be recorded
         LOG.warning("the recorded training step is not used: %s", error)
         return function

@@ -1,4 +1,4 @@
-"""How far a generator can be trusted: the parameters it was trained on, and a bound of its error after the zoom.
+"""A bound of a generator's error after the zoom, and where its training samples lie.
 
 The error model says what size of error to expect at a parameter vector; split conformal calibration turns it into a
 bound: runs are split in two, the model of log eps is fitted on the first part, and on the second the quotients of true
@@ -136,7 +136,7 @@ class ErrorModel:
         return np.asarray(np.exp(self.coefficients[0] + scores @ np.array(self.coefficients[1:])))
 
     def factor(self, coverage: float) -> float:
-        """What the expected error is multiplied with to hold with a coverage.
+        """Factor of the expected error with which it holds with a coverage.
 
         Raises:
             ValueError: As `rank_of`.
@@ -146,7 +146,7 @@ class ErrorModel:
 
 @dataclass(frozen=True)
 class Trust:
-    """What a generator's file says of its training and its errors.
+    """Training range and error models of a generator, as its file holds them.
 
     Args:
         training: Where the training samples lie.
@@ -204,19 +204,19 @@ class Trust:
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, Any], parameters: Parameters) -> Self:
+    def from_json(cls, values: dict[str, Any], parameters: Parameters) -> Self:
         """Inverse of `to_json`, for the axes of the generator's case.
 
         Raises:
             ValueError: The values are not those of `to_json`.
         """
         try:
-            training = Training(parameters, np.array(said["sources"]), np.array(said["interface"]))
+            training = Training(parameters, np.array(values["sources"]), np.array(values["interface"]))
             models = {
                 name: ErrorModel(**{key: tuple(values) for key, values in model.items()})
-                for name, model in said["models"].items()
+                for name, model in values["models"].items()
             }
-            return cls(training, models, float(said["coverage"]))
+            return cls(training, models, float(values["coverage"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the error model of this generator cannot be read ({error}): calibrate it again"
@@ -245,7 +245,7 @@ class ErrorBound:
 
 
 def num_sorted(num_runs: int) -> int:
-    """How many of so many calibration runs the coverage rests on."""
+    """Number of the calibration runs that the coverage rests on, the others being those of the error model."""
     return num_runs - max(1, round(FITTED * num_runs))
 
 

@@ -101,7 +101,7 @@ class Generator:
 
     @property
     def execution(self) -> str | None:
-        """How the layers of a compressed generator run, in words; ``None`` for another."""
+        """Execution of a compressed generator's layers in words; ``None`` for another."""
         if not self.file.compression:
             return None
         _ = self.ready  # what is open is measured first
@@ -189,15 +189,15 @@ class Generator:
             if parameters is None:
                 if case.parameters.contains_source(x, y):
                     continue
-                said = f"source ({x:g}, {y:g}) lies"
+                outside = f"source ({x:g}, {y:g}) lies"
             else:
                 if case.parameters.contains(parameters[number]):
                     continue
-                said = f"{case.parameters.words(parameters[number])} lie"
-            said += f" outside what {self.path} was trained for, {case.parameters.box_words()}"
+                outside = f"{case.parameters.words(parameters[number])} lie"
+            outside += f" outside what {self.path} was trained for, {case.parameters.box_words()}"
             if not extrapolate:
-                raise CaseError(f"{said}: choose parameters inside, or give --extrapolate")
-            warnings.append(f"{said}: nothing is known of the error")
+                raise CaseError(f"{outside}: choose parameters inside, or give --extrapolate")
+            warnings.append(f"{outside}: nothing is known of the error")
         if parameters is None:
             warnings += check_band(case, excitation, self.band, extrapolate=extrapolate)
         return warnings + self._sparse(excitation)
@@ -288,7 +288,7 @@ class Generator:
         ]
 
     def _nodes(self) -> NDArray[np.int64] | None:
-        """Of a model that predicts the zone, where the nodes of Γ stand among its nodes."""
+        """Places of Γ's nodes among those of a model that predicts the zone; ``None`` for another."""
         if not self.family.predicts_zone(self.generator.spec):
             return None
         return gamma_nodes(self.file.zone_points, self.gamma.points)

@@ -19,8 +19,8 @@ from submodel.data.manifest import DatasetError
 from submodel.predict.error_bound import COVERAGE, Training, Trust, num_sorted, rank_of
 from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
+from submodel.validate.accumulator import ValidationAccumulator
 from submodel.validate.compare import Clock, compare, predict
-from submodel.validate.result import ValidationAccumulator
 
 SPLIT: Split = "calibration"
 SAME = 1e-9  # of the zone's width: sources that are nearer to each other are one
@@ -109,9 +109,9 @@ def calibrate(
             checkpoint.update_metadata(path, {"trust": calibrated.trust.to_json()})
         except (ValueError, OSError) as error:
             failure = error
-    told = comm.bcast(None if failure is None else str(failure))
-    if told is not None:
-        raise failure or ValueError(told)
+    message = comm.bcast(None if failure is None else str(failure))
+    if message is not None:
+        raise failure or ValueError(message)
     return calibrated
 
 
@@ -139,8 +139,8 @@ def training_of(case: Case, generated: Generator) -> Training:
     training = Training(case.parameters, distinct, generated.gamma.points)
     if len(distinct) <= MOST_SOURCES:
         return training
-    kept = np.linspace(0, len(distinct) - 1, MOST_SOURCES).astype(int)
-    return replace(training, sources=np.random.default_rng(0).permutation(distinct)[kept])
+    chosen = np.linspace(0, len(distinct) - 1, MOST_SOURCES).astype(int)
+    return replace(training, sources=np.random.default_rng(0).permutation(distinct)[chosen])
 
 
 def _shifted(progress: Callable[[int, int], None] | None, number: int, parts: int) -> Callable[[int, int], None] | None:

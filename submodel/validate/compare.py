@@ -18,7 +18,8 @@ from submodel.case.case import Case
 from submodel.case.excitation import Excitation
 from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
-from submodel.validate.result import Motion, MotionErrors, ValidationAccumulator
+from submodel.validate.accumulator import ValidationAccumulator
+from submodel.validate.result import Motion, MotionErrors
 
 
 class Clock:
@@ -127,7 +128,7 @@ def validate_excitations(
     kind = case.interface.kind if condition is None else condition
     generated.require(kind)
     full, zone = build.full_model(case, comm), build.zone_model(case, comm, condition=kind, refine=refine)
-    found = []
+    errors = []
     for excitation in excitations:
         truth = _superposed(full, excitation)
         predicted = generated.predict([excitation]).trace() if comm.rank == 0 else None
@@ -137,8 +138,8 @@ def validate_excitations(
         if truth is not None and u is not None and v is not None:
             on_curve, in_zone = truth
             before = MotionErrors.between(Motion(trace.displacement, trace.velocity), on_curve)
-            found.append((before, MotionErrors.between(Motion(u, v), in_zone)))
-    return found if comm.rank == 0 else None
+            errors.append((before, MotionErrors.between(Motion(u, v), in_zone)))
+    return errors if comm.rank == 0 else None
 
 
 def _superposed(full: FullModel, excitation: Excitation) -> tuple[Motion, Motion] | None:

@@ -1,4 +1,4 @@
-"""The result of a validation, and the accumulator that gathers it sample by sample.
+"""The result of a validation: errors of every sample, fields of the best and the worst one.
 
 *Before* the zoom is the error of the boundary data on Γ, *after* is the error of the zone's FE run in Ω'.
 The best and the worst sample are those of the smallest and largest time mean of ε of the displacement after
@@ -107,7 +107,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a calibrated generator promised: a bound of each sample's ε after the zoom.
+    """Bounds of each sample's ε after the zoom, as a calibrated generator gave them.
 
     Attributes:
         coverage: Share of fresh samples for which the bound is to hold.
@@ -184,7 +184,7 @@ class GeneratorInfo:
 
 @dataclass(frozen=True)
 class Setting:
-    """What was validated, and what a reader needs to do it again.
+    """Circumstances of a validation, as a reader needs them to repeat it.
 
     Attributes:
         case: The problem.
@@ -286,9 +286,9 @@ class ValidationResult:
         return next(sample for sample in self.samples if sample.index == index)
 
     def to_json(self) -> dict[str, Any]:
-        """What ``submodel validate --json`` writes; errors are fractions, means over the samples."""
+        """Values of ``submodel validate --json``; errors are fractions, means over the samples."""
         generator = self.setting.generator
-        said: dict[str, Any] = {
+        values: dict[str, Any] = {
             "samples": len(self.samples),
             "parameters": None if generator is None else generator.num_parameters,
             "interface": self.setting.interface,
@@ -297,81 +297,13 @@ class ValidationResult:
             "worst": {"sample": self.worst.index, "epsilon": self.sample(self.worst.index).epsilon},
         }
         if self.bounds is not None:
-            said["bound"] = {
+            values["bound"] = {
                 "coverage": self.bounds.coverage,
                 "held": self.share_held,
                 "mean": float(self.bounds.values.mean()),
             }
-        return said
+        return values
 
     def _summary(self, stage: Stage, name: Field) -> dict[str, float]:
         scores = self.scores(stage, name)
         return {"epsilon": scores.mean_epsilon, "relative_l2": scores.mean_relative_l2}
-
-
-class ValidationAccumulator:
-    """Gathers a validation sample by sample; keeps the error curves of all, the fields of two."""
-
-    def __init__(self) -> None:
-        self._samples: dict[int, SampleErrors] = {}
-        self._best: SampleFields | None = None
-        self._worst: SampleFields | None = None
-
-    def add(
-        self,
-        index: int,
-        parameters: npt.ArrayLike,
-        *,
-        predicted: Motion,
-        recorded: Motion,
-        zoomed: Motion,
-        full: Motion,
-    ) -> SampleErrors:
-        """Takes in one sample. What it keeps it copies: the arrays may be used again.
-
-        Args:
-            index: Number of the sample in its split.
-            parameters: Shape (axis,).
-            predicted: On Γ, what drove the zone run, shape (L, N).
-            recorded: On Γ, from the full run, shape (L, N).
-            zoomed: In Ω', from the zone run, shape (L, N_z).
-            full: In Ω', from the full run, shape (L, N_z).
-
-        Returns:
-            The errors of this sample.
-
-        Raises:
-            ValueError: If the sample is there already, or an error cannot be measured (`submodel.geometry.metrics`).
-        """
-        if index in self._samples:
-            raise ValueError(f"sample {index} was added before; add every sample once")
-        try:
-            before, after = MotionErrors.between(predicted, recorded), MotionErrors.between(zoomed, full)
-        except ValueError as error:
-            raise ValueError(f"sample {index}: {error}") from error
-        sample = SampleErrors(index, np.array(parameters, dtype=np.float64), before, after)
-        is_best = self._best is None or sample.epsilon < self._samples[self._best.index].epsilon
-        is_worst = self._worst is None or sample.epsilon > self._samples[self._worst.index].epsilon
-        self._samples[index] = sample
-        if is_best or is_worst:
-            motions = (predicted, recorded, zoomed, full)
-            fields = SampleFields(index, *(np.array(motion.displacement) for motion in motions))
-            self._best = fields if is_best else self._best
-            self._worst = fields if is_worst else self._worst
-        return sample
-
-    @property
-    def epsilon(self) -> Array:
-        """Time mean of ε of the displacement after the zoom of every sample so far, in the order of their numbers."""
-        return np.array([self._samples[index].epsilon for index in sorted(self._samples)])
-
-    def result(self, setting: Setting, scene: Scene, times: npt.ArrayLike) -> ValidationResult:
-        """The validation of the samples added so far.
-
-        Raises:
-            ValueError: If there are none.
-        """
-        if self._best is None or self._worst is None:
-            raise ValueError("no sample was validated; choose a split that holds at least one")
-        samples = tuple(self._samples[index] for index in sorted(self._samples))
-        return ValidationResult(setting, scene, np.asarray(times, dtype=np.float64), samples, self._best, self._worst)

@@ -20,6 +20,7 @@ from submodel.data.dataset import Dataset
 from submodel.geometry.scene import Scene, outlines
 from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
+from submodel.validate.accumulator import ValidationAccumulator
 from submodel.validate.compare import Clock, compare, predict
 from submodel.validate.result import (
     Bounds,
@@ -28,7 +29,6 @@ from submodel.validate.result import (
     SampleTrace,
     Setting,
     TrainingHistory,
-    ValidationAccumulator,
     ValidationResult,
 )
 
@@ -114,7 +114,7 @@ def validate(
 
 
 def bounds(generated: Generator, parameters: NDArray[np.float64], condition: str) -> Bounds | None:
-    """What a generator promised for some samples, if it was calibrated for the interface condition."""
+    """Bounds of some samples, where the generator was calibrated for the interface condition."""
     trust = generated.trust
     if trust is None or condition not in trust.models:
         return None
@@ -154,14 +154,14 @@ def _training_parameters(dataset: Dataset, generated: Generator | None) -> Any:
 
 
 def _is_reference_grid(case: Case) -> bool:
-    """Whether the figure of the method of images was measured for this grid."""
-    said = case.physics()
-    domain, how = said["domain"], said["discretization"]
+    """True for the grid that the figure of the method of images was measured for."""
+    physics = case.physics()
+    domain, scheme = physics["domain"], physics["discretization"]
     return (
         domain.get("cells") == [128, 128]
         and domain.get("lower") == [-1.0, -1.0]
         and domain.get("upper") == [1.0, 1.0]
-        and (how["element"], how["stepper"]) == ("p1", "explicit")
+        and (scheme["element"], scheme["stepper"]) == ("p1", "explicit")
     )
 
 

@@ -67,14 +67,14 @@ class Zoomer:
         middle = time.perf_counter()
         if len(self._room) < len(data):
             self._room = self._batch.room(len(data))
-        found = self._batch.run(data, self._room[: len(data)]).astype(np.float32, copy=False)
+        displacements = self._batch.run(data, self._room[: len(data)]).astype(np.float32, copy=False)
         self.spent.network += middle - start
         self.spent.zone += time.perf_counter() - middle
-        return found
+        return displacements
 
 
 def boundary_data(prediction: Prediction, model: ZoneModel) -> NDArray[np.float64]:
-    """What drives the zone under each set of a prediction, shape ``(set, step, node of Γ)``, by the shortest way."""
+    """Boundary data of the zone for each set of a prediction, shape ``(set, step, node of Γ)``, by the shortest way."""
     weights = model.datum_weights() if prediction.gamma.matches(model.gamma) else None
     if weights is not None:
         return prediction.data(weights)

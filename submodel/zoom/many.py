@@ -35,7 +35,7 @@ SETS = 32
 
 @dataclass(frozen=True)
 class ZoomedMany:
-    """What zoomed runs of many sets left behind.
+    """Files and times of zoomed runs of many sets.
 
     Args:
         files: What was written, by what it is.

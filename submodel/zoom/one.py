@@ -28,7 +28,7 @@ from submodel.zoom.streaming import CHUNK, StreamedBoundary
 
 @dataclass(frozen=True)
 class Zoomed:
-    """What a zoomed run left behind.
+    """Files and figures of a zoomed run.
 
     Args:
         files: What was written, by what it is.
@@ -45,15 +45,28 @@ class Zoomed:
     num_chunks: int | None = None
 
 
+@dataclass(frozen=True)
+class BoundaryData:
+    """Boundary data of a zoomed run, and where they come from.
+
+    Args:
+        excitation: The sources; a warning tells where their waves have too few nodes.
+        make: Gives the data, recorded or predicted; called on the root.
+        record: Entries of the record: the sources, and whatever else is to be kept.
+    """
+
+    excitation: Excitation
+    make: Callable[[], Trace | Prediction]
+    record: Mapping[str, Any]
+
+
 def zoom(
     case: Case,
-    data: Callable[[], Trace | Prediction],
-    record: Mapping[str, Any],
+    data: BoundaryData,
     folder: Path,
     *,
     comm: MPI.Comm,
     setup: ZoneSetup,
-    excitation: Excitation,
     chunk: int | None = CHUNK,
     progress: Callable[[int, int], None] | None = None,
 ) -> Zoomed | None:
@@ -61,12 +74,10 @@ def zoom(
 
     Args:
         case: The case.
-        data: Gives the boundary data, recorded or predicted; called on the root.
-        record: The sources, where the boundary data came from, and whatever else belongs into the record.
+        data: What drives the zone.
         folder: Where the files go; made if need be.
         comm: Communicator that shares the zone.
         setup: The zone.
-        excitation: The sources; a warning says where their waves have too few nodes.
         chunk: Levels of predicted data that are predicted at once, as the zone comes to them; ``None`` predicts all
             of them first.
         progress: Called on the root with the frames of the animation done and their number.
@@ -80,9 +91,9 @@ def zoom(
         DivergenceError: The run diverged.
     """
     require_folder(folder)
-    omega = max(signal.highest_omega for signal in excitation.signals)
-    model = setup.build(case, comm, excitation.points, omega)
-    run, seconds, num_chunks = _run(model, data() if comm.rank == 0 else None, chunk, comm)
+    omega = max(signal.highest_omega for signal in data.excitation.signals)
+    model = setup.build(case, comm, data.excitation.points, omega)
+    run, seconds, num_chunks = _run(model, data.make() if comm.rank == 0 else None, chunk, comm)
     fields = paraview.write_fields(model, run, folder)
     disc = None if setup.defect is None else (*setup.defect.center, setup.defect.radius)
     scene = Scene.of_case(case, model.gamma, model.points, defect=disc, triangles=model.triangles())
@@ -91,7 +102,7 @@ def zoom(
         return None
     files = {"fields for ParaView": fields} | _draw(scene, run, displacement, folder, progress)
     peak = float(np.abs(displacement).max())
-    written = {"case": case.name, **record, **setup.record(model)}
+    written = {"case": case.name, **data.record, **setup.record(model)}
     written |= {"levels_per_block": chunk if num_chunks is not None else None, "peak_displacement": peak}
     files["record"] = folder / "zoom.json"
     files["record"].write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What many zoomed runs came to: a table, a record, and a picture of the largest displacements."""
+"""Summary of many zoomed runs: a table, a record, and a picture of the largest displacements."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_summary(
     table: ParameterTable,
     file: ZoomedFile,
     model: ZoneModel,
-    said: Mapping[str, Any],
+    settings: Mapping[str, Any],
     folder: Path,
     *,
     plain: bool,
@@ -44,7 +44,7 @@ def write_summary(
         table: The sets.
         file: Their fields.
         model: The zone.
-        said: What the record says beside.
+        settings: Further entries of the record.
         folder: Where the files go.
         plain: Whether the zone is that of the calibration, without a defect.
 
@@ -63,7 +63,7 @@ def write_summary(
             writer.writerow([number, *(f"{value:.10g}" for value in table.values[number]), f"{peak:.7g}", promised])
     scene = Scene.of_case(case, model.gamma, model.points, triangles=model.triangles())
     drawing.save(peaks_figure(scene, case.parameters, table.values, peaks), files["picture"])
-    record = {"case": case.name, "parameters": table.path.name, "sets": len(peaks), **said}
+    record = {"case": case.name, "parameters": table.path.name, "sets": len(peaks), **settings}
     record["peak_displacement"] = {"smallest": peaks.min(), "largest": peaks.max()}
     files["record"].write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return files

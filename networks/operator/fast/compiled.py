@@ -70,12 +70,12 @@ class CompiledWaves:
             ValueError: numbers of another type than the compiled loop takes.
         """
         types = (np.float32, np.float32, np.int32, np.int64, np.float32)
-        given = [np.ascontiguousarray(values) for values in rays]
+        arrays = [np.ascontiguousarray(values) for values in rays]
         if out.dtype != np.float32 or not out.flags.c_contiguous or any(
-            values.dtype != kind for values, kind in zip(given, types, strict=True)
+            values.dtype != kind for values, kind in zip(arrays, types, strict=True)
         ):
             raise ValueError("compiled rays take what `Rays.places` gives, and add to contiguous numbers of float32")
-        pointers = [values.ctypes.data for values in (source, *given)]
+        pointers = [values.ctypes.data for values in (source, *arrays)]
         num_rays, pointers = len(source) * self._sizes[0], [*pointers, *self._pointers, out.ctypes.data]
         self._add(num_rays, *self._sizes, *self._limits, *pointers)
 
@@ -84,10 +84,10 @@ class CompiledWaves:
 
         Real parts, imaginary parts, then the drive at the next level and at this one.
         """
-        given = np.ascontiguousarray(drives, np.float64)
-        count, num_levels, num = len(given), given.shape[1] - 1, self._turn.shape[1]
+        drives = np.ascontiguousarray(drives, np.float64)
+        count, num_levels, num = len(drives), drives.shape[1] - 1, self._turn.shape[1]
         out = np.empty((count, num_levels, 2 * num + 2), np.float32)
-        self._drive(count, num_levels, num, self._turn.ctypes.data, given.ctypes.data, out.ctypes.data)
+        self._drive(count, num_levels, num, self._turn.ctypes.data, drives.ctypes.data, out.ctypes.data)
         return out
 
 

@@ -63,7 +63,7 @@ class CapturedHistory:
 
     def _run(self) -> Tensor:
         inference = self._inference
-        given = [values.to(inference.device, non_blocking=True) for values in self._inputs]
-        mixture = inference.mixed(given, self._num_sources)
+        inputs = [values.to(inference.device, non_blocking=True) for values in self._inputs]
+        mixture = inference.mixed(inputs, self._num_sources)
         levels = mixture.fields() if self._weights is None else mixture.combined(self._weights)
         return levels(0, inference.spec.num_levels)[0]

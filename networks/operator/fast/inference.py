@@ -26,9 +26,9 @@ from networks.operator.signal_response import LowPass
 
 Array = NDArray[np.float64]
 
-KEPT = 31 * 2**20
-"""Bytes. glibc hands memory back to the system beyond twice the largest block that was ever freed, and faults it in
-again a page at a time, which takes longer than a prediction. Freeing a block of this size, never touched, ends that."""
+HEAP_BLOCK = 31 * 2**20
+"""Bytes of a block that is allocated and freed once. glibc keeps up to twice the largest block that was ever freed; the
+rest goes back to the system and is faulted in again a page at a time, which takes longer than a prediction."""
 
 
 STRETCH = 64
@@ -43,7 +43,7 @@ ROWS = 512
 
 
 class OperatorInference:
-    """What an operator generator predicts, quickly; its weights are those at the time of making.
+    """An operator generator made ready to predict quickly, with the weights that it has when this is made.
 
     Args:
         generator: a trained one; it is moved to the device and left in evaluation mode.
@@ -54,7 +54,7 @@ class OperatorInference:
         self.spec, self.device = generator.spec, torch.device(device)
         self._generator = generator.to(self.device).eval()
         self.low_pass = LowPass(self.spec.rate, self.spec.dt)
-        torch.empty(KEPT, dtype=torch.uint8)
+        torch.empty(HEAP_BLOCK, dtype=torch.uint8)
         with torch.inference_mode():
             self._exponents = generator.rays.exponents()
             self._nodes, self._first = _first_layer(generator)
@@ -93,7 +93,7 @@ class OperatorInference:
 
     @torch.inference_mode()
     def coefficients(self, sources: Array) -> Tensor:
-        """What multiplies cosines, then sines, of u and r: (source, 2) to (source, arc, 2, 2 frequency)."""
+        """Factors of cosines, then sines, of u and r: (source, 2) to (source, arc, 2, 2 frequency)."""
         inputs, arcs = self._seen(sources)
         out = self._network(torch.as_tensor(inputs).to(self.device), torch.as_tensor(arcs).to(self.device))
         if self.spec.rays != "none":
@@ -106,13 +106,13 @@ class OperatorInference:
         return out
 
     def combination(self, weights: Weights) -> Combination:
-        """What a combination takes of the parts; kept, as a zone asks for the same again and again."""
-        found = self._combinations.get(id(weights))
-        if found is None:
+        """Factors of a combination; they are kept, as a zone asks for the same one again and again."""
+        combination = self._combinations.get(id(weights))
+        if combination is None:
             while len(self._combinations) >= MOST_KEPT:
                 self._combinations.pop(next(iter(self._combinations)))
-            found = self._combinations[id(weights)] = Combination(weights, self._turns)
-        return found
+            combination = self._combinations[id(weights)] = Combination(weights, self._turns)
+        return combination
 
     def history(self, sources: Array, signals: Array, weights: Weights | None = None) -> NDArray[np.float32]:
         """On a CUDA device, all levels of sources that add up, through a graph that is kept.
@@ -133,22 +133,22 @@ class OperatorInference:
         return self._captured[key](sources, signals).copy()
 
     def prepared(self, sources: Array, signals: Array, *, every: bool) -> list[NDArray[Any]]:
-        """What the host works out for `mixed`: of the network, of the rays, and drives."""
+        """Inputs of `mixed` that the host works out: of the network, of the rays, and drives."""
         rays = self._generator.rays
         drives: Array = self.low_pass.inverse(signals, -1)
-        found: list[NDArray[Any]] = [*self._seen(sources), drives]
+        inputs: list[NDArray[Any]] = [*self._seen(sources), drives]
         if self.spec.rays != "none":
             arrivals = rays.geometry.arrivals(sources, rays.curved_travel(sources), every=every)
-            found += rays.places(arrivals)
-        return found
+            inputs += rays.places(arrivals)
+        return inputs
 
     @torch.inference_mode()
-    def mixed(self, given: list[Tensor], num_sources: int) -> DrivenWaves:
+    def mixed(self, inputs: list[Tensor], num_sources: int) -> DrivenWaves:
         """The factors from what `prepared` gives with every image, on the device; nothing waits for the host."""
-        inputs, arcs, drives, *found = given
-        out = self._network(inputs, arcs)
-        if found:
-            both = self._generator.rays.waves(found, self._exponents)
+        features, arcs, drives, *rays = inputs
+        out = self._network(features, arcs)
+        if rays:
+            both = self._generator.rays.waves(rays, self._exponents)
             for total, waves in zip(_planes(out), both, strict=True):
                 total += waves.view(len(drives), -1, *total.shape[1:]).sum(1)
         return self._waves(out, drives, num_sources)
@@ -194,7 +194,7 @@ class OperatorInference:
         return DrivenWaves(parts, times, self._turns, num_sources, self.combination)
 
     def _seen(self, sources: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """What the network sees of each source and node, (source and arc, input); the node that a map leads to."""
+        """Inputs of the network for each source and node, (source and arc, input); the node that a map leads to."""
         generator, spec = self._generator, self.spec
         folded, arcs = generator.sector.fold(sources)
         out = np.empty((len(sources), spec.num_arc, self._first.shape[0]), np.float32)

@@ -23,7 +23,7 @@ class Levels(Protocol):
 
 
 class Turns:
-    """What velocities and averages need to know of the frequencies.
+    """Turns of the frequencies from level to level, of which velocities and averages are made.
 
     Args:
         turn: (2, frequency) cosine and sine of the angle between levels, in double precision.

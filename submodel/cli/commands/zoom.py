@@ -80,6 +80,7 @@ def zoom(
     """Run the zone alone, for one or several sources, and write its fields and pictures."""
     from solvers.mesh.domain import Defect
     from submodel.cli.terminal.progress import count_progress
+    from submodel.zoom.one import BoundaryData
     from submodel.zoom.one import zoom as zoom_in
     from submodel.zoom.setup import ZoneSetup
     from submodel.zoom.streaming import CHUNK
@@ -120,12 +121,10 @@ def zoom(
         with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
             zoomed = zoom_in(
                 read,
-                data,
-                said,
+                BoundaryData(excitation, data, said),
                 output,
                 comm=comm,
                 setup=setup,
-                excitation=excitation,
                 chunk=(block if block is not None else CHUNK) if stream else None,
                 progress=progress,
             )
