@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from networks.compression.layer.base import CompressedLayer
 from networks.compression.layer.geometry import Geometry
-from networks.compression.layer.trains import CoupledLayer, SharedTrain, TrainLayer
+from networks.compression.layer.shared import Branch
+from networks.compression.layer.trains import TrainLayer
 from networks.execution.measure import Timer, choose_execution, clock, one_pass
 from networks.layers.decomposed import DecomposedConv
 
@@ -60,8 +61,8 @@ def layers(channels: int, taps: int) -> dict[str, tuple[nn.Module, float]]:
         found[f"TT {ratio}"] = (train, weights / train.num_weights())
     for ratio in RATIOS:
         rank = equal_ranks(channels, taps, weights / ratio / (1 + 1 / GROUP))
-        shared = SharedTrain(geometry, channels, channels, (rank, rank))
-        coupled = CoupledLayer(geometry, channels, channels, shared, (rank, rank))
+        shared = Branch(geometry, channels, channels, (rank, rank))
+        coupled = TrainLayer(geometry, channels, channels, (rank, rank), shared)
         common = sum(factor.numel() for factor in shared.parameters())
         found[f"coupled {ratio}"] = (coupled, GROUP * weights / (GROUP * coupled.num_weights() - (GROUP - 1) * common))
     found["decomposed"] = (decomposed, weights / sum(factor.numel() for factor in decomposed.factors))

@@ -67,7 +67,7 @@ def test_coupled_tensors_of_the_given_ranks_are_recovered(count: int, shared: An
     found: Any = coupled_tt(tensors, shared, own, minimisation=Minimisation(start=start))
     assert _worst(tensors, found) < 1e-6
     assert _decreases(found.objective)
-    assert found.shared.ranks == shared
+    assert found.shared_train(0).ranks == shared
     assert {part.ranks for part in found.own} == {own}
 
 
@@ -75,7 +75,7 @@ def test_coupled_matrices_are_recovered_without_a_core() -> None:
     tensors = _family(3, (18, 1, 16), (5, 5), (4, 4))
     found: Any = coupled_tt(tensors, 5, 4)
     assert _worst(tensors, found) < 1e-6
-    assert found.shared.core is None
+    assert found.shared[1] is None
     assert found.own[0].core is None
     assert found.own[0].ranks == (4, 4)
 
@@ -93,8 +93,7 @@ def test_partly_coupled_tensors_of_the_given_ranks_are_recovered(
     found: Any = partly_coupled_tt(tensors, *ranks, along=along)
     assert _worst(tensors, found) < 1e-6
     assert _decreases(found.objective)
-    core = found.shared[0] if along == "in" else found.shared[1]
-    assert (core is None) == (taps == 1)
+    assert (found.shared[1] is None) == (taps == 1)
     axis = 0 if along == "in" else 1
     assert tuple(outer.shape[axis] for outer in found.outer) == depths
     storages = {outer.untyped_storage().data_ptr() for outer in found.outer}
@@ -123,7 +122,7 @@ def test_a_minimum_is_stationary_in_every_factor() -> None:
     found: Any = coupled_tt(
         tensors, 2, 2, reference=reference, alpha=0.7, minimisation=Minimisation(sweeps=2000, tolerance=1e-14)
     )
-    parts = [found.shared, *found.own]
+    parts = [found.shared_train(0), *found.own]
     factors = [[part.first, part.core, part.last] for part in parts]
     leaves = [factor.requires_grad_() for triple in factors for factor in triple]
     common, *own = (Train(*triple).tensor() for triple in factors)
@@ -140,7 +139,7 @@ def test_alpha_pulls_the_shared_part_to_the_reference() -> None:
     distances = []
     for alpha in (0.0, 1.0, 10.0, 1e6):
         found: Any = coupled_tt(tensors, 3, 2, reference=reference, alpha=alpha)
-        distances.append((reference - found.shared.tensor()).norm().item())
+        distances.append((reference - found.shared_train(0).tensor()).norm().item())
         assert _decreases(found.objective)
     assert distances == sorted(distances, reverse=True)
     best = (reference - tucker2(reference, 3).tensor()).norm().item()
@@ -171,7 +170,7 @@ def test_coupling_beats_independent_trains_of_as_many_numbers_where_there_is_a_c
     tensors = [common + 0.5 * _train(generator, shape, (4, 4)) for _ in range(count)]
     tensors = [tensor + _noise(generator, *shape) for tensor in tensors]
     found: Any = coupled_tt(tensors, 5, 4)
-    size = found.shared.size + sum(part.size for part in found.own)
+    size = found.shared_train(0).size + sum(part.size for part in found.own)
     independent = [tucker2(tensor, 5) for tensor in tensors]
     assert sum(train.size for train in independent) >= size
     assert found.objective[-1] < 0.8 * _error(tensors, [train.tensor() for train in independent])
@@ -185,14 +184,14 @@ def test_parts_that_are_more_than_the_tensors_can_hold_stay_finite() -> None:
     for start in ("best", "tt-svd", "subspaces", "random"):
         found = coupled_tt(same, 3, 2, minimisation=Minimisation(start=start))
         assert _worst(same, found) < 1e-6
-        assert all(torch.isfinite(part.core).all() for part in (found.shared, *found.own))
+        assert all(torch.isfinite(part.core).all() for part in (found.shared_train(0), *found.own))
 
 
 def test_the_dtype_is_kept_and_ranks_may_differ_from_tensor_to_tensor() -> None:
     tensors = [tensor.float() for tensor in _family(2, (10, 9, 8), (3, 3), (2, 2))]
     found: Any = coupled_tt(tensors, 3, [(2, 2), (3, 1)])
     assert [part.ranks for part in found.own] == [(2, 2), (3, 1)]
-    assert {found.shared.first.dtype, found.own[1].core.dtype} == {torch.float32}
+    assert {found.shared[0].dtype, found.own[1].core.dtype} == {torch.float32}
     partly: Any = partly_coupled_tt([tensors[0][:2], tensors[1]], 2, [(2, 2), 0], along="in")
     assert partly.own[1] is None
     assert partly.outer[0].dtype == torch.float32

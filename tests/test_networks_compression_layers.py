@@ -12,17 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from networks.compression.layer.base import CompressedLayer
+from networks.compression.layer.baselines import CanonicalLayer, SplitLayer
 from networks.compression.layer.geometry import Geometry
-from networks.compression.layer.trains import (
-    CanonicalLayer,
-    CoupledLayer,
-    PartlyCoupledLayer,
-    SharedPart,
-    SharedTrain,
-    SplitLayer,
-    TrainLayer,
-    layer_from_structure,
-)
+from networks.compression.layer.shared import Branch
+from networks.compression.layer.trains import TrainLayer, layer_from_structure
 from networks.compression.tensor.tensors import Train
 from networks.layers.decomposed import DenseConv
 
@@ -98,15 +91,15 @@ def compressed(dense: nn.Module, kind: str, positions: int) -> tuple[CompressedL
         layer, weight = TrainLayer.from_train(own, *args), folded(own.first, own.core, own.last)
     elif kind in ("coupled", "coupled, own ranks", "shared only", "own only"):
         own = train(taps, 2, 4) if kind == "coupled, own ranks" else own
-        module = None if kind == "own only" else SharedTrain.from_train(shared, geometry)
-        layer = CoupledLayer.from_train(module, None if kind == "shared only" else own, *args)
+        module = None if kind == "own only" else Branch.from_train(shared, geometry)
+        layer = TrainLayer.from_train(None if kind == "shared only" else own, *args, shared=module)
         parts = [shared] * (kind != "own only") + [own] * (kind != "shared only")
         weight = torch.stack([folded(t.first, t.core, t.last) for t in parts]).sum(0)
     elif kind in ("in", "out"):
         outer = shared.first if kind == "in" else shared.last
         first, last = (None, shared.last) if kind == "in" else (shared.first, None)
-        part = SharedPart.from_factors(first, shared.core, last, geometry)
-        layer = PartlyCoupledLayer.from_train(outer, part, own, *args)
+        part = Branch.from_factors(first, shared.core, last, geometry)
+        layer = TrainLayer.from_train(own, *args, shared=part, outer=outer)
         weight = folded(shared.first, shared.core, shared.last) + folded(own.first, own.core, own.last)
     elif kind == "canonical":
         factors = torch.randn(L1, 4), torch.randn(taps, 4), torch.randn(4, L2)
@@ -196,13 +189,13 @@ class Twins(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         geometry = Geometry.of(nn.Conv2d(L1, L1, 3, padding=1))
-        shared = SharedTrain.from_train(train(9, 3, 2, L1, L1), geometry)
-        part = SharedPart.from_factors(None, torch.randn(3, 9, 2), torch.randn(2, L1), geometry)
+        shared = Branch.from_train(train(9, 3, 2, L1, L1), geometry)
+        part = Branch.from_factors(None, torch.randn(3, 9, 2), torch.randn(2, L1), geometry)
         self.layers = nn.ModuleList(
-            CoupledLayer.from_train(shared, train(9, 3, 2, L1, L1), geometry, torch.zeros(L1)) for _ in range(3)
+            TrainLayer.from_train(train(9, 3, 2, L1, L1), geometry, torch.zeros(L1), shared=shared) for _ in range(3)
         )
         self.layers.extend(
-            PartlyCoupledLayer.from_train(torch.randn(L1, 3), part, train(9, 2, 2, L1, L1), geometry, None)
+            TrainLayer.from_train(train(9, 2, 2, L1, L1), geometry, None, shared=part, outer=torch.randn(L1, 3))
             for _ in range(2)
         )
 
@@ -304,7 +297,7 @@ def test_structures_make_layers_to_be_loaded(name: str, kind: str) -> None:
     x = torch.randn(shape)
     assert torch.equal(empty(x), layer(x))
     if structure.get("shared"):
-        part = (SharedTrain if kind not in ("in", "out") else SharedPart).from_structure(structure["shared"])
+        part = Branch.from_structure(structure["shared"])
         assert layer_from_structure(structure, part).shared is part
 
 
@@ -511,27 +504,43 @@ def test_factors_that_do_not_fit() -> None:
 
 def test_layers_that_do_not_agree_cannot_share() -> None:
     geometry = Geometry.of(nn.Conv2d(L1, L2, 3))
-    shared = SharedTrain.from_train(train(9, 2, 2), geometry)
-    part = SharedPart.from_factors(None, torch.randn(2, 9, 2), torch.randn(2, L2), geometry)
+    shared = Branch.from_train(train(9, 2, 2), geometry)
+    part = Branch.from_factors(None, torch.randn(2, 9, 2), torch.randn(2, L2), geometry)
     with pytest.raises(ValueError, match="only layers that agree in them can share"):
-        CoupledLayer(geometry, L1 + 1, L2, shared, (2, 2))
+        TrainLayer(geometry, L1 + 1, L2, (2, 2), shared)
     with pytest.raises(ValueError, match="only layers that agree in them can share"):
-        PartlyCoupledLayer(geometry, L1, L2 + 1, part, None)
+        TrainLayer(geometry, L1, L2 + 1, None, part)
     with pytest.raises(ValueError, match="only layers that agree in them can share"):
-        CoupledLayer(Geometry.of(nn.Conv2d(L1, L2, 5)), L1, L2, shared, None)
-    for make in (CoupledLayer, PartlyCoupledLayer):
-        with pytest.raises(ValueError, match="needs a shared or an own train"):
-            make(geometry, L1, L2, None, None)
+        TrainLayer(Geometry.of(nn.Conv2d(L1, L2, 5)), L1, L2, None, shared)
     with pytest.raises(ValueError, match="needs a shared or an own train"):
-        CoupledLayer.from_train(None, None, geometry, None)
-    with pytest.raises(ValueError, match="outer factor together with the shared part"):
-        PartlyCoupledLayer.from_train(None, part, None, geometry, None)
+        TrainLayer(geometry, L1, L2, None)
+    with pytest.raises(ValueError, match="needs a shared or an own train"):
+        TrainLayer.from_train(None, geometry, None)
+    with pytest.raises(ValueError, match="outer factor together with a shared part"):
+        TrainLayer.from_train(None, geometry, None, shared=part)
     with pytest.raises(ValueError, match=r"outer factor of shape \(6, 2\) fits the shared part"):
-        PartlyCoupledLayer.from_train(torch.randn(L1, 3), part, None, geometry, None)
-    with pytest.raises(ValueError, match="shares a SharedTrain, got SharedPart"):
-        layer_from_structure(CoupledLayer(geometry, L1, L2, shared, None).structure(), part)
+        TrainLayer.from_train(None, geometry, None, shared=part, outer=torch.randn(L1, 3))
+    with pytest.raises(ValueError, match="another group's"):
+        layer_from_structure(TrainLayer(geometry, L1, L2, None, shared).structure(), part)
     with pytest.raises(ValueError, match="unknown kind"):
         layer_from_structure({**TrainLayer(geometry, L1, L2, (2, 2)).structure(), "kind": "wavelet"})
+
+
+def test_structures_of_earlier_versions_make_the_same_layers() -> None:
+    geometry = Geometry.of(nn.Conv2d(L1, L2, 3))
+    part = Branch.from_factors(None, torch.randn(2, 9, 2), torch.randn(2, L2), geometry)
+    for kind, layer in (
+        ("train", TrainLayer(geometry, L1, L2, (2, 2))),
+        ("coupled", TrainLayer.from_train(None, geometry, None, shared=Branch.from_train(train(9, 2, 2), geometry))),
+        ("partly coupled", TrainLayer(geometry, L1, L2, (3, 2), part)),
+    ):
+        earlier = {**layer.structure(), "kind": kind}
+        if kind == "train":
+            earlier["ranks"] = earlier.pop("own_ranks")
+            del earlier["shared"]
+        again = layer_from_structure(json.loads(json.dumps(earlier)))
+        assert again.structure() == layer.structure()
+        again.load_state_dict(layer.state_dict())
 
 
 def test_an_unknown_execution() -> None:

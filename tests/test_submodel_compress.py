@@ -13,7 +13,7 @@ from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
 from networks import checkpoint
-from networks.compression.layer.trains import CompressedLayer
+from networks.compression.layer.base import CompressedLayer
 from networks.execution.layers import executions
 from networks.training.plan import Progress
 from submodel.case.case import Case, CaseError
@@ -170,9 +170,7 @@ def test_an_interrupted_fine_tuning_resumes_to_the_bit(
     with pytest.raises(CaseError, match="was compressed otherwise, or from another file"):
         compress_generator(source, halves, Aim("tt", rank=4), **options)
     told: list[int] = []
-    again = compress_generator(
-        source, halves, shop.aim(family), progress=lambda now: told.append(now.epoch), **options
-    )
+    again = compress_generator(source, halves, shop.aim(family), progress=lambda now: told.append(now.epoch), **options)
     assert told == [3, 4] and again.report is None
     first, second = (checkpoint.load(path)[0].state_dict() for path in (whole, halves))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from networks.compression.choice.groups import Group, check_groups, find_groups, select, shapes_of
 from networks.compression.choice.measure import Sample, arguments, evaluating, second_moments
-from networks.compression.choice.ranks import COUPLED, METHODS, Given, Method, Unit, given_ranks
+from networks.compression.choice.ranks import COUPLED, METHODS, Method, RankChoice, Unit, chosen_ranks
 from networks.compression.choice.search import Workshop
 from networks.compression.choice.weighted import Options
 from networks.compression.layer.base import EXECUTIONS, CompressedLayer
@@ -66,7 +66,7 @@ def compress(
     model: nn.Module,
     method: Method,
     *,
-    ranks: Given = None,
+    ranks: RankChoice = None,
     ratio: float | None = None,
     error: float | None = None,
     sample: Sample | None = None,
@@ -78,7 +78,7 @@ def compress(
         model: left as it is, bit for bit. Convolutions and fully connected layers are replaced, see `groups.layers`.
         method: "svd", "cp", "tucker", "tt" take layers one by one; "ctd" couples layers of equal shape ([B] Algorithm
             1), "pctd" those that agree in part as well (Algorithm 2). A layer in no group gets a train of its own.
-        ranks: see `ranks.given_ranks`. One of ranks, ratio and error is given.
+        ranks: see `ranks.chosen_ranks`. One of ranks, ratio and error is given.
         ratio: how many times fewer parameters the whole model is to have: each nn.Parameter of the model is counted
             once, biases, normalisations and untouched layers included. Reached, or passed by as little as ranks allow;
             layers whose factors would save nothing stay dense.
@@ -110,7 +110,7 @@ def compress(
     references = _references(units, options.reference, options.alpha)
     workshop = Workshop(model, method, units, Options(options.minimisation, options.alpha, references, moments))
     if ranks is not None:
-        chosen = given_ranks(method, ranks, units)
+        chosen = chosen_ranks(method, ranks, units)
     elif ratio is not None:
         chosen = workshop.for_ratio(ratio)
     else:
@@ -181,7 +181,7 @@ def _references(
     return selected
 
 
-def _check_size(ranks: Given, ratio: float | None, error: float | None) -> None:
+def _check_size(ranks: RankChoice, ratio: float | None, error: float | None) -> None:
     """Refuse but one of ranks, a ratio above 1 and an error above 0."""
     if sum(value is not None for value in (ranks, ratio, error)) != 1:
         raise ValueError("give one of ranks, ratio and error")

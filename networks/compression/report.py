@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from networks.compression.choice.groups import Group
 from networks.compression.choice.measure import Sample, layer_errors, num_parameters, output_error, weight_error
-from networks.compression.choice.ranks import Ranks, Unit, count
+from networks.compression.choice.ranks import Ranks, Unit
 from networks.compression.layer.base import CompressedLayer
 
 COLUMNS = ("layer", "method", "shape", "ranks", "group", "before", "after", "weight error", "output error", "execution")
@@ -121,10 +120,11 @@ def report_of(
     """The report on each layer and on the model."""
     errors = {} if sample is None else layer_errors(model, made, sample)
     entries: list[LayerReport] = []
+    counted: set[int] = set()
     for unit, chosen in zip(units, ranks, strict=True):
         for member, name in enumerate(unit.group.names):
             shape, layer = unit.shapes[member], made.get(name)
-            after = shape.numel if chosen is None else _stored(method, unit, chosen, member)
+            after = shape.numel if layer is None else _stored(layer, counted)
             entries.append(
                 LayerReport(
                     name,
@@ -151,21 +151,11 @@ def report_of(
     )
 
 
-def _stored(method: str, unit: Unit, ranks: Ranks, member: int) -> int:
-    """Numbers of one layer; what the group shares is counted at its first."""
-    own = count("tt" if unit.shared else method, _single(unit, member), Ranks((ranks.own[member],)))
-    if not unit.shared:
-        return own
-    shape, (r1, r2) = unit.shapes[member], ranks.shared
-    outer = {"input": shape.first * r1, "output": shape.last * r2, "equal": 0}[unit.group.kind]
-    if member:
-        return own + outer
-    return count(method, unit, ranks) - sum(_stored(method, unit, ranks, m) for m in range(1, len(unit.shapes)))
-
-
-def _single(unit: Unit, member: int) -> Unit:
-    group = Group((unit.group.names[member],), "alone")
-    return Unit(group, (unit.modules[member],), (unit.shapes[member],))
+def _stored(layer: CompressedLayer, counted: set[int]) -> int:
+    """Numbers of a layer's factors but those counted already, which join them: a group's at its first layer."""
+    new = [factor for factor in layer.factors() if id(factor) not in counted]
+    counted.update(map(id, new))
+    return sum(factor.numel() for factor in new)
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:

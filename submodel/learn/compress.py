@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from networks import checkpoint, family
-from networks.compression.choice.ranks import COUPLED, METHODS, count, given_ranks
+from networks.compression.choice.ranks import COUPLED, METHODS, chosen_ranks, count
 from networks.compression.compress import CompressionOptions, compress, units_of
 from networks.compression.report import Report
 from networks.compression.tensor.coupled import Minimisation
@@ -172,7 +172,7 @@ def ranks_of(generator: Any, method: str, rank: int | tuple[int, int]) -> dict[s
     found = {}
     for unit in units_of(generator, method):
         try:
-            (ranks,) = given_ranks(method, rank, [unit])
+            (ranks,) = chosen_ranks(method, rank, [unit])
         except ValueError:
             continue
         if ranks is not None and count(method, unit, ranks) < unit.numel:

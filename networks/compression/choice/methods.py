@@ -22,19 +22,13 @@ from networks.compression.choice.weighted import (
     weighted,
     weighted_tensor,
 )
+from networks.compression.layer.base import CompressedLayer
+from networks.compression.layer.baselines import CanonicalLayer, SplitLayer
 from networks.compression.layer.geometry import Geometry
-from networks.compression.layer.trains import (
-    CanonicalLayer,
-    CompressedLayer,
-    CoupledLayer,
-    PartlyCoupledLayer,
-    SharedPart,
-    SharedTrain,
-    SplitLayer,
-    TrainLayer,
-)
+from networks.compression.layer.shared import Branch
+from networks.compression.layer.trains import TrainLayer
 from networks.compression.tensor import tensors as tt
-from networks.compression.tensor.coupled import PartlyCoupled, coupled_tt, partly_coupled_tt
+from networks.compression.tensor.coupled import Coupled, coupled_tt, partly_coupled_tt
 from networks.compression.tensor.weighting import unwhiten, whiten
 
 
@@ -49,9 +43,7 @@ def decompose(method: str, unit: Unit, ranks: Ranks, options: Options) -> list[C
     """
     work = weighted(unit, options)
     if unit.shared:
-        return (
-            _partly(unit, work, ranks, options) if unit.group.kind != "equal" else _coupled(unit, work, ranks, options)
-        )
+        return _coupled(unit, work, ranks, options)
     geometry, bias = _place(unit, 0)
     if method == "svd":
         first, last = tt.svd_factors(unfolded(unit, work[0]), ranks.own[0][0])
@@ -76,74 +68,64 @@ def _canonical(tensor: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, Te
 
 
 def _coupled(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) -> list[CompressedLayer]:
-    """The layers of a group of equal shapes ([B] Algorithm 1)."""
+    """The layers of a group: of equal shapes ([B] Algorithm 1), or that agree in part (Algorithm 2)."""
+    trains = _minimised(unit, work, ranks, options)
+    members = range(len(work))
+    owns = [_own(unit, member, trains.own[member], trains.shared_train(member), options) for member in members]
+    branch, outer = _shared(unit, trains, options)
+    return [
+        TrainLayer.from_train(owns[member], *_place(unit, member), shared=branch, outer=outer[member])
+        for member in members
+    ]
+
+
+def _minimised(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) -> Coupled:
+    """Shared and own trains of a group's weighted tensors."""
+    own = list(ranks.own)
+    if unit.group.kind != "equal":
+        along = "in" if unit.group.kind == "input" else "out"
+        return partly_coupled_tt(work, ranks.shared, own, along=along, minimisation=options.minimisation)
     weight = (options.references or {}).get(unit.group.name)
     reference = None
     if weight is not None:
         reference = weighted_tensor(unit, 0, fold_as(unit, 0, weight).double(), options)
-    found = coupled_tt(
-        work,
-        ranks.shared,
-        list(ranks.own),
-        reference=reference,
-        alpha=0.0 if reference is None else options.alpha,
-        minimisation=options.minimisation,
-    )
-    places = [_place(unit, m) for m in range(len(work))]
-    shared = None
-    if found.shared is not None:
-        shared = SharedTrain.from_train(unweighted(unit, 0, found.shared, options), places[0][0])
-    owns = [_own(unit, m, own, found.shared, options) for m, own in enumerate(found.own)]
-    return [CoupledLayer.from_train(shared, own, *place) for own, place in zip(owns, places, strict=True)]
+    alpha = 0.0 if reference is None else options.alpha
+    return coupled_tt(work, ranks.shared, own, reference=reference, alpha=alpha, minimisation=options.minimisation)
 
 
-def _partly(unit: Unit, work: Sequence[Tensor], ranks: Ranks, options: Options) -> list[CompressedLayer]:
-    """The layers of a group that agrees in part ([B] Algorithm 2)."""
-    along = "in" if unit.group.kind == "input" else "out"
-    found = partly_coupled_tt(
-        work,
-        ranks.shared,
-        list(ranks.own),
-        along=along,
-        minimisation=options.minimisation,
-    )
-    places = [_place(unit, m) for m in range(len(work))]
-    owns = [_own(unit, m, own, _shared_part(found, m), options) for m, own in enumerate(found.own)]
-    if found.shared is None or found.outer is None:
-        return [PartlyCoupledLayer.from_train(None, None, own, *p) for own, p in zip(owns, places, strict=True)]
-    trains = [_shared_part(found, m) for m in range(len(work))]
-    firsts = [unweighted_first(unit, m, train.first, options) for m, train in enumerate(trains) if train is not None]
-    one, other = found.shared
-    if along == "in":
+def _shared(unit: Unit, trains: Coupled, options: Options) -> tuple[Branch | None, list[Tensor | None]]:
+    """The branch that a group shares, without the weighting, and the outer factor that each layer has to itself."""
+    none: list[Tensor | None] = [None] * len(unit.modules)
+    geometry = _place(unit, 0)[0]
+    if trains.shared is None:
+        return None, none
+    first, core, last = trains.shared
+    if trains.outer is None:
+        train = tt.Train(cast(Tensor, first), core, cast(Tensor, last))
+        return Branch.from_train(unweighted(unit, 0, train, options), geometry), none
+    weighted_by_moments = options.moments is not None
+    outer: Sequence[Tensor]
+    if first is None:
         # orthonormal as one matrix again, what is left goes into the next factor, which all share
-        firsts, left = orthonormal(firsts) if options.moments is not None else (firsts, None)
-        one, other = absorbed(left, one, other)
-        part = SharedPart.from_factors(None, like(unit, one), like(unit, other), places[0][0])
-        outer = firsts
+        outer = [unweighted_first(unit, member, piece, options) for member, piece in enumerate(trains.outer)]
+        outer, left = orthonormal(outer) if weighted_by_moments else (outer, None)
+        core, last = absorbed(left, core, last)
     else:
-        (first,), left = orthonormal(firsts[:1]) if options.moments is not None else (firsts[:1], None)
-        core = other if other is None or left is None else tt.tt_product(left, other)
-        part = SharedPart.from_factors(like(unit, first), like(unit, core), None, places[0][0])
-        outer = [p if other is not None or left is None else left @ p for p in found.outer]
-    return [
-        PartlyCoupledLayer.from_train(like(unit, p), part, own, *place)
-        for p, own, place in zip(outer, owns, places, strict=True)
-    ]
-
-
-def _shared_part(found: PartlyCoupled, member: int) -> tt.Train | None:
-    """The train of which a layer shares two factors."""
-    if found.shared is None or found.outer is None:
-        return None
-    one, other = found.shared
-    parts = (found.outer[member], one, other) if found.along == "in" else (one, other, found.outer[member])
-    return tt.Train(*cast(tuple[Tensor, Tensor | None, Tensor], parts))
+        first, outer = unweighted_first(unit, 0, first, options), trains.outer
+        if weighted_by_moments:
+            (first,), left = orthonormal([first])
+            if core is None:
+                outer = [left @ piece for piece in outer]
+            else:
+                core = tt.tt_product(left, core)
+    branch = Branch.from_factors(like(unit, first), like(unit, core), like(unit, last), geometry)
+    return branch, [like(unit, piece) for piece in outer]
 
 
 def _own(unit: Unit, member: int, own: tt.Train | None, shared: tt.Train | None, options: Options) -> tt.Train | None:
     """A layer's own train; weighted, the best one for the layer's own inputs, given what it shares.
 
-    What is shared has been found with one moment for the whole group where it holds the first factor.
+    Where the shared part holds the first factor, one moment for the whole group served to find it.
     """
     if own is None:
         return None

@@ -19,7 +19,7 @@ Method = Literal["svd", "cp", "tucker", "tt", "ctd", "pctd"]
 METHODS: tuple[str, ...] = ("svd", "cp", "tucker", "tt", "ctd", "pctd")
 COUPLED: tuple[str, ...] = ("ctd", "pctd")
 Pair = tuple[int, int]
-Given = Any
+RankChoice = Any
 """A number, a pair, for coupled methods a pair (r_c, r_i) of numbers or pairs, a mapping of such, or a rule."""
 
 
@@ -28,7 +28,7 @@ class Unit:
     """Layers that are decomposed together, or one alone.
 
     Attributes:
-        group: their names, and how they agree.
+        group: their names, and the sizes in which they agree.
         modules: the layers.
         shapes: their folded shapes.
     """
@@ -101,12 +101,12 @@ def largest_shared(unit: Unit) -> Pair:
     return max_ranks((first, taps, last)) if unit.shared else (0, 0)
 
 
-def given_ranks(method: str, given: Given, units: Sequence[Unit]) -> list[Ranks | None]:
-    """Ranks of each unit from what was given; None for a unit that a mapping leaves out.
+def chosen_ranks(method: str, choice: RankChoice, units: Sequence[Unit]) -> list[Ranks | None]:
+    """Ranks of each unit from a choice; None for a unit that a mapping leaves out.
 
     Args:
         method: one of `METHODS`.
-        given: one value for all layers; a mapping from names to values, in which any layer of a group speaks for it;
+        choice: one value for all layers; a mapping from names to values, in which any layer of a group speaks for it;
             or a rule ``(L1, F, L2) -> value``. A value is a rank or a pair (r1, r2); of a coupled method it is a pair
             (r_c, r_i), each a rank or a pair, of which a layer in no group takes the second.
         units: what is compressed.
@@ -115,23 +115,23 @@ def given_ranks(method: str, given: Given, units: Sequence[Unit]) -> list[Ranks 
         ValueError: a value of another form, a rank too large for its layer, a name that is not compressed, or two
             values for one group.
     """
-    if not isinstance(given, Mapping):
-        return [_unit_ranks(method, [given] * len(unit.shapes), unit) for unit in units]
+    if not isinstance(choice, Mapping):
+        return [_unit_ranks(method, [choice] * len(unit.shapes), unit) for unit in units]
     known = [name for unit in units for name in unit.group.names]
-    for name in given:
+    for name in choice:
         if name not in known:
             close = difflib.get_close_matches(name, known, 3) or known
             raise ValueError(f"ranks are given for {name!r}, which is not compressed; there are {', '.join(close)}")
-    found: list[Ranks | None] = []
+    ranks: list[Ranks | None] = []
     for unit in units:
-        values = [given[name] for name in unit.group.names if name in given]
+        values = [choice[name] for name in unit.group.names if name in choice]
         if len(values) not in (0, 1, len(unit.shapes)):
             raise ValueError(f"ranks of the group of {unit.group.name!r} need one value, or one for each of its layers")
-        found.append(_unit_ranks(method, values * (len(unit.shapes) // len(values)), unit) if values else None)
-    return found
+        ranks.append(_unit_ranks(method, values * (len(unit.shapes) // len(values)), unit) if values else None)
+    return ranks
 
 
-def _unit_ranks(method: str, values: Iterable[Given], unit: Unit) -> Ranks:
+def _unit_ranks(method: str, values: Iterable[RankChoice], unit: Unit) -> Ranks:
     """Ranks of one unit from one value a layer."""
     shared: list[Pair] = []
     own: list[Pair] = []
@@ -150,7 +150,7 @@ def _unit_ranks(method: str, values: Iterable[Given], unit: Unit) -> Ranks:
     return ranks
 
 
-def _split(method: str, value: Given, unit: Unit) -> tuple[Pair, Pair]:
+def _split(method: str, value: RankChoice, unit: Unit) -> tuple[Pair, Pair]:
     """Shared and own ranks of one value."""
     if method not in COUPLED:
         pair = _pair(value)
@@ -165,7 +165,7 @@ def _split(method: str, value: Given, unit: Unit) -> tuple[Pair, Pair]:
     return (_pair(shared) if unit.shared else (0, 0)), _pair(own)
 
 
-def _pair(value: Given) -> Pair:
+def _pair(value: RankChoice) -> Pair:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(rank, int) for rank in pair):
         raise ValueError("ranks are integers, one or a pair (r1, r2)")

@@ -1,4 +1,4 @@
-"""Compressed copies of one model: for given ranks, for a ratio, for an error; what was decomposed is kept."""
+"""Compressed copies of one model: for given ranks, for a ratio, for an error; decompositions are made once."""
 
 import copy
 import dataclasses
@@ -99,11 +99,11 @@ class Workshop:
         """
         low, high = 0.0, math.log(self.largest_ratio())
         shares = (None, self._best(math.exp(0.5 * high), SHARES)[0])
-        if self._kept(high, shares, error, sample):
+        if self._holds(high, shares, error, sample):
             low = high
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
-            low, high = (middle, high) if self._kept(middle, shares, error, sample) else (low, middle)
+            low, high = (middle, high) if self._holds(middle, shares, error, sample) else (low, middle)
         for back in range(BISECTIONS):  # the trials' few sweeps may have been lucky
             ranks = self._best(math.exp(low - 0.02 * back) * (1 - 1e-12), shares)[1]
             if all(chosen is None for chosen in ranks):
@@ -114,7 +114,7 @@ class Workshop:
             f"no compressed model has an output error of {error:g} on the sample: allow more, or give ranks"
         )
 
-    def _kept(self, log_ratio: float, shares: Sequence[float | None], error: float, sample: Sample) -> bool:
+    def _holds(self, log_ratio: float, shares: Sequence[float | None], error: float, sample: Sample) -> bool:
         """True where a trial at a ratio keeps the error."""
         ranks = self._best(math.exp(log_ratio) * (1 - 1e-12), shares)[1]
         return output_error(self.model, self.build(ranks, trial=True)[0], sample) <= error

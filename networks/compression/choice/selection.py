@@ -61,7 +61,7 @@ def front(tried: Sequence[Candidate], unit: Unit, share: float | None = None) ->
     """Candidates by growing size and falling error, none worse in both than another; the dense one last.
 
     Args:
-        found: of `candidates`.
+        tried: of `candidates`.
         unit: the layers.
         share: of a group, the shared rank as a multiple of the own one; None leaves it open.
     """

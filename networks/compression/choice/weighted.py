@@ -17,7 +17,7 @@ from networks.compression.tensor import tensors as tt
 from networks.compression.tensor.coupled import Minimisation
 from networks.compression.tensor.weighting import unwhiten, whiten
 
-Kept = TypeVar("Kept", Tensor, Tensor | None)
+Factor = TypeVar("Factor", Tensor, Tensor | None)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def absorbed(left: Tensor | None, core: Tensor | None, last: Tensor | None) -> t
     return (None, left @ last) if core is None else (tt.tt_product(left, core), last)
 
 
-def like(unit: Unit, tensor: Kept) -> Kept:
+def like(unit: Unit, tensor: Factor) -> Factor:
     """A factor in the dtype of the layers, where they are."""
     weight: Tensor = unit.modules[0].weight  # type: ignore[union-attr,assignment]
     return tensor if tensor is None else tensor.to(weight)  # type: ignore[return-value]

@@ -22,7 +22,10 @@ from networks.compression.tensor.tensors import Train
 
 
 class Branch(nn.Module):
-    """The factors of one train; an outer one that belongs to somebody else is left out.
+    """The factors of one train; an outer one that each layer of a group has to itself is left out.
+
+    Layers of equal shape share all three factors (NC-CTD, [B] algorithm 1). Layers of equal output depth share
+    (core, last), layers of equal input depth (first, core) (NC-PCTD, algorithm 2).
 
     Args:
         geometry: gives the taps, or the positions of a fully connected layer.
@@ -105,18 +108,6 @@ class Branch(nn.Module):
     def from_train(cls, train: Train, geometry: Geometry) -> Self:
         """A branch with the values of a train."""
         return cls.from_factors(train.first, train.core, train.last, geometry)
-
-
-class SharedTrain(Branch):
-    """All three factors, shared by layers of equal shape (NC-CTD, [B] algorithm 1)."""
-
-
-class SharedPart(Branch):
-    """Core and one outer factor, shared by layers that agree in one depth only (NC-PCTD, [B] algorithm 2).
-
-    Layers of equal output depth share (core, last), layers of equal input depth (first, core); the other outer factor
-    is each layer's own.
-    """
 
 
 def initialised(*shape: int) -> nn.Parameter:

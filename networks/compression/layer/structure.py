@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from networks.compression.layer.trains import CompressedLayer, SharedPart, SharedTrain, layer_from_structure
+from networks.compression.layer.base import CompressedLayer
+from networks.compression.layer.shared import Branch
+from networks.compression.layer.trains import layer_from_structure
 
 VERSION = 1
-_SHARED = {"train": SharedTrain, "part": SharedPart}
 
 
 def names_of(model: nn.Module, module: nn.Module) -> list[str]:
@@ -40,7 +41,7 @@ def recipe_of(model: nn.Module) -> dict[str, Any]:
 
     What else its `compression` says (method, execution) stays in it.
     """
-    shared: list[SharedTrain | SharedPart] = []
+    shared: list[Branch] = []
     layers = []
     for module in model.modules():
         if not isinstance(module, CompressedLayer):
@@ -58,13 +59,8 @@ def recipe_of(model: nn.Module) -> dict[str, Any]:
                 "execution": module.execution,
             }
         )
-    entries = {"version": VERSION, "layers": layers, "shared": [_shared_entry(part) for part in shared]}
+    entries = {"version": VERSION, "layers": layers, "shared": [{"structure": part.structure()} for part in shared]}
     return {**getattr(model, "compression", {}), **entries}
-
-
-def _shared_entry(part: SharedTrain | SharedPart) -> dict[str, Any]:
-    kind = next(name for name, made in _SHARED.items() if isinstance(part, made))
-    return {"kind": kind, "structure": part.structure()}
 
 
 def apply_recipe(model: nn.Module, recipe: Mapping[str, Any]) -> nn.Module:
@@ -82,7 +78,7 @@ def apply_recipe(model: nn.Module, recipe: Mapping[str, Any]) -> nn.Module:
     """
     if recipe.get("version") != VERSION:
         raise ValueError(f"the recipe has version {recipe.get('version')}, not {VERSION}: compress the model again")
-    shared = [_SHARED[entry["kind"]].from_structure(entry["structure"]) for entry in recipe["shared"]]
+    shared = [Branch.from_structure(entry["structure"]) for entry in recipe["shared"]]
     for entry in recipe["layers"]:
         part = None if entry["shared"] is None else shared[entry["shared"]]
         layer = layer_from_structure(entry["structure"], part)

@@ -5,7 +5,6 @@ A train is applied as three convolutions ([B] figure 1). A coupled layer is the 
 both give into the output channels.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -16,76 +15,23 @@ from networks.compression.layer.base import CompressedLayer, common_structure, p
 from networks.compression.layer.baselines import CanonicalLayer, SplitLayer
 from networks.compression.layer.chain import Factors, apply_trains, dense_weight
 from networks.compression.layer.geometry import Geometry
-from networks.compression.layer.shared import Branch, SharedPart, SharedTrain, initialised
+from networks.compression.layer.shared import Branch, initialised
 from networks.compression.tensor.tensors import Train
 
-__all__ = [
-    "CanonicalLayer",
-    "CompressedLayer",
-    "CoupledLayer",
-    "PartlyCoupledLayer",
-    "SharedPart",
-    "SharedTrain",
-    "SplitLayer",
-    "TrainLayer",
-    "layer_from_structure",
-]
+_TRAINS = ("train", "coupled", "partly coupled")
+"""Kinds of a `TrainLayer` in files; the latter two were written by earlier versions."""
 
 
-class _SumOfTrains(CompressedLayer):
-    """A layer whose folded weight is the sum of one or two trains."""
+class TrainLayer(CompressedLayer):
+    """A layer whose folded weight is an own train, plus one that its group shares ([B] eq. 7 and 21).
 
-    @abstractmethod
-    def branches(self) -> tuple[Factors, ...]:
-        """The trains, shared before own."""
-
-    def factors(self) -> tuple[Tensor, ...]:
-        return unique(factor for branch in self.branches() for factor in branch)
-
-    def kernel(self) -> Tensor:
-        weights = [dense_weight(branch, self.geometry) for branch in self.branches()]
-        return weights[0] if len(weights) == 1 else weights[0] + weights[1]
-
-    def factorised(self, x: Tensor) -> Tensor:
-        return apply_trains(x, self.branches(), self.bias, self.geometry)
-
-
-class TrainLayer(_SumOfTrains):
-    """One tensor train of its own; Tucker-2 has the same form.
+    Either may be absent (rank 0). Of a shared train with one outer factor left out, the layer holds that factor
+    itself, P of eq. 21. Tucker-2 has the form of an own train alone.
 
     Args:
         geometry, in_channels, out_channels, bias: as in `CompressedLayer`.
-        ranks: (r1, r2).
-    """
-
-    def __init__(
-        self, geometry: Geometry, in_channels: int, out_channels: int, ranks: Sequence[int], bias: bool = True
-    ) -> None:
-        super().__init__(geometry, in_channels, out_channels, bias)
-        self.own = Branch(geometry, in_channels, per_position(out_channels, geometry), ranks)
-
-    @classmethod
-    def from_train(cls, train: Train, geometry: Geometry, bias: Tensor | None) -> "TrainLayer":
-        """The layer of a train first (L1, r1), core (r1, F, r2) or None, last (r2, L2)."""
-        own = Branch.from_train(train, geometry)
-        layer = cls(geometry, *_depths(own, geometry), own.ranks, bias is not None)
-        layer.own = own
-        return with_bias(layer, bias)
-
-    def branches(self) -> tuple[Factors, ...]:
-        return (self.own.tensors(),)
-
-    def structure(self) -> dict[str, Any]:
-        return {**common_structure(self, "train"), "ranks": list(self.own.ranks)}
-
-
-class CoupledLayer(_SumOfTrains):
-    """A shared train plus an own one ([B] eq. 7, figure 4); either may be absent (rank 0).
-
-    Args:
-        geometry, in_channels, out_channels, bias: as in `CompressedLayer`.
-        shared: the train that the group shares, one module for all its layers.
         own_ranks: (r1, r2) of the own train; None leaves it out.
+        shared: the train that the group shares, one module for all its layers; None where nothing is shared.
 
     Raises:
         ValueError: neither train is there, or the shared one has other depths or taps.
@@ -96,63 +42,9 @@ class CoupledLayer(_SumOfTrains):
         geometry: Geometry,
         in_channels: int,
         out_channels: int,
-        shared: SharedTrain | None,
         own_ranks: Sequence[int] | None,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(geometry, in_channels, out_channels, bias)
-        depth = per_position(out_channels, geometry)
-        self.shared = shared
-        self.own = None if own_ranks is None else Branch(geometry, in_channels, depth, own_ranks)
-        if shared is None and self.own is None:
-            raise ValueError("a coupled layer needs a shared or an own train, both ranks are 0")
-        if shared is not None:
-            _check_shared(shared, geometry, in_channels, depth)
-
-    @classmethod
-    def from_train(
-        cls, shared: SharedTrain | None, own: Train | None, geometry: Geometry, bias: Tensor | None
-    ) -> "CoupledLayer":
-        """The layer of a group's shared train and its own one."""
-        branch = None if own is None else Branch.from_train(own, geometry)
-        known = branch if branch is not None else shared
-        if known is None:
-            raise ValueError("a coupled layer needs a shared or an own train, both ranks are 0")
-        ranks = None if branch is None else branch.ranks
-        layer = cls(geometry, *_depths(known, geometry), shared, ranks, bias is not None)
-        layer.own = branch
-        return with_bias(layer, bias)
-
-    def branches(self) -> tuple[Factors, ...]:
-        return tuple(branch.tensors() for branch in (self.shared, self.own) if branch is not None)
-
-    def structure(self) -> dict[str, Any]:
-        return {
-            **common_structure(self, "coupled"),
-            "shared": None if self.shared is None else self.shared.structure(),
-            "own_ranks": None if self.own is None else list(self.own.ranks),
-        }
-
-
-class PartlyCoupledLayer(_SumOfTrains):
-    """A train of which core and one outer factor are shared, plus an own train ([B] eq. 21); either may be absent.
-
-    Args:
-        geometry, in_channels, out_channels, bias: as in `CompressedLayer`.
-        shared: core and one outer factor that the group shares; the layer itself holds the other, P of eq. 21.
-        own_ranks: (r1, r2) of the own train; None leaves it out.
-
-    Raises:
-        ValueError: neither train is there, or the shared part has another depth or other taps.
-    """
-
-    def __init__(
-        self,
-        geometry: Geometry,
-        in_channels: int,
-        out_channels: int,
-        shared: SharedPart | None,
-        own_ranks: Sequence[int] | None,
+        shared: Branch | None = None,
+        *,
         bias: bool = True,
     ) -> None:
         super().__init__(geometry, in_channels, out_channels, bias)
@@ -161,33 +53,48 @@ class PartlyCoupledLayer(_SumOfTrains):
         self.outer: nn.Parameter | None = None
         self.own = None if own_ranks is None else Branch(geometry, in_channels, depth, own_ranks)
         if shared is None and self.own is None:
-            raise ValueError("a partly coupled layer needs a shared or an own train, both ranks are 0")
+            raise ValueError("a layer of trains needs a shared or an own train, both ranks are 0")
         if shared is not None:
             _check_shared(shared, geometry, in_channels, depth)
             r1, r2 = shared.ranks
-            self.outer = initialised(r1, in_channels) if shared.first is None else initialised(depth, r2)
+            if shared.first is None:
+                self.outer = initialised(r1, in_channels)
+            elif shared.last is None:
+                self.outer = initialised(depth, r2)
 
     @classmethod
     def from_train(
         cls,
-        outer: Tensor | None,
-        shared: SharedPart | None,
         own: Train | None,
         geometry: Geometry,
         bias: Tensor | None,
-    ) -> "PartlyCoupledLayer":
-        """The layer of its outer factor P, (L1, r1) or (r2, L2), the group's shared part, and its own train."""
+        *,
+        shared: Branch | None = None,
+        outer: Tensor | None = None,
+    ) -> "TrainLayer":
+        """The layer of its own train first (L1, r1), core (r1, F, r2) or None, last (r2, L2), and its group's.
+
+        Args:
+            own: None where there is none.
+            geometry, bias: of the dense layer.
+            shared: the group's branch.
+            outer: the factor that the branch leaves out, (L1, r1) or (r2, L2).
+
+        Raises:
+            ValueError: no train at all, an outer factor that is missing, too many or of another shape.
+        """
         branch = None if own is None else Branch.from_train(own, geometry)
-        if shared is not None and outer is not None:
-            depths = shared.in_channels or outer.shape[0], shared.out_channels or outer.shape[1]
-            in_channels, out_channels = depths[0], depths[1] * (geometry.positions or 1)
-        elif branch is not None and shared is None and outer is None:
-            in_channels, out_channels = _depths(branch, geometry)
-        else:
-            raise ValueError("a partly coupled layer needs its outer factor together with the shared part, or neither")
-        layer = cls(
-            geometry, in_channels, out_channels, shared, None if branch is None else branch.ranks, bias is not None
-        )
+        lacks_outer = shared is not None and (shared.first is None or shared.last is None)
+        if lacks_outer != (outer is not None):
+            raise ValueError("a layer needs its outer factor together with a shared part that lacks it, or neither")
+        holder = branch if shared is None else shared
+        if holder is None:
+            raise ValueError("a layer of trains needs a shared or an own train, both ranks are 0")
+        in_channels = holder.in_channels or cast(Tensor, outer).shape[0]
+        depth = holder.out_channels or cast(Tensor, outer).shape[1]
+        ranks = None if branch is None else branch.ranks
+        outputs = depth * (geometry.positions or 1)
+        layer = cls(geometry, in_channels, outputs, ranks, shared, bias=bias is not None)
         layer.own = branch
         if outer is not None and layer.outer is not None:
             if outer.t().shape != layer.outer.shape:
@@ -199,61 +106,61 @@ class PartlyCoupledLayer(_SumOfTrains):
         return with_bias(layer, bias)
 
     def branches(self) -> tuple[Factors, ...]:
+        """The trains, shared before own."""
         own = () if self.own is None else (self.own.tensors(),)
-        if self.shared is None or self.outer is None:
+        if self.shared is None:
             return own
         first, core, last = self.shared.first, self.shared.core, self.shared.last
-        return ((self.outer if first is None else first, core, self.outer if last is None else last), *own)
+        outer = cast(Tensor, self.outer)
+        return ((outer if first is None else first, core, outer if last is None else last), *own)
+
+    def factors(self) -> tuple[Tensor, ...]:
+        return unique(factor for branch in self.branches() for factor in branch)
+
+    def kernel(self) -> Tensor:
+        weights = [dense_weight(branch, self.geometry) for branch in self.branches()]
+        return weights[0] if len(weights) == 1 else weights[0] + weights[1]
+
+    def factorised(self, x: Tensor) -> Tensor:
+        return apply_trains(x, self.branches(), self.bias, self.geometry)
 
     def structure(self) -> dict[str, Any]:
         return {
-            **common_structure(self, "partly coupled"),
+            **common_structure(self, "train"),
             "shared": None if self.shared is None else self.shared.structure(),
             "own_ranks": None if self.own is None else list(self.own.ranks),
         }
 
 
 def layer_from_structure(structure: Mapping[str, Any], shared: Branch | None = None) -> CompressedLayer:
-    """A layer of the shapes that `structure()` told, with values to be loaded or trained.
+    """A layer of the shapes that `structure()` gave, with values to be loaded or trained.
 
     Args:
         structure: what the layer's `structure()` gave, also after JSON.
         shared: the module that the layer's group shares; without it a coupled layer makes one of its own.
 
     Raises:
-        ValueError: an unknown kind of layer.
+        ValueError: an unknown kind of layer, or shared factors of other shapes.
     """
     kind = structure["kind"]
     geometry = Geometry.from_dict(structure["geometry"])
     start = (geometry, structure["in_channels"], structure["out_channels"])
     bias = bool(structure["bias"])
-    if kind == "train":
-        return TrainLayer(*start, structure["ranks"], bias)
     if kind == "canonical":
         return CanonicalLayer(*start, structure["rank"], bias)
     if kind == "split":
         return SplitLayer(*start, structure["rank"], bias)
-    if kind not in _COUPLED:
+    if kind not in _TRAINS:
         raise ValueError(f"unknown kind of compressed layer {kind!r}")
-    layer, part = _COUPLED[kind]
-    if structure["shared"] is None:
+    own_ranks = structure["own_ranks"] if "own_ranks" in structure else structure["ranks"]
+    expected = structure.get("shared")
+    if expected is None:
         shared = None
     elif shared is None:
-        shared = part.from_structure(structure["shared"])
-    elif not isinstance(shared, part):
-        raise ValueError(f"a {kind} layer shares a {part.__name__}, got {type(shared).__name__}")
-    return cast(CompressedLayer, layer(*start, shared, structure["own_ranks"], bias))
-
-
-_COUPLED: dict[str, tuple[Any, type[Branch]]] = {
-    "coupled": (CoupledLayer, SharedTrain),
-    "partly coupled": (PartlyCoupledLayer, SharedPart),
-}
-
-
-def _depths(branch: Branch, geometry: Geometry) -> tuple[int, int]:
-    """Inputs and outputs of the layer whose train has both outer factors."""
-    return cast(int, branch.in_channels), cast(int, branch.out_channels) * (geometry.positions or 1)
+        shared = Branch.from_structure(expected)
+    elif shared.structure() != expected:
+        raise ValueError(f"the layer shares factors {expected}, got {shared.structure()}: another group's")
+    return TrainLayer(*start, own_ranks, shared, bias=bias)
 
 
 def _check_shared(shared: Branch, geometry: Geometry, in_channels: int, out_channels: int) -> None:

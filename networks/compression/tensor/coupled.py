@@ -38,41 +38,33 @@ class Minimisation:
 
 @dataclass(frozen=True)
 class Coupled:
-    """W_n = shared + own_n ([B] eq. 7); None where a rank is 0. objective: eq. 9, at the start and after each sweep."""
+    """Tensors W_n = shared_n + own_n ([B] eq. 7 and 21).
 
-    shared: Train | None
-    own: tuple[Train | None, ...]
-    objective: tuple[float, ...]
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The approximations of W_n."""
-        return tuple(_sum(self.shared, own) for own in self.own)
-
-
-@dataclass(frozen=True)
-class PartlyCoupled:
-    """W_n = P_n * core * last + own_n for along = "in" ([B] eq. 21), first * core * P_n + own_n for along = "out".
-
-    shared is (core, last) or (first, core), its core None where F = 1; outer and shared are None where the rank is 0.
-    P_n is (L1_n, r1) or (r2, L2_n).
+    Attributes:
+        shared: first, core and last factor of the shared trains; first or last is None where each tensor has its own,
+            core where F = 1. None where the rank is 0.
+        outer: P_n, (L1_n, r1) or (r2, L2_n), the factor that each tensor has to itself; None where there is none.
+        own: own_n; None where the rank is 0.
+        objective: eq. 9 or 22, at the start and after each sweep.
     """
 
-    along: str
+    shared: tuple[Tensor | None, Tensor | None, Tensor | None] | None
     outer: tuple[Tensor, ...] | None
-    shared: tuple[Tensor | None, Tensor | None] | None
     own: tuple[Train | None, ...]
     objective: tuple[float, ...]
 
+    def shared_train(self, n: int) -> Train | None:
+        """The train of which W_n shares all factors, or two."""
+        if self.shared is None:
+            return None
+        first, core, last = self.shared
+        if self.outer is not None:
+            first, last = (self.outer[n] if factor is None else factor for factor in (first, last))
+        return Train(cast(Tensor, first), core, cast(Tensor, last))
+
     def tensors(self) -> tuple[Tensor, ...]:
         """The approximations of W_n."""
-        return tuple(_sum(self._branch(n), own) for n, own in enumerate(self.own))
-
-    def _branch(self, n: int) -> Train | None:
-        if self.outer is None or self.shared is None:
-            return None
-        one, other = self.shared
-        factors = (self.outer[n], one, other) if self.along == "in" else (one, other, self.outer[n])
-        return Train(*cast(tuple[Tensor, Tensor | None, Tensor], factors))
+        return tuple(_sum(self.shared_train(n), own) for n, own in enumerate(self.own))
 
 
 def coupled_tt(
@@ -108,7 +100,11 @@ def coupled_tt(
     problem = Sharing(work, reference=target, alpha=alpha)
     shared, own, objective = _decomposed(problem, shared_ranks, own_ranks, minimisation)
     dtype = tensors[0].dtype
-    return Coupled(_cast(shared, dtype), tuple(_cast(part, dtype) for part in own), objective)
+    parts = tuple(_cast(part, dtype) for part in own)
+    if shared is None:
+        return Coupled(None, None, parts, objective)
+    shared = shared.to(dtype)
+    return Coupled((shared.first, shared.core, shared.last), None, parts, objective)
 
 
 def partly_coupled_tt(
@@ -118,7 +114,7 @@ def partly_coupled_tt(
     *,
     along: str,
     minimisation: Minimisation = Minimisation(),
-) -> PartlyCoupled:
+) -> Coupled:
     """Partly coupled TT of tensors that differ in one depth only ([B] Algorithm 2).
 
     Args:
@@ -145,13 +141,13 @@ def partly_coupled_tt(
     dtype = tensors[0].dtype
     parts = tuple(_cast(part if part is None or along == "in" else _flipped(part), dtype) for part in own)
     if shared is None:
-        return PartlyCoupled(along, None, None, parts, objective)
+        return Coupled(None, None, parts, objective)
     outer = tuple(piece.to(dtype).clone() for piece in shared.first.split(depths))
     if along == "in":
         shared = shared.to(dtype)
-        return PartlyCoupled(along, outer, (shared.core, shared.last), parts, objective)
+        return Coupled((None, shared.core, shared.last), outer, parts, objective)
     shared = _flipped(shared).to(dtype)
-    return PartlyCoupled(along, tuple(p.T.contiguous() for p in outer), (shared.first, shared.core), parts, objective)
+    return Coupled((shared.first, shared.core, None), tuple(p.T.contiguous() for p in outer), parts, objective)
 
 
 def _decomposed(

@@ -84,10 +84,10 @@ def _subspaces(problem: Sharing, shared: Pair, own: list[Pair]) -> State:
     return _with_cores(problem, (first, last), outer)
 
 
-def _common(matrices: list[Tensor], ranks: list[int], kept: int) -> Tensor:
-    """The `kept` directions that the leading left singular spaces of these ranks have most in common."""
+def _common(matrices: list[Tensor], ranks: list[int], number: int) -> Tensor:
+    """The `number` directions that the leading left singular spaces of these ranks have most in common."""
     spaces = [principal(matrix, min(rank, matrix.shape[0])) for matrix, rank in zip(matrices, ranks, strict=True)]
-    return principal(torch.cat(spaces, dim=1), kept)
+    return principal(torch.cat(spaces, dim=1), number)
 
 
 def _random(problem: Sharing, shared: Pair, own: list[Pair], seed: int) -> State:
