@@ -167,9 +167,9 @@ class ResponseTask:
                 self.model.decoder[field, :, : directions.shape[1]] = lift.to(torch.float32)
             project = torch.as_tensor(known.project, device=self.device)
             read = (project @ self.model.decoder[field].double()) / math.sqrt(energy)  # orthonormal columns
-            found = rest @ (read if self.fresh else torch.linalg.pinv(read).T)  # the basis may be of other data
-            lost += share[field] * float(moment.trace() - (found * (rest @ read))[self.chosen].sum(-1).mean())
-            targets.append(found.to(torch.float32))
+            coefficients = rest @ (read if self.fresh else torch.linalg.pinv(read).T)  # the basis may be of other data
+            lost += share[field] * float(moment.trace() - (coefficients * (rest @ read))[self.chosen].sum(-1).mean())
+            targets.append(coefficients.to(torch.float32))
         self.share = torch.tensor(share, device=self.device).repeat_interleave(self.spec.rank)
         self.lost = lost
         scores = torch.cat(targets, -1)

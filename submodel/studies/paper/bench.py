@@ -160,7 +160,7 @@ class Bench:
                 tell(0.95, f"{job}: {split} sample {done + 1} of {len(samples)}")
                 for key, error in self._errors(job, split, index, predicted):
                     gathered.setdefault(key, []).append(error)
-            errors |= {key: _mean(found) for key, found in gathered.items()}
+            errors |= {key: _mean(each) for key, each in gathered.items()}
         return Record(
             job,
             generator.num_parameters,
@@ -227,24 +227,25 @@ class Bench:
 
     def _key(self, spec: GeneratorSpec, plan: TrainingPlan, *, evaluated: bool) -> str:
         """What decides a training; with `evaluated`, what decides its record."""
-        said: dict[str, Any] = {
+        deciding: dict[str, Any] = {
             "spec": spec.to_dict(),
             "plan": {name: value for name, value in asdict(plan).items() if name not in FREE},
             "dataset": self.dataset.manifest.key,
             "version": __version__,
         }
         if evaluated:
-            said["train_samples"] = len(self.samples("train"))
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+            deciding["train_samples"] = len(self.samples("train"))
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     def _file(self, job: Job, ending: str) -> Path:
         return self.folder / f"{job.name}{ending}"
 
 
-def _mean(found: list[FieldErrors]) -> Errors:
+def _mean(errors: list[FieldErrors]) -> Errors:
     """Over the samples."""
     return Errors(
-        float(np.mean([error.mean_epsilon for error in found])), float(np.mean([error.relative_l2 for error in found]))
+        float(np.mean([error.mean_epsilon for error in errors])),
+        float(np.mean([error.relative_l2 for error in errors])),
     )
 
 

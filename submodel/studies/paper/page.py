@@ -155,11 +155,11 @@ def remarks(setting: Setting, records: Sequence[Record]) -> list[str]:
 def _stopping(schedule: str, records: Sequence[Record]) -> str:
     """How long the trainings of a schedule really lasted."""
     epochs = [record.epochs for record in records if record.job.schedule == schedule and record.failure is None]
-    how = "learning rate 1e-3" if schedule == "short" else "learning rate from 1e-3 to 1e-4"
+    rate = "learning rate 1e-3" if schedule == "short" else "learning rate from 1e-3 to 1e-4"
     if not epochs:
-        return how
+        return rate
     span = str(max(epochs)) if min(epochs) == max(epochs) else f"{min(epochs)} to {max(epochs)}"
-    return f"{how}; trainings ended after {span} epochs"
+    return f"{rate}; trainings ended after {span} epochs"
 
 
 def _some(names: Sequence[str], titles: dict[str, str]) -> str:

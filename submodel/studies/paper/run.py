@@ -184,8 +184,8 @@ def _zone_in_turn(case: Case, comm: MPI.Comm) -> ZoneModel:
 
 def _still(bench: Bench) -> dict[str, float]:
     """The error of predicting nothing at all on the test samples, by field: what a model has to beat. Local."""
-    found: dict[str, list[float]] = {name: [] for name in FIELDS}
+    errors: dict[str, list[float]] = {name: [] for name in FIELDS}
     for index in bench.samples("test"):
         for name, true in zip(FIELDS, bench.dataset.zone_fields("test", int(index)), strict=True):
-            found[name].append(field_errors(np.zeros_like(true), true).mean_epsilon)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            errors[name].append(field_errors(np.zeros_like(true), true).mean_epsilon)
+    return {name: float(np.mean(values)) for name, values in errors.items()}

@@ -127,12 +127,12 @@ def _entry(table: PaperTable, model: str, variant: str, records: Mapping[Job, Re
         return Entry(paper) if size is None else Entry(paper, _millions(size), size / 1e6, "value")
     # an epoch lasts as long under either schedule
     schedules: tuple[Schedule, ...] = ("short", "long") if table.quantity == "epoch time" else (table.schedule,)
-    found = [record for schedule in schedules if (record := records.get(Job(model, variant, schedule)))]
-    if not found:
+    present = [record for schedule in schedules if (record := records.get(Job(model, variant, schedule)))]
+    if not present:
         return Entry(paper)
-    if found[0].failure is not None:
+    if present[0].failure is not None:
         return Entry(paper, FAILED, state="failed")
-    value = found[0].epoch_seconds if table.quantity == "epoch time" else found[0].errors[table.key].epsilon
+    value = present[0].epoch_seconds if table.quantity == "epoch time" else present[0].errors[table.key].epsilon
     return Entry(paper, amount(value), value, "value")
 
 

@@ -142,18 +142,18 @@ def count_all(sizes: Sizes) -> dict[tuple[str, str], int]:
 
 def _ratios(counts: dict[tuple[str, str], int]) -> list[Ratio]:
     paper = TABLES[1].value
-    found = []
+    ratios = []
     for above, below in DECOMPOSED.items():
         for variant in VARIANT_TITLES:
             ours = counts[above, variant] / counts[below, variant]
             theirs = paper(above, variant) / paper(below, variant)
-            found.append(Ratio("decomposed / dense", f"{above} {variant}", f"{below} {variant}", ours, theirs))
+            ratios.append(Ratio("decomposed / dense", f"{above} {variant}", f"{below} {variant}", ours, theirs))
     for model in MODEL_TITLES:
         for shared, separate in SHARED.items():
             ours = counts[model, shared] / counts[model, separate]
             theirs = paper(model, shared) / paper(model, separate)
-            found.append(Ratio("shared / separate", f"{model} {shared}", f"{model} {separate}", ours, theirs))
-    return found
+            ratios.append(Ratio("shared / separate", f"{model} {shared}", f"{model} {separate}", ours, theirs))
+    return ratios
 
 
 def _remark(ratio: float) -> str:

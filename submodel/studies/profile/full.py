@@ -93,8 +93,8 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
 
 def _dataset(case: Case, parts: Sequence[Part], num_runs: int) -> str:
     """What the case's own samples would take, by the largest number of runs that was tried."""
-    said = case.parameters
-    num = said.train + said.test + said.calibration
+    parameters = case.parameters
+    num = parameters.train + parameters.test + parameters.calibration
     groups: dict[str, float] = {}
     for part in parts:
         name = part.name.partition(":")[0]
