@@ -19,9 +19,7 @@ from compression_paper import AS_PRINTED, COUPLED, ISTA_CTD, ISTA_TT, SVD, TT
 from networks.compression.choice.counting import (
     Shape,
     coupled_count,
-    dense_count,
     partly_coupled_count,
-    ratio,
     svd_count,
     tt_count,
 )
@@ -36,6 +34,18 @@ P_O = {"IV": 11_164_362, "V": 4_823_754, "VI": 21_780_648}
 SHORTCUTS, CONV1, FC = 21 * 64 * 128, 3 * 9 * 64, 512 * 10 + 10
 NORMALISATIONS = 2 * (64 + 4 * 64 + 5 * (128 + 256 + 512))
 """Of ResNet-18."""
+
+
+def dense_count(shape: Shape) -> int:
+    """Weights of the dense kernel ([B] eq. 18)."""
+    return math.prod(shape)
+
+
+def ratio(before: int, after: int, untouched: int = 0) -> float:
+    """Compression ratio ([B] eq. 20 and 28); `untouched` weights count on both sides."""
+    if min(before, untouched) < 0 or after + untouched <= 0:
+        raise ValueError(f"weights are counted from 1, got {before} before, {after} after, {untouched} untouched")
+    return (before + untouched) / (after + untouched)
 
 
 @dataclass(frozen=True)

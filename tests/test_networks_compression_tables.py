@@ -15,15 +15,13 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from compression_models import ISTANetPlus, num_weights, resnet8, resnet18, resnet34  # noqa: E402
 from compression_paper import AS_PRINTED, COUPLED, ISTA_CTD, ISTA_TT, SVD, TT  # noqa: E402
-from compression_tables import Line, lines, readings, solved, svd_iv, tt_iv, tt_v, weights  # noqa: E402
+from compression_tables import Line, dense_count, lines, ratio, readings, solved, svd_iv, tt_iv, tt_v, weights  # noqa: E402
 
 from networks.compression.choice.counting import (  # noqa: E402
     coupled_count,
     cp_count,
-    dense_count,
     folded_shape,
     partly_coupled_count,
-    ratio,
     svd_count,
     tt_count,
 )

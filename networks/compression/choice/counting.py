@@ -1,4 +1,4 @@
-"""Numbers of weights of a compressed layer, and compression ratios: integers only.
+"""Numbers of weights of a compressed layer: integers only.
 
 A shape is that of the folded kernel, (L1, F, L2): channels in, taps together, channels out ([B] eq. 3). Biases,
 normalisations and the like are not counted. Where F = 1 (1x1 convolutions, linear layers) the core of a train is
@@ -6,7 +6,7 @@ absorbed into a neighbour: there are two factors, one rank, and the smaller of t
 a branch out.
 
 Source: [B] Sun, Chen, Huang, So, Xie, "Deep convolutional neural network compression via coupled tensor
-decomposition", eq. 18-20 and 27-28.
+decomposition", eq. 19 and 27.
 """
 
 import math
@@ -22,11 +22,6 @@ def folded_shape(weight_shape: Sequence[int]) -> Shape:
     if len(weight_shape) < 2:
         raise ValueError(f"a weight needs at least (channels out, channels in), got the shape {tuple(weight_shape)}")
     return int(weight_shape[1]), math.prod(int(taps) for taps in weight_shape[2:]), int(weight_shape[0])
-
-
-def dense_count(shape: Shape) -> int:
-    """Weights of the dense kernel ([B] eq. 18)."""
-    return math.prod(shape)
 
 
 def tt_count(shape: Shape, ranks: Ranks) -> int:
@@ -99,13 +94,6 @@ def partly_coupled_count(
     branches = sum(part[outer] for part in parts) + sum(parts[0]) - parts[0][outer]
     own = _each(own_ranks, len(shapes))
     return branches + sum(tt_count(s, r) for s, r in zip(shapes, own, strict=True))
-
-
-def ratio(before: int, after: int, untouched: int = 0) -> float:
-    """Compression ratio ([B] eq. 20 and 28); `untouched` weights count on both sides."""
-    if min(before, untouched) < 0 or after + untouched <= 0:
-        raise ValueError(f"weights are counted from 1, got {before} before, {after} after, {untouched} untouched")
-    return (before + untouched) / (after + untouched)
 
 
 def _parts(shape: Shape, ranks: Ranks) -> tuple[int, int, int]:
