@@ -26,7 +26,7 @@ from submodel.learn.operator import specification
 from submodel.solve import from_case as build
 from submodel.studies.profile import full as profile_full
 from submodel.studies.profile import timing as profile
-from submodel.studies.profile.timing import Job, Part, least, require_serial, steps_limit
+from submodel.studies.profile.timing import Part, Profile, least, require_serial, steps_limit
 from submodel.studies.profile.zoom import _largest, _multiply_adds
 from submodel.zoom.batch import boundary_data
 
@@ -122,11 +122,11 @@ def test_all_ways_to_the_zone_give_the_same_data(tmp_path: Path, monkeypatch: py
 
 def test_shares_and_limits_of_parts() -> None:
     parts = (Part("a", (1.0, 2.0), (0.5, 0.5)), Part("b", (3.0, 6.0)), Part("c", (0.0, 0.0), (1.0, 1.0)))
-    job = Job("a job", (1, 4), parts, ("a note",))
-    assert job.total(1) == 8.0
-    assert job.rows(0) == [(1.0, 0.25, 0.5), (3.0, 0.75, None), (0.0, 0.0, None)]
-    assert job.rows(1)[0] == (2.0, 0.25, 0.25)
-    assert job.to_json()["columns"][1]["parts"]["b"] == {"seconds": 6.0, "share": 0.75, "of_limit": None}
+    measured = Profile("some runs", (1, 4), parts, ("a note",))
+    assert measured.total(1) == 8.0
+    assert measured.rows(0) == [(1.0, 0.25, 0.5), (3.0, 0.75, None), (0.0, 0.0, None)]
+    assert measured.rows(1)[0] == (2.0, 0.25, 0.25)
+    assert measured.to_json()["columns"][1]["parts"]["b"] == {"seconds": 6.0, "share": 0.75, "of_limit": None}
 
 
 def test_the_limit_of_steps_is_their_bytes_at_the_rate_of_the_triad(monkeypatch: pytest.MonkeyPatch) -> None:

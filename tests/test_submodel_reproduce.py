@@ -26,7 +26,7 @@ from submodel.predict.generator import RecordedTraces
 from submodel.solve import from_case as build
 from submodel.studies.paper import bench as reproduce_job
 from submodel.studies.paper.chart import error_against_parameters
-from submodel.studies.paper.jobs import Errors, Job, Record, read_record, select, write_record
+from submodel.studies.paper.jobs import Errors, Job, Outcome, read_outcome, select, write_outcome
 from submodel.studies.paper.run import MODELS_FOLDER, Options, Reproduced, ReproductionError, reproduce
 from submodel.studies.paper.side_by_side import compare, markdown
 
@@ -59,21 +59,21 @@ def whole(toy_data: tuple[Case, Path], tmp_path_factory: pytest.TempPathFactory)
     return run(toy_data, folder), folder
 
 
-def errors(records: tuple[Record, ...]) -> dict[str, Any]:
+def errors(outcomes: tuple[Outcome, ...]) -> dict[str, Any]:
     """What must not depend on how the work was done: all but times."""
-    return {record.job.name: {**record.to_json(), "epoch_seconds": 0.0} for record in records}
+    return {outcome.job.name: {**outcome.to_json(), "epoch_seconds": 0.0} for outcome in outcomes}
 
 
 def test_every_model_is_trained_and_validated(whole: tuple[Reproduced, Path]) -> None:
-    records = whole[0].records
-    assert [record.job for record in records] == list(JOBS)
-    for record in records:
-        stages = ("full", "zoom") if record.job.model == "conv2d" else ("zoom",)
+    outcomes = whole[0].outcomes
+    assert [outcome.job for outcome in outcomes] == list(JOBS)
+    for outcome in outcomes:
+        stages = ("full", "zoom") if outcome.job.model == "conv2d" else ("zoom",)
         expected = {f"{s}.{g}.{f}" for s in ("train", "test") for g in stages for f in ("displacement", "velocity")}
-        assert set(record.errors) == expected
-        assert all(0 < error.epsilon < 10 and 0 < error.relative_l2 < 10 for error in record.errors.values())
-        assert (record.planned_epochs, record.epochs, record.best_epoch) == (1, 1, 1)
-        assert record.num_samples == {"train": 3, "test": 2} and record.epoch_seconds > 0
+        assert set(outcome.errors) == expected
+        assert all(0 < error.epsilon < 10 and 0 < error.relative_l2 < 10 for error in outcome.errors.values())
+        assert (outcome.planned_epochs, outcome.epochs, outcome.best_epoch) == (1, 1, 1)
+        assert outcome.num_samples == {"train": 3, "test": 2} and outcome.epoch_seconds > 0
 
 
 def test_the_pages_hold_our_figures_beside_the_papers(whole: tuple[Reproduced, Path]) -> None:
@@ -81,8 +81,8 @@ def test_the_pages_hold_our_figures_beside_the_papers(whole: tuple[Reproduced, P
     text, page = (folder / "tables.md").read_text(), (folder / "tables.html").read_text()
     for number, table in TABLES.items():
         assert f"Table {number}. {table.title}" in text and f'id="table-{number}"' in page
-    record = done.records[0]  # conv2d, bn
-    found = f"{record.errors['test.zoom.displacement'].epsilon:.3g}".rstrip("0")
+    outcome = done.outcomes[0]  # conv2d, bn
+    found = f"{outcome.errors['test.zoom.displacement'].epsilon:.3g}".rstrip("0")
     row = re.search(r"Table 8\..*?(\| Conv2D \|[^\n]*)", text, re.S)
     assert row is not None
     cells = [cell.strip(" *") for cell in row[1].split("|")[1:-1]]
@@ -146,7 +146,7 @@ def test_what_is_done_is_left_alone(
 
     monkeypatch.setattr(reproduce_job, "train", train)
     again = run(toy_data, whole[1])
-    assert [r.to_json() for r in again.records] == [r.to_json() for r in whole[0].records]
+    assert [r.to_json() for r in again.outcomes] == [r.to_json() for r in whole[0].outcomes]
 
 
 @pytest.mark.parametrize("when", ["in training", "in validation"])
@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on(
     when = "not again"
     done = run(toy_data, tmp_path)
     assert len(calls) == num_left
-    assert errors(done.records) == errors(whole[0].records)
+    assert errors(done.outcomes) == errors(whole[0].outcomes)
     assert not list(folder.glob("*.unfinished*"))
 
 
@@ -217,7 +217,7 @@ def test_damaged_files_are_made_anew(
     monkeypatch.setattr(reproduce_job, "train", spoilt)
     done = run(toy_data, tmp_path, jobs)
     assert next(calls, None) is None
-    assert errors(done.records) == errors(whole[0].records[2:3])
+    assert errors(done.outcomes) == errors(whole[0].outcomes[2:3])
 
 
 def test_each_rank_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,11 +255,11 @@ def test_a_device_that_is_not_there_is_refused(toy_data: tuple[Case, Path], tmp_
 
 def test_other_options_make_other_models(toy_data: tuple[Case, Path], tmp_path: Path) -> None:
     jobs = JOBS[2:3]
-    first = run(toy_data, tmp_path, jobs).records[0]
-    evaluated = run(toy_data, tmp_path, jobs, train_samples=2).records[0]  # trained as before
+    first = run(toy_data, tmp_path, jobs).outcomes[0]
+    evaluated = run(toy_data, tmp_path, jobs, train_samples=2).outcomes[0]  # trained as before
     assert evaluated.num_samples["train"] == 2 and evaluated.epoch_seconds == first.epoch_seconds
     assert evaluated.errors["test.zoom.velocity"] == first.errors["test.zoom.velocity"]
-    other = run(toy_data, tmp_path, jobs, seed=1).records[0]
+    other = run(toy_data, tmp_path, jobs, seed=1).outcomes[0]
     assert other.errors["test.zoom.velocity"] != first.errors["test.zoom.velocity"]
 
 
@@ -271,7 +271,7 @@ def test_a_training_that_diverges_is_an_entry_of_its_own(
 
     monkeypatch.setattr(reproduce_job, "train", train)
     done = run(toy_data, tmp_path, JOBS[2:3])
-    assert done.records[0].failure == "the loss is not finite in epoch 1"
+    assert done.outcomes[0].failure == "the loss is not finite in epoch 1"
     text = (tmp_path / "tables.md").read_text()
     assert "| failed |" in text and "Conv1.5D Boundary, BN, short: the loss is not finite" in text
     assert "chart" not in done.files
@@ -346,19 +346,19 @@ def test_unknown_names_are_refused_with_those_there_are(arguments: tuple[Any, ..
 
 
 def test_records_of_another_key_or_damaged_are_none(tmp_path: Path) -> None:
-    record = Record(JOBS[0], 7, 1, errors={"test.zoom.velocity": Errors(0.5, 0.25)}, failure="x")
+    outcome = Outcome(JOBS[0], 7, 1, errors={"test.zoom.velocity": Errors(0.5, 0.25)}, failure="x")
     path = tmp_path / "a.json"
-    write_record(path, "key", record)
-    found = read_record(path, "key")
-    assert found is not None and found.errors == record.errors and found.job == record.job
-    assert read_record(path, "other") is None and read_record(tmp_path / "b.json", "key") is None
+    write_outcome(path, "key", outcome)
+    found = read_outcome(path, "key")
+    assert found is not None and found.errors == outcome.errors and found.job == outcome.job
+    assert read_outcome(path, "other") is None and read_outcome(tmp_path / "b.json", "key") is None
     path.write_text("{")
-    assert read_record(path, "key") is None
+    assert read_outcome(path, "key") is None
 
 
-def record_of(model: str, variant: str, schedule: Any, epsilon: float) -> Record:
+def record_of(model: str, variant: str, schedule: Any, epsilon: float) -> Outcome:
     keys = {table.key for table in TABLES.values()}
-    return Record(
+    return Outcome(
         Job(model, variant, schedule),
         100_000,
         10,
@@ -370,8 +370,8 @@ def record_of(model: str, variant: str, schedule: Any, epsilon: float) -> Record
 
 
 def test_each_figure_goes_into_its_table() -> None:
-    records = [record_of("fc-t", "e", "short", 0.25), record_of("fc-t", "bn", "long", 0.125)]
-    tables = {compared.table.number: compared for compared in compare(records, {("fc-t", "sl"): 14_000_000})}
+    outcomes = [record_of("fc-t", "e", "short", 0.25), record_of("fc-t", "bn", "long", 0.125)]
+    tables = {compared.table.number: compared for compared in compare(outcomes, {("fc-t", "sl"): 14_000_000})}
     columns = list(VARIANT_TITLES)
 
     def entry(number: int, variant: str) -> tuple[str, str, bool]:
@@ -392,7 +392,7 @@ def test_the_chart_draws_both_schedules() -> None:
     )
     assert [axes.get_title() for axes in figure.axes] == ["short schedule", "long schedule"]
     with pytest.raises(ValueError, match="no model has errors"):
-        error_against_parameters([Record(JOBS[0], 1, 1, failure="x")])
+        error_against_parameters([Outcome(JOBS[0], 1, 1, failure="x")])
 
 
 def invoke(*arguments: object) -> Any:
@@ -424,7 +424,7 @@ def test_ranks_share_the_models_and_agree_with_one(
     assert (shared is None) == (comm.rank > 0)
     if shared is not None:
         serial = reproduce(case, path, shared_path / "serial", JOBS, options=OPTIONS, comm=ALONE)
-        assert serial is not None and errors(shared.records) == errors(serial.records)
+        assert serial is not None and errors(shared.outcomes) == errors(serial.outcomes)
     comm.barrier()
 
 

@@ -16,7 +16,7 @@ from submodel.data.manifest import Precision
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from submodel.studies.profile.timing import Job
+    from submodel.studies.profile.timing import Profile
 
 EPILOG = "Example: submodel profile cases/paper2d.toml --generator paper2d.safetensors"
 
@@ -49,45 +49,45 @@ def profile(
         if json_file is not None:
             require_file(json_file, "profile.json")
         full, manifest = profile_full(read, samples, precision, imports)
-        jobs = [full]
+        profiles = [full]
         if generator is not None:
             from submodel.studies.profile.zoom import profile_zoom
 
-            jobs.append(profile_zoom(read, generator, manifest.vectors("train")))
-    for job in jobs:
-        _show(job)
+            profiles.append(profile_zoom(read, generator, manifest.vectors("train")))
+    for measured in profiles:
+        _show(measured)
     if generator is None:
         typer.echo("network and zone: give --generator G to see where the time of zoomed runs goes")
     if json_file is not None:
-        said = {"case": read.name, "precision": precision, "jobs": [job.to_json() for job in jobs]}
-        write_json(json_file, said)
+        document = {"case": read.name, "precision": precision, "jobs": [measured.to_json() for measured in profiles]}
+        write_json(json_file, document)
 
 
-def _show(job: Job) -> None:
-    """Print a job as a table, then its notes."""
+def _show(measured: Profile) -> None:
+    """Print a profile as a table, then its notes."""
     from rich.console import Console
 
-    Console(highlight=False, width=max(WIDTH, Console().width)).print(_table(job))
-    for note in job.notes:
+    Console(highlight=False, width=max(WIDTH, Console().width)).print(_table(measured))
+    for note in measured.notes:
         typer.echo(f"- {note}")
     typer.echo("")
 
 
-def _table(job: Job) -> Table:
+def _table(measured: Profile) -> Table:
     from rich import box
     from rich.table import Table
 
     from submodel.case.quantities import seconds
 
-    table = Table(title=job.title, title_justify="left", box=box.SIMPLE, padding=0, show_footer=True)
+    table = Table(title=measured.title, title_justify="left", box=box.SIMPLE, padding=0, show_footer=True)
     table.add_column("", footer="all", no_wrap=True)
-    for column, num in enumerate(job.num_runs):
-        total = seconds(job.total(column))
+    for column, num in enumerate(measured.num_runs):
+        total = seconds(measured.total(column))
         table.add_column("1 run" if num == 1 else f"{num} runs", justify="right", no_wrap=True, footer=total)
         table.add_column("share", justify="right", no_wrap=True)
         table.add_column("limit", justify="right", no_wrap=True)
-    columns = [job.rows(column) for column in range(len(job.num_runs))]
-    for part, *cells in zip(job.parts, *columns, strict=True):
+    columns = [measured.rows(column) for column in range(len(measured.num_runs))]
+    for part, *cells in zip(measured.parts, *columns, strict=True):
         words = []
         for duration, share, reached in cells:
             words += [seconds(duration), f"{100 * share:.1f} %", "" if reached is None else f"{100 * reached:.0f} %"]

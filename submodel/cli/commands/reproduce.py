@@ -57,7 +57,7 @@ def reproduce(
                 read, dataset, out, jobs, options=options, comm=comm, command=command, progress=progress
             )
     if done is not None:
-        typer.echo(f"{len(done.records)} of {len(jobs)} models are trained and validated")
+        typer.echo(f"{len(done.outcomes)} of {len(jobs)} models are trained and validated")
         for what, path in done.files.items():
             typer.echo(f"{what}: {path}")
 

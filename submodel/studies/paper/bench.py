@@ -35,7 +35,7 @@ from submodel.geometry.zone_target import Sizes, gamma_nodes
 from submodel.learn.paper import targets
 from submodel.learn.paper_spec import FIELDS, reference, specification, training_plan
 from submodel.learn.train import generator_file, training_record
-from submodel.studies.paper.jobs import Errors, Job, Record, read_record, write_record
+from submodel.studies.paper.jobs import Errors, Job, Outcome, read_outcome, write_outcome
 
 BATCH = 8
 """Samples that a generator predicts at once: a zone of 1089 nodes and 256 levels takes 2 MB a sample."""
@@ -70,7 +70,7 @@ class Bench:
     Args:
         case: the case.
         dataset: its runs, with fields in the zone.
-        folder: where generators and records go.
+        folder: where generators and outcomes go.
         options: of all jobs.
         zone: the zone under [A]'s condition, u prescribed on Γ; on one rank.
     """
@@ -89,13 +89,13 @@ class Bench:
         wanted = num if split == "test" else min(num, self.options.train_samples)
         return np.linspace(0, num - 1, wanted).round().astype(np.int64)
 
-    def record(self, job: Job) -> Record | None:
-        """The record of a job that is done, or None."""
+    def outcome(self, job: Job) -> Outcome | None:
+        """The outcome of a job that is done, or None."""
         spec, plan = self._ordered(job)
-        return read_record(self._file(job, ".json"), self._key(spec, plan, evaluated=True))
+        return read_outcome(self._file(job, ".json"), self._key(spec, plan, evaluated=True))
 
-    def do(self, job: Job, tell: Tell) -> Record:
-        """Train and validate what is not done, and record it.
+    def do(self, job: Job, tell: Tell) -> Outcome:
+        """Train and validate what is not done, and write its outcome.
 
         Args:
             job: which one.
@@ -105,18 +105,18 @@ class Bench:
             DatasetError: the dataset lacks zone fields, or is damaged.
             ValueError: the model cannot be built for this zone.
         """
-        if (done := self.record(job)) is not None:
+        if (done := self.outcome(job)) is not None:
             return done
         spec, plan = self._ordered(job)
         key = self._key(spec, plan, evaluated=True)
         try:
             generator, metadata = self._trained(job, spec, plan, tell)
-            record = self._validated(job, generator, metadata, tell)
+            outcome = self._validated(job, generator, metadata, tell)
         except TrainingError as error:  # a finding, and it would come again
             size = build(spec).num_parameters
-            record = Record(job, size, plan.epochs or 0, device=_device_name(plan), failure=str(error))
-        write_record(self._file(job, ".json"), key, record)
-        return record
+            outcome = Outcome(job, size, plan.epochs or 0, device=_device_name(plan), failure=str(error))
+        write_outcome(self._file(job, ".json"), key, outcome)
+        return outcome
 
     def _trained(
         self, job: Job, spec: GeneratorSpec, plan: TrainingPlan, tell: Tell
@@ -146,7 +146,7 @@ class Bench:
             left.unlink(missing_ok=True)
         return generator, metadata
 
-    def _validated(self, job: Job, generator: BoundaryGenerator, metadata: dict[str, Any], tell: Tell) -> Record:
+    def _validated(self, job: Job, generator: BoundaryGenerator, metadata: dict[str, Any], tell: Tell) -> Outcome:
         losses = metadata["history"]["validation"] or metadata["history"]["train"]
         num_epochs = len(losses)
         errors: dict[str, Errors] = {}
@@ -161,7 +161,7 @@ class Bench:
                 for key, error in self._errors(job, split, index, predicted):
                     gathered.setdefault(key, []).append(error)
             errors |= {key: _mean(each) for key, each in gathered.items()}
-        return Record(
+        return Outcome(
             job,
             generator.num_parameters,
             planned_epochs=metadata["plan"]["epochs"],
@@ -226,7 +226,7 @@ class Bench:
         return replace(spec, reference=reference(self.case.parameters, self.dataset.gamma)), plan
 
     def _key(self, spec: GeneratorSpec, plan: TrainingPlan, *, evaluated: bool) -> str:
-        """What decides a training; with `evaluated`, what decides its record."""
+        """What decides a training; with `evaluated`, what decides its outcome."""
         deciding: dict[str, Any] = {
             "spec": spec.to_dict(),
             "plan": {name: value for name, value in asdict(plan).items() if name not in FREE},

@@ -1,4 +1,4 @@
-"""What a reproduction of [A]'s tables consists of: jobs, and the record that each leaves. Plain values, no torch."""
+"""What a reproduction of [A]'s tables consists of: jobs, and the outcome that each leaves. Plain values, no torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Record:
+class Outcome:
     """What a job left.
 
     Attributes:
@@ -109,18 +109,18 @@ def select(models: Sequence[str] = (), variants: Sequence[str] = (), schedule: s
     return tuple(Job(*triple) for triple in itertools.product(chosen_models, chosen_variants, schedules))
 
 
-def read_record(path: Path, key: str) -> Record | None:
-    """The record of a job, or None where there is none that was made under this key."""
+def read_outcome(path: Path, key: str) -> Outcome | None:
+    """The outcome of a job, or None where there is none that was made under this key."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return Record.from_json(document["record"]) if document["key"] == key else None
+        return Outcome.from_json(document["record"]) if document["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def write_record(path: Path, key: str, record: Record) -> None:
-    """Write the record of a job, whole or not at all."""
-    write_json(path, {"key": key, "record": record.to_json()})
+def write_outcome(path: Path, key: str, outcome: Outcome) -> None:
+    """Write the outcome of a job, whole or not at all."""
+    write_json(path, {"key": key, "record": outcome.to_json()})
 
 
 Name = Literal["model", "variant", "schedule"]

@@ -19,7 +19,7 @@ from submodel.report import drawing
 from submodel.report.wording import amount
 from submodel.studies.paper.bench import Options
 from submodel.studies.paper.chart import error_against_parameters
-from submodel.studies.paper.jobs import Job, Record
+from submodel.studies.paper.jobs import Job, Outcome
 from submodel.studies.paper.side_by_side import DETAILS, Sizes, compare, details, markdown, markdown_details
 
 PAPER_EPOCHS = {"short": 1000, "long": 10000}
@@ -63,30 +63,30 @@ class Setting:
     command: str = ""
 
 
-def write_page(setting: Setting, records: Sequence[Record], folder: Path) -> dict[str, Path]:
+def write_page(setting: Setting, outcomes: Sequence[Outcome], folder: Path) -> dict[str, Path]:
     """Write ``tables.md``, ``tables.html``, ``tables.json`` and the chart. Local.
 
     Args:
         setting: what was run.
-        records: what the jobs left.
+        outcomes: what the jobs left.
         folder: where to.
 
     Returns:
         What was written, by what it is.
     """
-    compared = compare(records, setting.sizes)
+    compared = compare(outcomes, setting.sizes)
     files = {"Markdown": folder / "tables.md", "HTML": folder / "tables.html", "JSON": folder / "tables.json"}
     chart: bytes | None = None
-    if any(record.errors for record in records):
-        chart = drawing.png(error_against_parameters(records))
+    if any(outcome.errors for outcome in outcomes):
+        chart = drawing.png(error_against_parameters(outcomes))
         files["chart"] = folder / CHART
         write_whole(files["chart"], chart)
-    facts, notes = reductions(setting, records), remarks(setting, records)
+    facts, notes = reductions(setting, outcomes), remarks(setting, outcomes)
     text = ["# Tables 1 to 18 of [A], the paper's figures and ours", ""]
     text += [f"- {fact}" for fact in [*facts, *notes]]
     text += ["", f"    {setting.command}", ""] if setting.command else [""]
     text += [f"![Error after the zoom against parameters]({CHART})", ""] if chart else []
-    text += [markdown(table) for table in compared] + [markdown_details(records)]
+    text += [markdown(table) for table in compared] + [markdown_details(outcomes)]
     write_whole(files["Markdown"], "\n".join(text))
     page = _template().render(
         setting=setting,
@@ -95,16 +95,16 @@ def write_page(setting: Setting, records: Sequence[Record], folder: Path) -> dic
         tables=compared,
         variants=list(VARIANT_TITLES.values()),
         detail_columns=DETAILS,
-        details=details(records),
+        details=details(outcomes),
         chart=None if chart is None else f"data:image/png;base64,{base64.b64encode(chart).decode()}",
         written=date.today().isoformat(),
     )
     write_whole(files["HTML"], page)
-    write_json(files["JSON"], _document(setting, records, facts))
+    write_json(files["JSON"], _document(setting, outcomes, facts))
     return files
 
 
-def reductions(setting: Setting, records: Sequence[Record]) -> list[str]:
+def reductions(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
     """What was run, and what of [A]'s programme was not, in sentences for the top of the page."""
     case, options = setting.case, setting.options
     chosen = {job.schedule for job in setting.jobs}
@@ -124,20 +124,20 @@ def reductions(setting: Setting, records: Sequence[Record]) -> list[str]:
             facts.append(f"{tables} ({theirs} epochs in [A]): not run.")
         else:
             reduced = "as in [A]" if ours == theirs else f"reduced from {theirs} in [A]"
-            facts.append(f"{tables}: {ours} epochs at most ({reduced}), {_stopping(schedule, records)}.")
-    done = {record.job for record in records}
+            facts.append(f"{tables}: {ours} epochs at most ({reduced}), {_stopping(schedule, outcomes)}.")
+    done = {outcome.job for outcome in outcomes}
     if left := [job for job in setting.jobs if job not in done]:
         facts.append(f"{len(left)} of {len(setting.jobs)} models are not done yet: entries marked –.")
-    if failed := [record for record in records if record.failure is not None]:
-        facts += [f"{record.job}: {record.failure}." for record in failed]
-    if devices := sorted({record.device for record in records if record.device}):
+    if failed := [outcome for outcome in outcomes if outcome.failure is not None]:
+        facts += [f"{outcome.job}: {outcome.failure}." for outcome in failed]
+    if devices := sorted({outcome.device for outcome in outcomes if outcome.device}):
         facts.append(f"Trained on {'; '.join(devices)}; seed {options.seed}.")
     return facts
 
 
-def remarks(setting: Setting, records: Sequence[Record]) -> list[str]:
+def remarks(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
     """What a reader needs to compare the figures."""
-    counts = next((record.num_samples for record in records if record.num_samples), None)
+    counts = next((outcome.num_samples for outcome in outcomes if outcome.num_samples), None)
     notes = [
         "Each entry is the mean of ε over samples and time levels ([A] eq. 22 and 23), a fraction. Train errors of "
         f"ours are over {setting.num_samples['train'] if counts is None else counts['train']} of "
@@ -152,9 +152,9 @@ def remarks(setting: Setting, records: Sequence[Record]) -> list[str]:
     return notes
 
 
-def _stopping(schedule: str, records: Sequence[Record]) -> str:
+def _stopping(schedule: str, outcomes: Sequence[Outcome]) -> str:
     """How long the trainings of a schedule really lasted."""
-    epochs = [record.epochs for record in records if record.job.schedule == schedule and record.failure is None]
+    epochs = [outcome.epochs for outcome in outcomes if outcome.job.schedule == schedule and outcome.failure is None]
     rate = "learning rate 1e-3" if schedule == "short" else "learning rate from 1e-3 to 1e-4"
     if not epochs:
         return rate
@@ -167,14 +167,14 @@ def _some(names: Sequence[str], titles: dict[str, str]) -> str:
     return f"all {len(titles)}" if len(names) == len(titles) else ", ".join(titles[name] for name in names)
 
 
-def _document(setting: Setting, records: Sequence[Record], facts: list[str]) -> dict[str, Any]:
+def _document(setting: Setting, outcomes: Sequence[Outcome], facts: list[str]) -> dict[str, Any]:
     return {
         "version": __version__,
         "case": setting.case.name,
         "command": setting.command,
         "facts": facts,
         "predicting_nothing": setting.still,
-        "records": [record.to_json() for record in records],
+        "records": [outcome.to_json() for outcome in outcomes],
     }
 
 

@@ -23,7 +23,7 @@ from submodel.learn.paper_spec import FIELDS
 from submodel.solve import from_case as build
 from submodel.solve.task_farm import agree, farm, on_root
 from submodel.studies.paper.bench import Bench, Options
-from submodel.studies.paper.jobs import Job, Record
+from submodel.studies.paper.jobs import Job, Outcome
 from submodel.studies.paper.page import Setting, write_page
 from submodel.studies.paper.sizes import count_all
 
@@ -41,11 +41,11 @@ class Reproduced:
     """What a reproduction left.
 
     Attributes:
-        records: of the jobs that are done, in the order of the selection.
+        outcomes: of the jobs that are done, in the order of the selection.
         files: what was written, by what it is.
     """
 
-    records: tuple[Record, ...]
+    outcomes: tuple[Outcome, ...]
     files: dict[str, Path]
 
 
@@ -62,13 +62,13 @@ def reproduce(
 ) -> Reproduced | None:
     """Train and validate models, each on one rank, and write Tables 1 to 18. Collective on comm.
 
-    A job that is done leaves a record and a generator in ``folder/models``; the same call after a kill does what is
+    A job that is done leaves a outcome and a generator in ``folder/models``; the same call after a kill does what is
     missing and continues the training that was cut off.
 
     Args:
         case: the case.
         dataset_path: its runs, with fields in the zone.
-        folder: where tables, records and generators go.
+        folder: where tables, outcomes and generators go.
         jobs: the selection, from `reproduction.select`.
         options: how to train and validate.
         comm: whose ranks share the jobs; with several GPUs each takes one.
@@ -90,24 +90,24 @@ def reproduce(
     zone = _zone_in_turn(case, comm)
     with agree(comm, lambda: _open(dataset_path, case)) as dataset:
         bench = Bench(case, dataset, folder / MODELS_FOLDER, options, zone)
-        todo = on_root(comm, lambda: [job for job in jobs if bench.record(job) is None])
+        todo = on_root(comm, lambda: [job for job in jobs if bench.outcome(job) is None])
         count = _Count(len(jobs) - len(todo), progress if comm.rank == 0 else None)
         count.tell(0.0, "")
         alone = comm.Split(comm.rank, 0)
         failure = farm(len(todo), lambda item: count.work(bench, todo[item]), comm, alone, count.add)
         alone.Free()
-        records = tuple(record for job in jobs if (record := bench.record(job)) is not None)
-        files = on_root(comm, lambda: _write(bench, jobs, records, folder, command))
+        outcomes = tuple(outcome for job in jobs if (outcome := bench.outcome(job)) is not None)
+        files = on_root(comm, lambda: _write(bench, jobs, outcomes, folder, command))
     if failure:
         raise ReproductionError(
             f"{todo[failure.item]}: {failure.message}; what was done before is kept, and the same command goes on "
             "from it"
         ) from failure.error
-    return Reproduced(records, files) if comm.rank == 0 else None
+    return Reproduced(outcomes, files) if comm.rank == 0 else None
 
 
 def _write(
-    bench: Bench, jobs: tuple[Job, ...], records: tuple[Record, ...], folder: Path, command: str
+    bench: Bench, jobs: tuple[Job, ...], outcomes: tuple[Outcome, ...], folder: Path, command: str
 ) -> dict[str, Path]:
     """Write the tables. Root."""
     setting = Setting(
@@ -121,7 +121,7 @@ def _write(
         still=_still(bench),
         command=command,
     )
-    return write_page(setting, records, folder)
+    return write_page(setting, outcomes, folder)
 
 
 class _Count:

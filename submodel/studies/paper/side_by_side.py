@@ -8,7 +8,7 @@ from typing import Literal
 
 from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES, PaperTable, Schedule
 from submodel.report.wording import amount, count, percent
-from submodel.studies.paper.jobs import Job, Record
+from submodel.studies.paper.jobs import Job, Outcome
 
 MISSING = "–"
 FAILED = "failed"
@@ -60,14 +60,14 @@ class Compared:
         return sum(entry.state == "value" for _, entries in self.rows for entry in entries)
 
 
-def compare(records: Iterable[Record], sizes: Sizes) -> tuple[Compared, ...]:
+def compare(outcomes: Iterable[Outcome], sizes: Sizes) -> tuple[Compared, ...]:
     """All eighteen tables.
 
     Args:
-        records: what the jobs left.
+        outcomes: what the jobs left.
         sizes: trainable numbers by model and variant, for Table 1, which needs no training.
     """
-    by_job = {record.job: record for record in records}
+    by_job = {outcome.job: outcome for outcome in outcomes}
     return tuple(_compare(table, by_job, sizes) for table in TABLES.values())
 
 
@@ -87,22 +87,22 @@ DETAILS = ("model", "parameters", "epochs", "best", "s / epoch", "ε u", "ε v",
 """Columns of the table of our own runs; errors are those after the zoom on test samples, in per cent."""
 
 
-def details(records: Iterable[Record]) -> list[tuple[str, ...]]:
+def details(outcomes: Iterable[Outcome]) -> list[tuple[str, ...]]:
     """A row for each job that was trained, with the relative L2 error that [A] does not give."""
     rows = []
-    for record in records:
-        if record.failure is None:
-            after = [record.errors[f"test.zoom.{name}"] for name in ("displacement", "velocity")]
+    for outcome in outcomes:
+        if outcome.failure is None:
+            after = [outcome.errors[f"test.zoom.{name}"] for name in ("displacement", "velocity")]
             figures = [percent(error.epsilon) for error in after] + [percent(error.relative_l2) for error in after]
-            epochs = (str(record.epochs), str(record.best_epoch), amount(record.epoch_seconds))
-            rows.append((str(record.job), count(record.num_parameters), *epochs, *figures))
+            epochs = (str(outcome.epochs), str(outcome.best_epoch), amount(outcome.epoch_seconds))
+            rows.append((str(outcome.job), count(outcome.num_parameters), *epochs, *figures))
     return rows
 
 
-def markdown_details(records: Iterable[Record]) -> str:
+def markdown_details(outcomes: Iterable[Outcome]) -> str:
     """That table in Markdown."""
     lines = ["**Our runs, test samples after the zoom**", "", _line(DETAILS)]
-    lines += [_line(["---", *["---:"] * (len(DETAILS) - 1)]), *map(_line, details(records))]
+    lines += [_line(["---", *["---:"] * (len(DETAILS) - 1)]), *map(_line, details(outcomes))]
     return "\n".join(lines) + "\n"
 
 
@@ -110,24 +110,24 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _compare(table: PaperTable, records: Mapping[Job, Record], sizes: Sizes) -> Compared:
+def _compare(table: PaperTable, outcomes: Mapping[Job, Outcome], sizes: Sizes) -> Compared:
     rows = []
     for model in table.models:
-        entries = [_entry(table, model, variant, records, sizes) for variant in VARIANT_TITLES]
+        entries = [_entry(table, model, variant, outcomes, sizes) for variant in VARIANT_TITLES]
         rows.append((MODEL_TITLES[model], entries))
     values = [entry.value for _, entries in rows for entry in entries if entry.value is not None]
     best = min(values, default=None)
     return Compared(table, tuple((title, tuple(_marked(entry, best) for entry in entries)) for title, entries in rows))
 
 
-def _entry(table: PaperTable, model: str, variant: str, records: Mapping[Job, Record], sizes: Sizes) -> Entry:
+def _entry(table: PaperTable, model: str, variant: str, outcomes: Mapping[Job, Outcome], sizes: Sizes) -> Entry:
     paper = table.printed[model][variant]
     if table.quantity == "parameters":
         size = sizes.get((model, variant))
         return Entry(paper) if size is None else Entry(paper, _millions(size), size / 1e6, "value")
     # an epoch lasts as long under either schedule
     schedules: tuple[Schedule, ...] = ("short", "long") if table.quantity == "epoch time" else (table.schedule,)
-    present = [record for schedule in schedules if (record := records.get(Job(model, variant, schedule)))]
+    present = [outcome for schedule in schedules if (outcome := outcomes.get(Job(model, variant, schedule)))]
     if not present:
         return Entry(paper)
     if present[0].failure is not None:

@@ -29,7 +29,7 @@ from submodel.data.shards import ShardWriter
 from submodel.generate.production import shared_geometry
 from submodel.geometry.arrays import FIELDS, ZONE_FIELD, Geometry
 from submodel.solve import from_case as build
-from submodel.studies.profile.timing import Job, Part, least, seconds_of, steps_limit
+from submodel.studies.profile.timing import Part, Profile, least, seconds_of, steps_limit
 
 SET_UP = "set-up"
 SETUP = "set-up is timed once, as it is: what is in the caches is not built again"
@@ -52,7 +52,9 @@ def draw(case: Case, num_runs: int | None, precision: Precision, model: FullMode
     return SampleManifest.draw(case, Request(train=num_runs, test=0, calibration=0, precision=precision))
 
 
-def profile_full(case: Case, num_runs: int | None, precision: Precision, imports: float) -> tuple[Job, SampleManifest]:
+def profile_full(
+    case: Case, num_runs: int | None, precision: Precision, imports: float
+) -> tuple[Profile, SampleManifest]:
     """Generation: one run on Ω, and a batch of them, from nothing to shards. Serial.
 
     Args:
@@ -88,7 +90,7 @@ def profile_full(case: Case, num_runs: int | None, precision: Precision, imports
     parts += _join([each.parts() for each in runs])
     parts.append(_writing(runs[0].arrays, manifest, geometry, counts))
     notes = (*runs[-1].notes(), IO_LIMIT, SETUP, _dataset(case, parts, counts[-1]))
-    return Job(f"full runs of {case.name}, as generate makes them", counts, tuple(parts), notes), manifest
+    return Profile(f"full runs of {case.name}, as generate makes them", counts, tuple(parts), notes), manifest
 
 
 def _dataset(case: Case, parts: Sequence[Part], num_runs: int) -> str:

@@ -1,4 +1,4 @@
-"""Where the time of a job goes: each part in seconds, as a share, and against what the machine could do. Local."""
+"""Profiles of runs: the time of each part in seconds, as a share, and against what the machine could do. Local."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a job.
+    """A part of the profiled runs.
 
     Args:
         name: What is done.
@@ -33,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Job:
+class Profile:
     """What a command does from beginning to end.
 
     Args:

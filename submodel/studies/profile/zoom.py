@@ -19,14 +19,14 @@ from solvers.stepping.schemes import CentralDifference
 from submodel.case.case import Case
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
-from submodel.studies.profile.timing import Job, Part, least, steps_limit
+from submodel.studies.profile.timing import Part, Profile, least, steps_limit
 from submodel.zoom.batch import boundary_data
 
 DEVICE = "cpu"
 DEFAULT_SHAPE = (128, 128)  # of the matrix that the rate is measured with where no weight tells another
 
 
-def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
+def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Profile:
     """Zoomed runs: one, and as many at once as there are parameters. Serial.
 
     Args:
@@ -71,7 +71,7 @@ def profile_zoom(case: Case, path: Path, vectors: NDArray[np.float64]) -> Job:
         "limit of the zone: what its plain steps must move, at the triad's rate at their footprint; one run is stepped "
         "in double precision, several at once in single where the zone's steps are those of the data",
     )
-    return Job(f"zoomed runs of {case.name} with {path.name}", counts, tuple(parts), notes)
+    return Profile(f"zoomed runs of {case.name} with {path.name}", counts, tuple(parts), notes)
 
 
 def _predicted(generator: Generator, zone: ZoneModel, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
