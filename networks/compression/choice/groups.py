@@ -7,15 +7,15 @@ blocks' layers make a group. Here blocks are recognised by the numbers in the la
 
 import difflib
 import fnmatch
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
+from networks.compression.layer.geometry import Geometry
 from networks.layers.decomposed import DenseConv
 
 Kind = Literal["alone", "equal", "input", "output"]
@@ -54,14 +54,10 @@ class Shape:
         Raises:
             ValueError: outputs that do not divide among the positions.
         """
-        outputs, inputs, *kernel = tuple(module.weight.shape)  # type: ignore[union-attr,arg-type]
-        if isinstance(module, nn.Linear):
-            if positions < 1 or outputs % positions:
-                raise ValueError(
-                    f"a Linear of {outputs} outputs cannot make an image of {positions} positions; give a divisor"
-                )
-            return cls(inputs, positions, outputs // positions, (positions,))
-        return cls(inputs, math.prod(kernel), outputs, tuple(kernel))
+        geometry, weight = Geometry.of(module, positions), cast(Tensor, module.weight)
+        depth = weight.shape[0] // (geometry.positions or 1)
+        kernel = geometry.kernel_size or (geometry.positions,)
+        return cls(weight.shape[1], geometry.num_taps, depth, kernel)
 
 
 @dataclass(frozen=True)

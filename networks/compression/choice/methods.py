@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from networks.compression.choice.ranks import Ranks, Unit
 from networks.compression.choice.weighted import (
@@ -141,10 +141,6 @@ def _own(unit: Unit, member: int, own: tt.Train | None, shared: tt.Train | None,
 
 def _place(unit: Unit, member: int) -> tuple[Geometry, Tensor | None]:
     """Geometry and bias of a layer."""
-    bias: Tensor | None = unit.modules[member].bias  # type: ignore[union-attr,assignment]
-    return _geometry(unit, member), None if bias is None else bias.detach()
-
-
-def _geometry(unit: Unit, member: int) -> Geometry:
-    module, shape = unit.modules[member], unit.shapes[member]
-    return Geometry.of(module, shape.taps) if isinstance(module, nn.Linear) else Geometry.of(module)
+    module = unit.modules[member]
+    bias = cast(Tensor | None, module.bias)
+    return Geometry.of(module, unit.shapes[member].taps), None if bias is None else bias.detach()
