@@ -32,7 +32,7 @@ from submodel.case.excitation import Excitation, check_band
 from submodel.case.sampling import sample
 from submodel.data.dataset import Dataset, reader_of
 from submodel.geometry.metrics import FieldErrors, field_errors
-from submodel.learn.train import train_generator, with_training
+from submodel.learn.train import train_generator, training_length, with_training
 from submodel.predict.generator import Generator, RecordedTraces
 from submodel.solve import from_case as build
 from submodel.validate.calibrate import calibrate
@@ -49,7 +49,7 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
     """Train once and measure everything."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
-        trained = train_generator(case, dataset, path, seconds=seconds, seed=seed)
+        trained = train_generator(case, dataset, path, training_length(case, seconds=seconds, seed=seed))
         if calibration is not None:
             with Dataset.open(calibration) as data:
                 calibrate(case, data, path, MPI.COMM_SELF)

@@ -24,7 +24,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from networks.core.prediction import SourceSets
-from networks.operator.family import FAMILY
+from networks.operator.fast.family import FAMILY
 from networks.operator.fast.inference import OperatorInference
 from networks.operator.fast.predictor import OperatorPredictor
 from networks.operator.network import OperatorGenerator

@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 from networks import family
 from networks.core.prediction import SourceSets
-from networks.operator.family import OperatorFamily
+from networks.operator.fast.family import OperatorFamily
 from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from solvers.gamma.gamma import Gamma

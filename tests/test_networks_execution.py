@@ -13,7 +13,7 @@ from networks.execution import layers as execution
 from networks.execution import measure as measured
 from networks.execution.layers import executions, is_open, rebuildable, set_executions, settle, settle_training
 from networks.execution.measure import choose_execution
-from networks.layers.decomposed import DecomposedConv, DenseConv
+from networks.layers.decomposed import DecomposedConv, Decomposition, DenseConv
 from networks.paper.generator import BoundaryGenerator, build
 from networks.paper.spec import GeneratorSpec
 from networks.paper.task import train
@@ -94,7 +94,8 @@ def test_what_a_recipe_says_is_kept() -> None:
 
 
 def test_a_layer_without_a_dense_form_is_left_alone() -> None:
-    model = nn.Sequential(DecomposedConv(2, 2, (3, 3), activation=nn.Tanh()), DecomposedConv(2, 2, (3, 3)))
+    bent = DecomposedConv(2, 2, (3, 3), Decomposition(activation=nn.Tanh()))
+    model = nn.Sequential(bent, DecomposedConv(2, 2, (3, 3)))
     assert set(choose_execution(model, torch.randn(1, 2, 5, 5), repeats=1)) == {"1"}
     assert executions(model).keys() == {"1"}
     for name, value in (("0", "dense"), ("1", "sparse"), ("2", "dense")):

@@ -11,12 +11,18 @@ from torch import Tensor, nn
 
 from networks.core.padding import circular_axes, extents, pad_axis, pad_circular, per_axis
 from networks.layers import onednn as prepared
-from networks.layers.decomposed import DecomposedConv, DenseConv
+from networks.layers.decomposed import DecomposedConv, Decomposition, DenseConv
 from networks.layers.split import ONE_BY_ONE, SPACE_THEN_TIME, SplitConv
 
 TAPS = (3, 5, 2)
 SHAPE = (6, 7, 8)
 EXACT = 1e-12  # float64 sums of at most some hundred terms of order one
+
+
+def decomposed(num_in: int, num_out: int, taps: Any, **options: Any) -> DecomposedConv:
+    """A layer whose options are those of its decomposition and its own."""
+    form = {name: options.pop(name) for name in ("rank", "order", "depthwise_first", "activation") if name in options}
+    return DecomposedConv(num_in, num_out, taps, Decomposition(**form), **options)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +84,7 @@ CASES = [
 def test_depthwise_first_equals_outer_products(order: tuple[int, ...], circular: tuple[int, ...], rank: int) -> None:
     num_dims = len(order)
     for padding in ("same", "valid", [1] * num_dims):
-        layer = DecomposedConv(
+        layer = decomposed(
             3, 4, TAPS[:num_dims], rank=rank, order=order, circular=circular, padding=padding, bias=False
         )
         x = torch.randn(2, 3, *SHAPE[:num_dims])
@@ -90,7 +96,7 @@ def test_depthwise_first_equals_outer_products(order: tuple[int, ...], circular:
 @pytest.mark.parametrize(("order", "circular"), CASES)
 def test_full_channels_equal_their_dense_kernel(order: tuple[int, ...], circular: tuple[int, ...]) -> None:
     num_dims = len(order)
-    layer = DecomposedConv(3, 4, TAPS[:num_dims], rank=2, order=order, circular=circular, depthwise_first=False)
+    layer = decomposed(3, 4, TAPS[:num_dims], rank=2, order=order, circular=circular, depthwise_first=False)
     x = torch.randn(2, 3, *SHAPE[:num_dims])
     with torch.no_grad():
         assert layer.bias is not None
@@ -101,7 +107,7 @@ def test_full_channels_equal_their_dense_kernel(order: tuple[int, ...], circular
 
 
 def test_two_full_factors_by_hand() -> None:
-    layer = DecomposedConv(3, 4, (3, 5), depthwise_first=False, bias=False)  # arc, then time
+    layer = decomposed(3, 4, (3, 5), depthwise_first=False, bias=False)  # arc, then time
     first, second = (f.detach() for f in layer.factors)
     torch.testing.assert_close(layer.dense_kernel(), torch.einsum("omt,mcx->octx", second, first), rtol=0, atol=EXACT)
 
@@ -114,8 +120,8 @@ def test_dense_layer_by_hand(circular: tuple[int, ...]) -> None:
 
 
 def test_activation_between_the_factors() -> None:
-    layer = DecomposedConv(3, 4, (3, 3), activation=nn.Tanh(), circular=(0, 1))
-    linear = DecomposedConv(3, 4, (3, 3), circular=(0, 1))
+    layer = decomposed(3, 4, (3, 3), activation=nn.Tanh(), circular=(0, 1))
+    linear = decomposed(3, 4, (3, 3), circular=(0, 1))
     linear.load_state_dict(layer.state_dict())
     x = torch.randn(2, 3, 6, 7)
     one_way = nn.functional.conv2d(pad_circular(x, 3, 1, 1), layer.factors[0].unsqueeze(2), groups=3)
@@ -137,10 +143,10 @@ def test_shift_along_the_arc_commutes(kind: type[DenseConv] | type[DecomposedCon
 
 def test_channels_last_is_kept() -> None:
     x = torch.randn(2, 8, 6, 9).contiguous(memory_format=torch.channels_last)
-    for layer in (DenseConv(8, 8, (3, 3), circular=(1,)), DecomposedConv(8, 8, (3, 3), circular=(1,))):
+    for layer in (DenseConv(8, 8, (3, 3), circular=(1,)), decomposed(8, 8, (3, 3), circular=(1,))):
         assert layer(x).is_contiguous(memory_format=torch.channels_last)
     y = torch.randn(2, 8, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
-    assert DecomposedConv(8, 8, (3, 3, 3), circular=(1,))(y).is_contiguous(memory_format=torch.channels_last_3d)
+    assert decomposed(8, 8, (3, 3, 3), circular=(1,))(y).is_contiguous(memory_format=torch.channels_last_3d)
 
 
 READY = [
@@ -159,7 +165,7 @@ READY = [
 @pytest.mark.parametrize("taps", [(3, 3), (5, 5), (4, 3), (2, 5), (3, 2)])
 @pytest.mark.parametrize("options", READY)
 def test_kernels_that_are_ready_equal_torchs_own(taps: tuple[int, ...], options: dict[str, Any]) -> None:
-    layer = DecomposedConv(3, 4, taps, **options).float()
+    layer = decomposed(3, 4, taps, **options).float()
     if layer.bias is not None:
         nn.init.normal_(layer.bias)
     for shape in ((2, 3, 6, 7), (1, 3, 12, 9)):
@@ -175,7 +181,7 @@ def test_kernels_that_are_ready_equal_torchs_own(taps: tuple[int, ...], options:
 
 @pytest.mark.skipif(not prepared.available(), reason="this torch has no oneDNN")
 def test_kernels_are_ready_for_what_they_can_do_only() -> None:
-    layer, x = DecomposedConv(4, 4, (3, 3), circular=(1,)).float(), torch.randn(1, 4, 6, 7, dtype=torch.float32)
+    layer, x = decomposed(4, 4, (3, 3), circular=(1,)).float(), torch.randn(1, 4, 6, 7, dtype=torch.float32)
     layer(x)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         layer(x)
@@ -184,19 +190,19 @@ def test_kernels_are_ready_for_what_they_can_do_only() -> None:
     layer(leaf).sum().backward()
     assert leaf.grad is not None and not layer._kept
     with torch.no_grad():
-        DecomposedConv(4, 4, (3, 3))(x.double())
+        decomposed(4, 4, (3, 3))(x.double())
         mapped = torch.func.vmap(layer)(torch.stack((x, 2 * x)))
         assert not layer._kept
         torch.testing.assert_close(mapped, torch.stack((layer(x), layer(2 * x))), rtol=0, atol=1e-5)
         assert layer(x.contiguous(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
-        narrow = DecomposedConv(2, 2, (3, 7), circular=(1,)).float()
+        narrow = decomposed(2, 2, (3, 7), circular=(1,)).float()
         with pytest.raises(ValueError, match="more than once around an axis of 2 points"):
             narrow(torch.randn(1, 2, 8, 2, dtype=torch.float32))
 
 
 @pytest.mark.skipif(not prepared.available(), reason="this torch has no oneDNN")
 def test_kernels_that_are_ready_follow_a_factor_that_changes() -> None:
-    layer, x = DecomposedConv(3, 4, (3, 3), circular=(1,)).float(), torch.randn(1, 3, 6, 7, dtype=torch.float32)
+    layer, x = decomposed(3, 4, (3, 3), circular=(1,)).float(), torch.randn(1, 3, 6, 7, dtype=torch.float32)
     with torch.no_grad():
         before = layer(x)
         ready = layer._kept["ready"][1]
@@ -212,7 +218,7 @@ def test_kernels_that_are_ready_follow_a_factor_that_changes() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"circular": (1,)}, {"depthwise_first": False}, {"rank": 2, "bias": False}])
 def test_a_layer_may_run_dense(options: dict[str, Any]) -> None:
-    layer, x = DecomposedConv(3, 4, (3, 5), **options), torch.randn(2, 3, 6, 7, requires_grad=True)
+    layer, x = decomposed(3, 4, (3, 5), **options), torch.randn(2, 3, 6, 7, requires_grad=True)
     inputs = (x, *layer.parameters())
     found = {}
     for layer.execution in ("factorised", "dense"):
@@ -228,9 +234,9 @@ def test_a_layer_may_run_dense(options: dict[str, Any]) -> None:
 
 
 def test_an_activation_between_leaves_no_dense_form() -> None:
-    layer = DecomposedConv(3, 4, (3, 3), activation=nn.Tanh())
+    layer = decomposed(3, 4, (3, 3), activation=nn.Tanh())
     assert not layer.has_dense_form
-    assert DecomposedConv(3, 4, (3, 3)).has_dense_form
+    assert decomposed(3, 4, (3, 3)).has_dense_form
     layer.execution = "dense"
     with pytest.raises(ValueError, match="has no dense kernel"):
         layer(torch.randn(1, 3, 4, 4))
@@ -248,7 +254,7 @@ def test_a_split_layer_may_run_dense(groups: Sequence[Sequence[int]]) -> None:
 
 
 def test_gradients() -> None:
-    layer = DecomposedConv(2, 2, (3, 2), rank=2, circular=(1,))
+    layer = decomposed(2, 2, (3, 2), rank=2, circular=(1,))
     x = torch.randn(1, 2, 4, 5, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *_: layer(x), (x, *layer.parameters()))
     assert torch.autograd.gradcheck(lambda x: pad_circular(x, 3, 2, 1).square(), (x,))
@@ -258,8 +264,8 @@ def test_gradients() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kernel_size": (3, 3, 3, 3)}, "1 to 3 integers"),
-        ({"kernel_size": (3, 0)}, "kernel_size must be one positive integer"),
+        ({"taps": (3, 3, 3, 3)}, "1 to 3 integers"),
+        ({"taps": (3, 0)}, "kernel_size must be one positive integer"),
         ({"rank": 0}, "rank of a decomposition must be at least 1, got 0"),
         ({"rank": (1, 2)}, "rank must be one positive integer or 1 of them"),
         ({"order": (0, 0)}, "each of the axes 0..1 once"),
@@ -271,12 +277,12 @@ def test_gradients() -> None:
 )
 def test_impossible_layers(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DecomposedConv(2, 2, **{"kernel_size": (3, 3), **options})  # type: ignore[arg-type]
+        decomposed(2, 2, **{"taps": (3, 3), **options})  # type: ignore[arg-type]
 
 
 def test_other_bad_arguments() -> None:
     with pytest.raises(ValueError, match="more than once around an axis of 2 points"):
-        DecomposedConv(2, 2, (7, 7), circular=(1,))(torch.randn(1, 2, 8, 2))
+        decomposed(2, 2, (7, 7), circular=(1,))(torch.randn(1, 2, 8, 2))
 
 
 def test_padding_words() -> None:

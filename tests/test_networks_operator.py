@@ -14,7 +14,7 @@ from networks import checkpoint
 from networks.checkpoint import CheckpointError
 from networks.core.prediction import SourceSets
 from networks.core.tensor_file import read_tensors, write_tensors
-from networks.operator.family import FAMILY
+from networks.operator.fast.family import FAMILY
 from networks.operator.image_sources import EARLY, Sector
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables

@@ -13,9 +13,9 @@ from network_problems import SQUARE, SQUARE_NODES, respond
 from numpy.typing import NDArray
 
 from networks.core.prediction import Predictor, SourceSets
-from networks.operator.family import FAMILY as OPERATOR
 from networks.operator.fast import cuda_graph
 from networks.operator.fast import inference as operator_inference
+from networks.operator.fast.family import FAMILY as OPERATOR
 from networks.operator.fast.inference import OperatorInference
 from networks.operator.fast.predictor import OperatorPredictor
 from networks.operator.network import OperatorGenerator

@@ -14,6 +14,7 @@ wave simulators", [A] section 3.3 (eq. 9-12) and 3.4 (eq. 14-19).
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -71,6 +72,27 @@ class DenseConv(nn.Module):
         return dense_convolution(x, self.weight, self.bias, self.widths, self.circular)
 
 
+@dataclass(frozen=True)
+class Decomposition:
+    """Form of the one-way factors of a convolution.
+
+    Attributes:
+        rank: terms. Depthwise first: one-way kernels per input channel, either one number (the first factor makes
+            them all) or one multiplier for each factor but the last. Otherwise there are `rank * out_channels`
+            channels between the factors.
+        order: axes in the order in which they are convolved; None is the last axis first, as [A] does (space, then
+            time).
+        depthwise_first: every factor but the last works per channel, the last one combines ([A] eq. 15-17);
+            otherwise every factor combines all channels.
+        activation: applied after each factor but the last ([A] 3.4, last paragraph); None keeps it linear.
+    """
+
+    rank: int | Sequence[int] = 1
+    order: Sequence[int] | None = None
+    depthwise_first: bool = True
+    activation: nn.Module | None = None
+
+
 class DecomposedConv(Rebuildable):
     """Convolution by successive one-way factors ([A] eq. 17 and 19).
 
@@ -79,14 +101,7 @@ class DecomposedConv(Rebuildable):
     Args:
         in_channels, out_channels: channels.
         kernel_size: taps, one per axis; its length is the number of dimensions, 1 to 3.
-        rank: terms of the decomposition. Depthwise first: one-way kernels per input channel, either one
-            number (the first factor makes them all) or one multiplier for each factor but the last. Otherwise
-            there are `rank * out_channels` channels between the factors.
-        order: axes in the order in which they are convolved; default the last axis first, as [A] does (space,
-            then time).
-        depthwise_first: every factor but the last works per channel, the last one combines ([A] eq. 15-17);
-            otherwise every factor combines all channels.
-        activation: applied after each factor but the last ([A] 3.4, last paragraph); None keeps it linear.
+        decomposition: rank, order and form of the factors.
         padding, circular, bias: as in `DenseConv`.
 
     Raises:
@@ -98,11 +113,8 @@ class DecomposedConv(Rebuildable):
         in_channels: int,
         out_channels: int,
         kernel_size: Sequence[int],
+        decomposition: Decomposition | None = None,
         *,
-        rank: int | Sequence[int] = 1,
-        order: Sequence[int] | None = None,
-        depthwise_first: bool = True,
-        activation: nn.Module | None = None,
         padding: str | Sequence[int] = "same",
         circular: Sequence[int] = (),
         bias: bool = True,
@@ -110,13 +122,15 @@ class DecomposedConv(Rebuildable):
         super().__init__()
         self.kernel_size = _checked_kernel(kernel_size)
         num_dims = len(self.kernel_size)
+        chosen = Decomposition() if decomposition is None else decomposition
+        order, depthwise_first = chosen.order, chosen.depthwise_first
         self.order = tuple(range(num_dims))[::-1] if order is None else tuple(int(a) for a in order)
         if sorted(self.order) != list(range(num_dims)):
             raise ValueError(f"order must hold each of the axes 0..{num_dims - 1} once, got {order!r}")
-        self.rank = _checked_rank(rank, num_dims, depthwise_first)
+        self.rank = _checked_rank(chosen.rank, num_dims, depthwise_first)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.depthwise_first = depthwise_first
-        self.activation = activation
+        self.activation = chosen.activation
         self.widths = extents(padding, self.kernel_size)
         self.circular = circular_axes(circular, num_dims)
         self.factors = nn.ParameterList()

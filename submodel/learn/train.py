@@ -66,12 +66,8 @@ def train_generator(
     case: Case,
     dataset_path: Path,
     output: Path,
+    length: Length | None = None,
     *,
-    epochs: int | None = None,
-    seconds: float | None = None,
-    device: str = "auto",
-    threads: int = 1,
-    seed: int | None = None,
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
@@ -83,23 +79,18 @@ def train_generator(
         case: Says which model and how long.
         dataset_path: Its training split is used; or a reciprocal dataset, for the operator generator.
         output: The generator's file; beside it, the state of an unfinished training.
-        epochs: Instead of the case's.
-        seconds: Instead of the case's.
-        device: auto, cpu or cuda.
-        threads: CPU threads; the steps of a generator are too small to gain from more than one.
-        seed: Instead of the case's.
+        length: How long, where and from which seed; by default as the case says.
         restart: Throw away an unfinished training.
         progress: Called after every epoch, and while long work precedes the first.
 
     Raises:
-        CaseError: The dataset belongs to another case, an unfinished training is another one, or both epochs and
-            seconds are given.
+        CaseError: The dataset belongs to another case, or an unfinished training is another one.
         DatasetError: The dataset cannot be used.
         CheckpointError: The unfinished training is damaged.
         TrainingError: The loss is not finite.
         ValueError: The device is not there, or numbers are out of range.
     """
-    length = _length(case, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
+    length = training_length(case) if length is None else length
     unfinished = unfinished_path(output)
     require_file(output, "generator.safetensors")
     with open_training_data(dataset_path, case) as dataset:
@@ -182,9 +173,27 @@ def training_record(plan: TrainingPlan, history: History) -> TrainingRecord:
     )
 
 
-def _length(
-    case: Case, *, epochs: int | None, seconds: float | None, device: str, threads: int, seed: int | None
+def training_length(
+    case: Case,
+    *,
+    epochs: int | None = None,
+    seconds: float | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    seed: int | None = None,
 ) -> Length:
+    """The length of a case's training; what is given stands in place of what the case says.
+
+    Args:
+        case: Says how long, and from which seed.
+        epochs, seconds: One of them, or neither.
+        device: auto, cpu or cuda.
+        threads: CPU threads; the steps of a generator are too small to gain from more than one.
+        seed: Of weights and batches.
+
+    Raises:
+        CaseError: Both epochs and seconds are given.
+    """
     training = case.training
     if epochs is None and seconds is None:
         epochs, seconds = training.epochs, training.seconds

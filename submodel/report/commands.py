@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from submodel.case.case import Case
+from submodel.case.models import family_of
 
 if TYPE_CHECKING:
     from submodel.data.dataset import Dataset
@@ -103,7 +104,9 @@ class _Again:
         for key in WITHOUT_OPTION:
             if getattr(trained, key) != getattr(now, key):
                 self.lines.append(f"# the case then had [training] {key} = {getattr(trained, key)}")
-        words = ["--rays", trained.rays] if trained.model == "operator" else ["--variant", trained.variant]
+        options = {"rays": trained.rays, "variant": trained.variant}
+        taken = family_of(trained.model).keys
+        words = [word for key, value in options.items() if key in taken for word in (f"--{key}", value)]
         words += ["--compressible"] * trained.compressible
         words += ["--epochs", plan["epochs"]] if plan["seconds"] is None else ["--seconds", plan["seconds"]]
         begin = ["submodel", "train", self.case, "--dataset", data, "-o", output, "--model", trained.model]

@@ -54,9 +54,10 @@ def train(
     """
     from networks.core.distributed import current_group
     from submodel.cli.terminal.progress import show_progress
-    from submodel.learn.train import train_generator, with_training
+    from submodel.learn.train import train_generator, training_length, with_training
 
     read = with_training(Case.load(case), model=model, variant=variant, compressible=compressible, rays=rays)
+    length = training_length(read, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
     leads = current_group().leads
     shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)
     with shown as advance:
@@ -64,11 +65,7 @@ def train(
             read,
             dataset,
             output,
-            epochs=epochs,
-            seconds=seconds,
-            device=device,
-            threads=threads,
-            seed=seed,
+            length,
             restart=restart,
             progress=lambda now: advance(100.0 * now.fraction, now.words),
         )
