@@ -1,6 +1,6 @@
 """Several runs of the explicit scheme at once: one read of the matrix serves all, and several steps one read of memory.
 
-A level is kept as ``(row, lane)``, a lane for each run; the compiled steps (`solvers.batch.native_build`) take a cache
+A level is an array ``(row, lane)``, a lane for each run; the compiled steps (`solvers.batch.native_build`) take a cache
 line of lanes at a time. On one rank they go through skewed tiles (`solvers.batch.tiles`); on several, rows that need
 other ranks' values wait for them while the others are stepped (`solvers.batch.halo`). What a run yields does not depend
 on the runs beside it, to the last bit.
@@ -46,7 +46,7 @@ class Loads:
 
 
 class BoundaryBlocks(Protocol):
-    """What drives the held dofs of several runs, some steps at a time."""
+    """Boundary data of the held dofs of several runs, some steps at a time."""
 
     def from_step(self, n: int) -> NDArray[Any]:
         """The data of step n and of those after it that are at hand, ``(num_steps, num_held, num_runs)``. Local, or
@@ -79,10 +79,10 @@ class Ensemble:
         num_runs: How many there are to be, which sets the width: one lane, or a cache line of them.
         dtype: float64, or float32 for twice the runs, at a difference of some 1e-6 in a few hundred steps.
         depth: Steps of a sweep through the cache, 1 for plain steps; as many as pay by default.
-        stencils: Whether rows that are alike are stepped as such (`solvers.batch.stencils`); the numbers are the same.
+        stencils: Step rows that are alike as such (`solvers.batch.stencils`); the numbers are the same.
 
     Attributes:
-        order: The owned dof at each place of a level; held dofs last.
+        order: Owned dof at each place of a level; held dofs last.
         lanes: Runs at once.
 
     Raises:
@@ -237,11 +237,11 @@ class Ensemble:
         self._point("load_weights", weights[ascending].astype(self.dtype))
         self._point("samples", np.ascontiguousarray(loads.samples, dtype=self.dtype))
 
-    def _set_records(self, selection: Selection, given: NDArray[Any] | None) -> NDArray[Any]:
+    def _set_records(self, selection: Selection, room: NDArray[Any] | None) -> NDArray[Any]:
         rows, slots = selection.rows, selection.slots
         ascending = np.argsort(rows)
         shape = (self.lanes, int(slots.max(initial=-1)) + 1, len(rows))
-        history = np.zeros(shape, dtype=self.dtype) if given is None else given
+        history = np.zeros(shape, dtype=self.dtype) if room is None else room
         self._require_room("history", history, shape)
         self._struct.num_records, self._struct.run_stride = len(rows), shape[1] * shape[2]
         self._point("record_rows", rows[ascending].astype(np.int32), "int32_t *")
@@ -309,6 +309,6 @@ def _lies_on_lines(block: NDArray[Any]) -> bool:
 
 
 def _lies_run_by_run(block: NDArray[Any]) -> bool:
-    """Whether each run's data are contiguous doubles; they lie more than one number apart."""
+    """Test whether each run's data are contiguous doubles, more than one number apart."""
     step, row, run = (stride // block.itemsize for stride in block.strides)
     return block.dtype == np.float64 and run > 1 and (step, row) == (block.shape[1], 1)

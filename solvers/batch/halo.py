@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Which rows go where. They arrive in the order of their global numbers, behind the rank's own.
+    """Rows that ranks send each other. They arrive in the order of their global numbers, behind the rank's own.
 
     Args:
         comm: Communicator of the mesh.

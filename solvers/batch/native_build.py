@@ -69,7 +69,7 @@ def compiled_steps(comm: MPI.Comm) -> ModuleType:
 
 
 def lanes_of(dtype: DTypeLike, num_runs: int) -> int:
-    """How many runs are stepped at once: one where there is one, else a cache line of them. Local.
+    """Number of runs that are stepped at once: one of one, else a cache line of them. Local.
 
     Raises:
         ValueError: If the type is neither float64 nor float32.
@@ -82,7 +82,7 @@ def lanes_of(dtype: DTypeLike, num_runs: int) -> int:
 
 
 def suffix(dtype: DTypeLike, lanes: int) -> str:
-    """What the compiled functions of a type and width are called after their name."""
+    """Ending of the names of the compiled functions of a type and width."""
     return f"{'double' if np.dtype(dtype) == np.float64 else 'float'}_{lanes}"
 
 
@@ -134,23 +134,23 @@ def _build(path: Path) -> None:
 
 
 def _path() -> Path:
-    """Where the compiled module lies, once it is built."""
+    """Path of the compiled module."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "submodel-compiled"
     return folder / f"{NAME}-{_key()}{importlib.machinery.EXTENSION_SUFFIXES[0]}"
 
 
 def _key() -> str:
     """Sixteen digits that change with the code, the flags, the compiler, Python and the processor."""
-    said = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(SOURCES.iterdir()):
-        said.update(path.read_bytes())
+        digest.update(path.read_bytes())
     for words in (FLAGS, sysconfig.get_config_var("CC"), sysconfig.get_config_var("SOABI"), _processor()):
-        said.update(repr(words).encode())
-    return said.hexdigest()[:16]
+        digest.update(repr(words).encode())
+    return digest.hexdigest()[:16]
 
 
 def _processor() -> list[str]:
-    """What code for the machine at hand may depend on."""
+    """Lines about the processor on which compiled code may depend."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -8,7 +8,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 MOST_ENTRIES = 2**31 - 1
-"""Of a rank's rows: the compiled steps count them in 32 bits."""
+"""Most entries of a rank's rows: the compiled steps count them in 32 bits."""
 
 
 def require_countable(comm: MPI.Comm, matrix: sp.csr_matrix) -> None:

@@ -1,4 +1,4 @@
-"""What differs between the DOLFINx releases that the project supports (0.9 to 0.11), and nothing else."""
+"""Differences between the DOLFINx releases that the project supports (0.9 to 0.11), and nothing else."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def form_cache_folder() -> Path:
 
 
 def cell_partitioner() -> Any:
-    """What distributes the cells of a new mesh over ranks, the same way in every run. Local."""
+    """Partitioner of a new mesh's cells that divides them in the same way in every run. Local."""
 
     def part(comm: MPI.Intracomm, num_parts: int, graph: Any, _: bool) -> Any:
         parts = dgraph.adjacencylist(partition_cells(comm, num_parts, graph).reshape(-1, 1))

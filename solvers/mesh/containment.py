@@ -1,4 +1,4 @@
-"""Which points lie in a domain and which in its zone, by the geometry of the cells, at any length scale."""
+"""Points in a domain and in its zone, by the geometry of the cells, at any length scale."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import numpy as np
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from solvers.mesh import compat
-from solvers.mesh.domain import Domain, cell_midpoints
+from solvers.mesh.cell_search import CellSearch
+from solvers.mesh.domain import Domain
 
 TOLERANCE = 1e-9
-"""Of a cell's size: nearer to an edge than this a point lies on it."""
+"""Distance in sizes of a side below which a point lies on it."""
 
 
 def containment(domain: Domain, points: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -25,35 +24,20 @@ def containment(domain: Domain, points: NDArray[np.float64]) -> tuple[NDArray[np
     Returns:
         Two masks of shape ``(num_points,)``, on every rank.
     """
-    corners = domain.mesh.geometry.x[compat.geometry_dofs(domain.mesh)][:, :, :2]
-    if corners.shape[1] == 4:  # DOLFINx numbers the corners of a quadrilateral row by row
-        corners = corners[:, [0, 1, 3, 2]]
-    in_zone = np.zeros(len(corners), dtype=bool)
+    in_zone = np.zeros(len(domain.speed), dtype=bool)
     in_zone[domain.zone_cells] = True
     sides = domain.mesh.geometry.x[_outer_sides(domain)][:, :, :2]
     masks = np.zeros((3, len(points)), dtype=bool)  # in a cell, in one of the zone, on the outer boundary
-    if len(corners):
-        middle = cell_midpoints(domain.mesh)
-        radius = np.linalg.norm(corners - middle[:, None], axis=2).max()
-        near = cKDTree(middle).query_ball_point(points, radius * (1.0 + TOLERANCE))
-        for number, cells in enumerate(near):
-            hit = np.asarray(cells, dtype=np.int64)[_holds(corners[cells], points[number])]
-            masks[:2, number] = len(hit) > 0, in_zone[hit].any()
-            masks[2, number] = bool(len(hit)) and _on_sides(sides, points[number])
+    rows, cells, _ = CellSearch(domain.mesh).around(points)
+    masks[0, rows] = True
+    masks[1, rows[in_zone[cells]]] = True
+    masks[2] = [bool(masks[0, number]) and _on_sides(sides, points[number]) for number in range(len(points))]
     domain.mesh.comm.Allreduce(MPI.IN_PLACE, masks, op=MPI.LOR)
     return masks[0] & ~masks[2], masks[1]
 
 
-def _holds(corners: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Convex cells (cell, corner, 2), numbered either way round, that hold a point or have it on an edge."""
-    edge, way = np.roll(corners, -1, axis=1) - corners, point - corners
-    side = edge[..., 0] * way[..., 1] - edge[..., 1] * way[..., 0]
-    limit = TOLERANCE * (edge**2).sum(axis=2).max(axis=1, initial=0.0, keepdims=True)
-    return np.asarray((side >= -limit).all(axis=1) | (side <= limit).all(axis=1))
-
-
 def _on_sides(sides: NDArray[np.float64], point: NDArray[np.float64]) -> bool:
-    """Is a point on one of some straight sides (side, 2, 2)?"""
+    """Test a point against straight sides, shape ``(num_sides, 2, 2)``. Local."""
     start, edge = sides[:, 0], sides[:, 1] - sides[:, 0]
     square = (edge**2).sum(axis=1)
     share = np.clip(((point - start) * edge).sum(axis=1) / square, 0.0, 1.0)

@@ -17,7 +17,7 @@ from solvers.stepping.schemes import DivergenceError, Stepper
 
 MANY = 2  # any number of runs above one asks for a whole line of lanes
 MOST_BYTES = 2**30
-"""Of the histories of runs that are stepped together."""
+"""Most bytes of the histories of runs that are stepped together."""
 
 
 class Runs:
@@ -39,7 +39,7 @@ class Runs:
         self.order = self._runs(1, np.float64).order
 
     def batch_size(self, dtype: DTypeLike = np.float64, num_values: int = 0) -> int:
-        """How many runs are stepped at once: as many as there are lanes, if their histories leave room. Local.
+        """Number of runs that are stepped at once: that of the lanes, if their histories leave room. Local.
 
         Args:
             dtype: Of the steps.
@@ -64,7 +64,7 @@ class Runs:
 
         Args:
             loads: Of each run this rank's share of its loads.
-            record: What is kept, in this object's order of dofs.
+            record: Dofs that are recorded, in this object's order.
             slots: Place of each level 0 .. num_steps in a history, -1 for those left out.
             dtype: Of the compiled steps; the implicit ones are float64.
 

@@ -93,7 +93,7 @@ class FullModel:
         return None if runs is None else runs[0]
 
     def batch_size(self, dtype: DTypeLike = np.float64, *, fields: bool = True) -> int:
-        """How many runs `run_many` steps at once: multiples of it cost least. Local."""
+        """Number of runs that `run_many` steps at once: multiples of it cost least. Local."""
         return self.runs.batch_size(dtype, (self.time.num_levels + 2) * self._recorder.num_recorded(fields))
 
     def run_many(

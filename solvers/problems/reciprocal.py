@@ -61,7 +61,7 @@ class ReciprocalModel:
         self._mass, self._damping, self._stiffness = comm.bcast(rows_of_load)
 
     def batch_size(self) -> int:
-        """How many runs are stepped at once: multiples of it cost least. Local."""
+        """Number of runs that are stepped at once: multiples of it cost least. Local."""
         return self._model.runs.batch_size(np.float64, self._record_size * self._model.time.num_levels)
 
     def responses(self, wanted: Sequence[tuple[Quantity, int]]) -> list[NDArray[np.float64]] | None:
@@ -120,7 +120,7 @@ class ReciprocalModel:
 
 
 def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.float64]) -> bool:
-    """Whether ``x -> matrix x + shift`` carries cells onto cells of the same speed and zone. Collective on the comm.
+    """Test whether ``x -> matrix x + shift`` carries cells onto cells of one speed and zone. Collective on the comm.
 
     Then what is computed has the symmetry to round-off, sources between the nodes included.
     """
@@ -140,6 +140,6 @@ def preserves(domain: Domain, matrix: NDArray[np.float64], shift: NDArray[np.flo
 
 
 def _same(rows: NDArray[np.float64], images: NDArray[np.float64], size: float) -> bool:
-    """Whether every image lies on a place, x and y first, that has the same other values."""
+    """Test whether every image lies on a place, x and y first, that has the same other values."""
     distance, nearest = cKDTree(rows[:, :2]).query(images[:, :2])
     return bool(distance.max() <= MATCH * size and np.allclose(rows[nearest, 2:], images[:, 2:], rtol=1e-12, atol=0.0))

@@ -1,4 +1,4 @@
-"""What a full run leaves behind: the trace on Γ and, where they are wanted, the fields in the zone."""
+"""Results of a full run: the trace on Γ and, where they are wanted, the fields in the zone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from solvers.time.grid import TimeGrid, centred_rate
 
 @dataclass(frozen=True)
 class FullRun:
-    """What a full run leaves behind.
+    """Results of a full run.
 
     Args:
         trace: u, v and r on Γ.
@@ -47,7 +47,7 @@ class FullRun:
 
 
 class TraceRecorder:
-    """Which dofs a run records, and what becomes of them. Collective on the domain's comm.
+    """Selects the dofs that a run records, and makes the trace from them. Collective on the domain's comm.
 
     All of the zone is recorded, or the strip of dofs that the load on Γ needs, at the levels -1 .. num_levels.
 
@@ -97,7 +97,7 @@ class TraceRecorder:
         self._zone_record, self._strip_record = self._record(zone_ids), self._record(strip_ids)
 
     def record(self, fields: bool) -> Gathering:
-        """What a run stores, with or without the zone's fields."""
+        """Dofs that a run stores, with or without the zone's fields."""
         return self._zone_record if fields else self._strip_record
 
     def num_recorded(self, fields: bool) -> int:
@@ -175,18 +175,18 @@ class ThreeLevels:
         module = compiled_steps(MPI.COMM_SELF)
         self._ffi, self._apply = module.ffi, module.lib.three_levels
         self._shape = inner.shape
-        self._kept = []
+        self._entries = []
         for matrix in (outer, inner, odd):
-            kept = matrix.tocsr()
-            kept.eliminate_zeros()
-            self._kept += [kept.indptr.astype(np.int32), kept.indices.astype(np.int32), kept.data.astype(np.float64)]
+            rows = matrix.tocsr()
+            rows.eliminate_zeros()
+            self._entries += [rows.indptr.astype(np.int32), rows.indices.astype(np.int32), rows.data.astype(np.float64)]
 
     def __call__(self, history: NDArray[np.float64]) -> NDArray[np.float64]:
         """From ``(num_levels + 2, num_columns)`` to ``(num_levels, num_rows)``."""
         u = np.ascontiguousarray(history)
         out = np.empty((len(u) - 2, self._shape[0]))
         kinds = 3 * ("int32_t *", "int32_t *", "double *")
-        entries = [self._ffi.cast(kind, array.ctypes.data) for kind, array in zip(kinds, self._kept, strict=True)]
-        values, found = (self._ffi.cast("double *", array.ctypes.data) for array in (u, out))
-        self._apply(len(out), u.shape[1], values, self._shape[0], *entries, found)
+        entries = [self._ffi.cast(kind, array.ctypes.data) for kind, array in zip(kinds, self._entries, strict=True)]
+        values, result = (self._ffi.cast("double *", array.ctypes.data) for array in (u, out))
+        self._apply(len(out), u.shape[1], values, self._shape[0], *entries, result)
         return out

@@ -62,7 +62,7 @@ class Discretization:
 
     @property
     def diagonal_mass(self) -> bool:
-        """Whether the mass matrix is diagonal."""
+        """The mass matrix is diagonal."""
         return self.element == "gll" or self.stepper == "explicit"
 
 
@@ -325,13 +325,13 @@ def petsc_matrix(assembly: Assembly, rows: sp.csr_matrix, order: NDArray[np.int3
         order: The owned dof at each new position, if rows and columns shall be renumbered within each rank.
     """
     num_owned, num_global = rows.shape
-    kept = rows.copy()
-    kept.eliminate_zeros()
-    kept.sort_indices()
+    entries = rows.copy()
+    entries.eliminate_zeros()
+    entries.sort_indices()
     integer = PETSc.IntType
     matrix = PETSc.Mat().createAIJ(
         size=((num_owned, num_global), (num_owned, num_global)),
-        csr=(kept.indptr.astype(integer), kept.indices.astype(integer), kept.data),
+        csr=(entries.indptr.astype(integer), entries.indices.astype(integer), entries.data),
         comm=assembly.comm,
     )
     matrix.assemble()

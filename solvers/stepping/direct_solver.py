@@ -67,5 +67,5 @@ def _simplicial() -> Iterator[None]:
 
 
 def has_cholmod() -> bool:
-    """Whether PETSc was built with CHOLMOD. Local."""
+    """Ask PETSc for CHOLMOD. Local."""
     return bool(PETSc.Sys.hasExternalPackage("cholmod"))

@@ -5,7 +5,7 @@ With the averaged state ``ū_n = u_n + theta (u_{n+1} - 2 u_n + u_{n-1})`` every
     M (u⁺ - 2u + u⁻)/dt² + C (u⁺ - u⁻)/(2 dt) + (K + B) ū = F_n,
 
 theta = 0 being central differences and theta = 1/4 Newmark's trapezoidal rule in its three-level form. Runs start from
-rest: u_{-1} = u_0 = 0 unless told otherwise. Source: Newmark 1959; Hughes, The Finite Element Method, 9.1.
+rest: u_{-1} = u_0 = 0 by default. Source: Newmark 1959; Hughes, The Finite Element Method, 9.1.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Drive(Protocol):
 class Stepper(ABC):
     """One step of a three-level scheme on the dofs that this rank owns.
 
-    Two levels of the state are kept as NumPy arrays with PETSc vectors on top, and swapped by name.
+    Two levels of the state are NumPy arrays with PETSc vectors on top, and swapped by name.
 
     Args:
         assembly: The matrices of the equation.
@@ -88,6 +88,11 @@ class Stepper(ABC):
         self._current, self._previous = np.zeros(len(self.order)), np.zeros(len(self.order))
         self._current_vec = PETSc.Vec().createWithArray(self._current, comm=assembly.comm)
         self._previous_vec = PETSc.Vec().createWithArray(self._previous, comm=assembly.comm)
+
+    @property
+    def num_entries(self) -> int:
+        """Entries of the matrix that an explicit step multiplies with; 0 of an implicit one, which solves."""
+        return 0
 
     def state(self) -> NDArray[np.float64]:
         """The current level, a view."""
@@ -182,6 +187,10 @@ class CentralDifference(Stepper):
         self.load_weight = self.fused.load_weight[self.order]
         self._minus_ratio = None if self.fused.ratio is None else -self.fused.ratio[self.order]
 
+    @property
+    def num_entries(self) -> int:
+        return int(self.fused.matrix.nnz)
+
     def step(self, drive: Drive, n: int) -> None:
         out = self._previous
         if self._minus_ratio is None:
@@ -212,7 +221,7 @@ class Newmark(Stepper):
         rows = sp.diags(free)
         left = rows @ (mass + damping + 0.25 * stiffness)
         columns = np.concatenate(assembly.comm.allgather(free))
-        kept = (left @ sp.diags(columns)).tocsr() + assembly.diagonal(1.0 - free)
+        matrix = (left @ sp.diags(columns)).tocsr() + assembly.diagonal(1.0 - free)
         self._now = petsc_matrix(assembly, (rows @ (2.0 * mass - 0.5 * stiffness)).tocsr(), self.order)
         self._before = petsc_matrix(assembly, (rows @ (damping - mass - 0.25 * stiffness)).tocsr(), self.order)
         self.load_weight = free[self.order]
@@ -222,7 +231,7 @@ class Newmark(Stepper):
         if prescribed:
             self._known = petsc_matrix(assembly, (left @ sp.diags(columns - 1.0)).tocsr(), self.order)
             self._sum_vec = self._rhs_vec.duplicate()
-        self._solver = factorised(petsc_matrix(assembly, kept.tocsr(), self.order))
+        self._solver = factorised(petsc_matrix(assembly, matrix.tocsr(), self.order))
 
     def step(self, drive: Drive, n: int) -> None:
         self._before.mult(self._previous_vec, self._rhs_vec)

@@ -67,7 +67,7 @@ class Ricker:
 
     @property
     def highest_omega(self) -> float:
-        """Where the spectrum ``(w/omega)^2 exp(1 - (w/omega)^2)`` has fallen to 1 % of its peak."""
+        """Frequency at which the spectrum ``(w/omega)^2 exp(1 - (w/omega)^2)`` has fallen to 1 % of its peak."""
         return 2.77 * self.omega
 
     def __call__(self, t: ArrayLike) -> NDArray[np.float64]:

@@ -180,8 +180,7 @@ class _Runs:
         return Selection(np.asarray(rows, dtype=np.int64), np.arange(self._model.time.num_levels + 1))
 
     def _sizes(self, runs: Ensemble | InTurn) -> tuple[int, int, int, int]:
-        entries = self._model.stepper.fused.matrix.nnz  # type: ignore[attr-defined]
-        return len(runs.order), int(entries), runs.lanes, self._dtype.itemsize
+        return len(runs.order), self._model.stepper.num_entries, runs.lanes, self._dtype.itemsize
 
     def _step_limit(self, runs: Ensemble | InTurn) -> float:
         return steps_limit(self._model.time.num_levels, *self._sizes(runs))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from solvers.gamma.datum import Steps
 from solvers.problems.zone import ZoneModel
 from solvers.problems.zone_batch import ZoneBatch
-from solvers.stepping.schemes import CentralDifference
 from submodel.case.case import Case
 from submodel.predict.generator import Generator
 from submodel.solve import from_case as build
@@ -87,10 +86,10 @@ def _zone_runs(zone: ZoneModel, data: NDArray[np.float64]) -> tuple[Callable[[],
         batch = ZoneBatch(zone, np.float32 if zone.parts == 1 else np.float64)
         dtype, lanes, num_batches = batch.dtype, batch.lanes, -(-len(data) // batch.lanes)
         run = partial(batch.run, data)
-    if not isinstance(zone.stepper, CentralDifference):
+    if not zone.stepper.explicit:
         return run, 0.0
-    matrix = zone.stepper.fused.matrix
-    return run, num_batches * steps_limit(zone.num_steps, matrix.shape[0], int(matrix.nnz), lanes, dtype.itemsize)
+    num_rows, num_entries = len(zone.stepper.order), zone.stepper.num_entries
+    return run, num_batches * steps_limit(zone.num_steps, num_rows, num_entries, lanes, dtype.itemsize)
 
 
 def _multiply_adds(predict: Callable[[], Any]) -> float:
