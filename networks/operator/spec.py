@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from networks.core.fields import FIELDS
+from networks.core.specification import Specification
 
 Pair = tuple[float, float]
 
@@ -38,7 +39,7 @@ class SymmetryMap:
 
 
 @dataclasses.dataclass(frozen=True)
-class OperatorSpec:
+class OperatorSpec(Specification):
     """An operator generator: problem first, sizes after.
 
     Attributes:
@@ -189,22 +190,3 @@ class OperatorSpec:
     def num_coefficients(self) -> int:
         """Real numbers of one response: cosines of all frequencies, sines of all but the first."""
         return 2 * self.num_frequencies - 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ValueError: an unknown or missing key, or a bad value.
-        """
-        fields = dataclasses.fields(cls)
-        if unknown := sorted(set(values) - {f.name for f in fields}):
-            raise ValueError(f"unknown entries in a generator's specification: {', '.join(unknown)}")
-        needed = {f.name for f in fields if f.default is dataclasses.MISSING}
-        if missing := sorted(needed - set(values)):
-            raise ValueError(f"missing entries in a generator's specification: {', '.join(missing)}")
-        return cls(**values)

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from networks.core.fields import FIELDS
+from networks.core.specification import Specification
 from networks.paper.catalogue import MODELS, SIZES
 from networks.paper.catalogue import variant as find_variant
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratorSpec:
+class GeneratorSpec(Specification):
     """Everything that determines a generator but its numbers.
 
     A generator's trunk and heads work on an image whose axes are those that are local: time, then arc (boundary) or
@@ -173,21 +174,3 @@ class GeneratorSpec:
         """Points of the target along `axes`."""
         nodes = self.grid if self.grid is not None else (self.num_arc,)
         return ((self.num_levels,) if self.time == "local" else ()) + (nodes if self.space == "local" else ())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ValueError: an unknown or missing key, or a bad value.
-        """
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"unknown entries in a generator's specification: {', '.join(unknown)}")
-        if missing := sorted({"num_levels", "num_arc"} - set(values)):
-            raise ValueError(f"missing entries in a generator's specification: {', '.join(missing)}")
-        return cls(**values)
