@@ -94,6 +94,17 @@ def geometry_dofs(mesh: dmesh.Mesh) -> NDArray[np.int32]:
     return np.asarray(geometry.dofmaps[0] if hasattr(geometry, "dofmaps") else geometry.dofmap)
 
 
+def facet_nodes(mesh: dmesh.Mesh, facets: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Geometry nodes at the ends of facets of a planar mesh, shape ``(num_facets, 2)``. Local.
+
+    DOLFINx divides by the number of facets.
+    """
+    mesh.topology.create_connectivity(1, 2)
+    if not len(facets):
+        return np.empty((0, 2), np.int32)
+    return np.asarray(dmesh.entities_to_geometry(mesh, 1, facets), dtype=np.int32).reshape(-1, 2)
+
+
 def coordinate_map(mesh: dmesh.Mesh) -> Any:
     """The map from the reference cell, with its ``pull_back``. Local."""
     geometry = mesh.geometry

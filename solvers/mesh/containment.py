@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from dolfinx import mesh as dmesh
 from mpi4py import MPI
 from numpy.typing import NDArray
 
 from solvers.mesh.cell_search import CellSearch
+from solvers.mesh.compat import facet_nodes
 from solvers.mesh.domain import Domain
 
 TOLERANCE = 1e-9
@@ -26,7 +26,7 @@ def containment(domain: Domain, points: NDArray[np.float64]) -> tuple[NDArray[np
     """
     in_zone = np.zeros(len(domain.speed), dtype=bool)
     in_zone[domain.zone_cells] = True
-    sides = domain.mesh.geometry.x[_outer_sides(domain)][:, :, :2]
+    sides = domain.mesh.geometry.x[facet_nodes(domain.mesh, domain.outer_facets)][:, :, :2]
     masks = np.zeros((3, len(points)), dtype=bool)  # in a cell, in one of the zone, on the outer boundary
     rows, cells, _ = CellSearch(domain.mesh).around(points)
     masks[0, rows] = True
@@ -43,12 +43,3 @@ def _on_sides(sides: NDArray[np.float64], point: NDArray[np.float64]) -> bool:
     share = np.clip(((point - start) * edge).sum(axis=1) / square, 0.0, 1.0)
     distance = np.linalg.norm(start + share[:, None] * edge - point, axis=1)
     return bool((distance <= TOLERANCE * np.sqrt(square)).any())
-
-
-def _outer_sides(domain: Domain) -> NDArray[np.int32]:
-    """Geometry nodes of the facets of ∂Ω, shape ``(num_facets, 2)``. Local."""
-    mesh = domain.mesh
-    mesh.topology.create_connectivity(1, 2)
-    if not len(domain.outer_facets):  # DOLFINx divides by their number
-        return np.empty((0, 2), dtype=np.int32)
-    return np.asarray(dmesh.entities_to_geometry(mesh, 1, domain.outer_facets), dtype=np.int32).reshape(-1, 2)

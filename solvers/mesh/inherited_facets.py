@@ -6,6 +6,8 @@ import numpy as np
 from dolfinx import mesh as dmesh
 from numpy.typing import NDArray
 
+from solvers.mesh.compat import facet_nodes
+
 TOLERANCE = 1e-9  # of a facet's length
 
 
@@ -26,12 +28,9 @@ def inherited_facets(
         each.topology.create_entities(1)
         each.topology.create_connectivity(1, 2)
         each.topology.create_connectivity(2, 1)
-    if not len(facets):  # DOLFINx divides by their number
-        return facets
     rim = np.asarray(dmesh.exterior_facet_indices(mesh.topology), dtype=np.int32)
     middles = dmesh.compute_midpoints(mesh, 1, rim)
-    nodes = np.asarray(dmesh.entities_to_geometry(origin, 1, facets), dtype=np.int32).reshape(-1, 2)
-    ends = {int(facet): side for facet, side in zip(facets, origin.geometry.x[nodes], strict=True)}
+    ends = dict(zip(map(int, facets), origin.geometry.x[facet_nodes(origin, facets)], strict=True))
     to_cell, to_facet = mesh.topology.connectivity(1, 2), origin.topology.connectivity(2, 1)
 
     def lies_on_one(facet: int, middle: NDArray[np.float64]) -> bool:
