@@ -73,7 +73,7 @@ class Family(Protocol):
         ...
 
     def execution(self, generator: Any) -> str:
-        """How the layers of a compressed generator run when it predicts, in words."""
+        """Form in which the layers of a compressed generator run when it predicts, in words."""
         ...
 
     def band(self, spec: Any) -> tuple[float, float] | None:

@@ -117,7 +117,7 @@ def test_a_share_of_the_sources_is_held_out_where_the_plan_says_so() -> None:
     _, other = train_operator(spec, dataclasses.replace(data, displacement=spoilt), plan)
     assert [e.loss for e in history] == [e.loss for e in other]  # nothing was learnt from those that are held out
     assert all(a.score < b.score for a, b in zip(history, other, strict=True)) and len(chosen) + len(held) == 6
-    assert history.kept == len(history)
+    assert history.weights_epoch == len(history)
 
 
 class StopError(Exception):

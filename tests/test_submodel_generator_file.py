@@ -49,10 +49,10 @@ def test_what_was_compressed_has_no_calibration() -> None:
 
 def test_older_files_are_read() -> None:
     """Without the pass that was kept, remarks, the sort of data and the domain."""
-    old = document(kept=None, remarks=None, domain=None, dataset={"file": "r.h5", "key": "1"})
+    old = document(weights_epoch=None, remarks=None, domain=None, dataset={"file": "r.h5", "key": "1"})
     old["parameters"] = [[float("nan"), 0.5, 0.6]]
     again = GeneratorFile.from_document(old, Path("g"))
-    assert again.reciprocal and again.trained().kept == 2 and again.trained().remarks == ()
+    assert again.reciprocal and again.trained().weights_epoch == 2 and again.trained().remarks == ()
 
 
 @pytest.mark.parametrize("key", ["case", "gamma", "parameters", "dataset", "zone_points", "plan", "seconds"])

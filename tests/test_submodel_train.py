@@ -78,7 +78,7 @@ def test_a_loss_is_called_a_loss(shop: Shop, tmp_path: Path, number: int) -> Non
     text = done("train", shop.case, "--dataset", dataset, "-o", target, "--epochs", 2)
     assert "2 epochs, loss " in text and "validation" not in text and "best" not in text
     training = GeneratorFile.from_document(checkpoint.read_metadata(target)[1], target).trained()
-    assert len(training.train) == training.kept == 2 and training.validation == ()
+    assert len(training.train) == training.weights_epoch == 2 and training.validation == ()
     if number > 1:
         held = toy(tmp_path, **OPERATOR | {"validation": "validation = 0.25"}, test="test = 4\ncalibration = 20")
         text = done("train", held, "--dataset", dataset, "-o", target, "--epochs", 2)

@@ -1,1 +1,1 @@
-"""What every network uses: processes, files, shared weights."""
+"""Parts that every network uses: processes, files, shared weights."""

@@ -37,7 +37,7 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and reports. Local."""
+        """True on the process that writes files and reports. Local."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _connect() -> Group:
 
 
 def _store(rank: int, size: int) -> torch.distributed.Store:
-    """Where the processes find each other: torchrun's own store, or one of rank 0 where torchrun leaves it to us.
+    """Store by which processes find each other: torchrun's own, or one of rank 0 where torchrun leaves it to us.
 
     Torch would ask for libuv here, which not every build has (Debian's has not); nothing is faster with it.
     """

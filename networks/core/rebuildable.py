@@ -44,14 +44,14 @@ class Rebuildable(nn.Module):
         """Drop what was made of the factors."""
         self._kept = {}
 
-    def kept(self, name: str, factors: tuple[Tensor, ...], make: Callable[[], Made], given: Any = None) -> Made:
+    def cached(self, name: str, factors: tuple[Tensor, ...], make: Callable[[], Made], depends: Any = None) -> Made:
         """Result of `make` for the factors, in their own precision; stored where no gradients are needed.
 
         Args:
             name: of what is made.
             factors: of which it is made.
             make: makes it.
-            given: what else it depends on.
+            depends: what else it depends on.
         """
 
         def made() -> Made:
@@ -62,10 +62,10 @@ class Rebuildable(nn.Module):
         if key is None:
             return made()
         known = self._kept.get(name)
-        if known is None or known[0] != (key, given):
+        if known is None or known[0] != (key, depends):
             with torch.inference_mode(False), torch.no_grad():
                 # the factors are held, so that no other tensor can take their place in memory and pass for them
-                known = self._kept[name] = ((key, given), made(), [factor.detach() for factor in factors])
+                known = self._kept[name] = ((key, depends), made(), [factor.detach() for factor in factors])
         return cast(Made, known[1])
 
     def unknown_execution(self) -> ValueError:
@@ -90,7 +90,7 @@ class Rebuildable(nn.Module):
 
 
 def places(module: nn.Module) -> tuple[Any, ...]:
-    """Where a module's own numbers are: changes when it is moved or converted, not when it already was there."""
+    """Addresses of a module's own numbers, which change when it is moved or converted and only then."""
     return tuple((tensor.data_ptr(), tensor.device, tensor.dtype) for tensor in module.parameters())
 
 

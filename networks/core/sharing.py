@@ -17,14 +17,14 @@ def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
         ValueError: the model's state holds something else.
     """
     seen: set[int] = set()
-    found = {}
+    tensors = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"the model's state holds {name!r}, which is no tensor; only tensors can be stored")
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            found[name] = tensor.detach()
-    return found
+            tensors[name] = tensor.detach()
+    return tensors
 
 
 @torch.no_grad()

@@ -155,7 +155,7 @@ class DecomposedConv(Rebuildable):
             ValueError: `execution` is neither "factorised" nor "dense", or dense with an activation between.
         """
         if self.execution == "dense":
-            weight = self.kept("dense", tuple(self.factors), self.dense_kernel)
+            weight = self.cached("dense", tuple(self.factors), self.dense_kernel)
             return dense_convolution(x, weight, self.bias, self.widths, self.circular)
         if self.execution != "factorised":
             raise self.unknown_execution()
@@ -164,7 +164,7 @@ class DecomposedConv(Rebuildable):
 
     @property
     def has_dense_form(self) -> bool:
-        """Whether no activation stands between the factors."""
+        """True where no activation stands between the factors."""
         return self.activation is None
 
     def _prepared(self, x: Tensor) -> tuple[prepared.Kernel, ...] | None:
@@ -177,7 +177,7 @@ class DecomposedConv(Rebuildable):
         factors = tuple(self.factors)
         if not _READY or versions(factors) is None or factors[0].dtype != x.dtype or not is_plain(x):
             return None
-        return self.kept("ready", factors, lambda: self._make_ready(factors, x.shape), x.shape)
+        return self.cached("ready", factors, lambda: self._make_ready(factors, x.shape), x.shape)
 
     def _make_ready(self, factors: tuple[Tensor, ...], image: Sequence[int]) -> tuple[prepared.Kernel, ...]:
         shape, kernels = list(image), []

@@ -33,12 +33,12 @@ class Kernel:
 
 
 def available() -> bool:
-    """Whether this torch has what is needed."""
+    """True where this torch has the kernels."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
 
 
 def comes_round(kernel: Tensor, groups: int, width: tuple[int, int], closed: bool) -> bool:
-    """Whether `apply` itself continues the image around the axis: with a kernel a channel, where the size is kept."""
+    """True where `apply` continues the image around the axis: with a kernel a channel, where the size stays."""
     reach = (kernel.shape[2] - 1) / 2
     return closed and len(kernel) == groups and kernel.shape[1] == 1 and width == (reach, reach)
 

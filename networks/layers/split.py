@@ -76,7 +76,7 @@ class SplitConv(Rebuildable):
             ValueError: `execution` is neither "factorised" nor "dense".
         """
         if self.execution == "dense":
-            weight = self.kept("dense", tuple(self.factors), self.dense_kernel)
+            weight = self.cached("dense", tuple(self.factors), self.dense_kernel)
             return functional.conv3d(x, weight, self.bias, padding="same")
         if self.execution != "factorised":
             raise self.unknown_execution()

@@ -73,7 +73,7 @@ class Variant:
     euler: bool = False
 
     def options(self) -> dict[str, bool]:
-        """What a `GeneratorSpec` needs of it."""
+        """Entries of a `GeneratorSpec`."""
         return {"batch_norm": self.batch_norm, "shared": self.shared}
 
 

@@ -1,4 +1,4 @@
-"""What training makes small: differences in standard scores, and the residual of the Euler regularisation."""
+"""Losses: differences in standard scores, and the residual of the Euler regularisation."""
 
 from collections.abc import Sequence
 

@@ -26,10 +26,10 @@ PaperField = Literal["displacement", "velocity"]
 _PRINTED = Path(__file__).with_name("printed_tables.csv")
 SCHEDULES: tuple[Schedule, ...] = ("short", "long")
 MODEL_TITLES = TITLES
-"""What [A] calls each model, in the order of its tables."""
+"""Title of each model in [A], in the order of its tables."""
 ZONE_MODELS = tuple(name for name, (_, _, target, _) in MODELS.items() if target == "zone")
 VARIANT_TITLES = {name: variant.title for name, variant in VARIANTS.items()}
-"""What [A] calls each variant, in the order of its columns."""
+"""Title of each variant in [A], in the order of its columns."""
 
 
 @dataclass(frozen=True)

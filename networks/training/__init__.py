@@ -1,1 +1,1 @@
-"""What trainings of both families share."""
+"""Training, the same for every family of generators."""

@@ -205,12 +205,12 @@ class Fit:
 
     def result(self) -> tuple[Any, History]:
         """The generator with the weights that are kept, in evaluation mode, and the passes."""
-        kept = len(self.history)
+        number = len(self.history)
         if self.task.keeps_best:
             load_unique(self.task.model, self.best)
             best = self.best_epoch()
-            kept = best.epoch if best.score <= self.best_score else 0
-        return self.task.model.eval(), History(tuple(self.history), kept, tuple(self.task.remarks))
+            number = best.epoch if best.score <= self.best_score else 0
+        return self.task.model.eval(), History(tuple(self.history), number, tuple(self.task.remarks))
 
 
 def run(

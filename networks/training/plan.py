@@ -143,12 +143,12 @@ class History(Sequence[Epoch]):
 
     Attributes:
         epochs: all of them.
-        kept: number of the one whose weights the generator has; 0 for those that the training started from.
+        weights_epoch: number of the one whose weights the generator has; 0 for those that the training started from.
         remarks: sentences about what did not come to its end, such as a fit that was cut short.
     """
 
     epochs: tuple[Epoch, ...]
-    kept: int
+    weights_epoch: int
     remarks: tuple[str, ...] = ()
 
     @overload
@@ -168,11 +168,11 @@ class History(Sequence[Epoch]):
     def words(self) -> str:
         """One line: which weights were kept, and their figures."""
         num, seconds = len(self), f"{self[-1].elapsed:.0f} s"
-        if self.kept == 0:
+        if self.weights_epoch == 0:
             return f"no better in {num} epochs than at the start, whose weights are kept, {seconds}"
-        if self.kept == num:
+        if self.weights_epoch == num:
             return f"{num} epochs, {self[-1].words}, {seconds}"
-        return f"best of {num} epochs is {self.kept} ({self[self.kept - 1].words}), {seconds}"
+        return f"best of {num} epochs is {self.weights_epoch} ({self[self.weights_epoch - 1].words}), {seconds}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a training starts: at weights drawn from its seed, or at a model that is there already."""
+"""The start of a training: weights drawn from its seed, or a model that is there already."""
 
 import copy
 import hashlib
@@ -34,7 +34,7 @@ def copy_of(initial: Model, spec: Any) -> Model:
 
 
 def origin(initial: nn.Module | None) -> dict[str, Any]:
-    """What tells a start from another, values for JSON; of a start at drawn weights nothing."""
+    """Checksum and recipe of the model that a training starts from, values for JSON; None for drawn weights."""
     if initial is None:
         return {"initial": None, "compression": None}
     digest = hashlib.sha256()

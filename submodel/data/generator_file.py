@@ -30,7 +30,7 @@ class TrainingRecord:
         plan: Entries of its plan, see `networks.training.plan.TrainingPlan`.
         train: Loss of each pass.
         validation: Error of each pass over the samples held out; empty where there were none.
-        kept: Number of the pass whose weights were kept, 0 for those of the start.
+        weights_epoch: Number of the pass whose weights were kept, 0 for those of the start.
         remarks: Sentences about what did not come to its end.
         seconds: All of it took.
     """
@@ -38,7 +38,7 @@ class TrainingRecord:
     plan: Mapping[str, Any]
     train: tuple[float, ...]
     validation: tuple[float, ...]
-    kept: int
+    weights_epoch: int
     remarks: tuple[str, ...]
     seconds: float
 
@@ -47,7 +47,7 @@ class TrainingRecord:
         return {
             "plan": dict(self.plan),
             "history": {"train": list(self.train), "validation": list(self.validation)},
-            "kept": self.kept,
+            "weights_epoch": self.weights_epoch,
             "remarks": list(self.remarks),
             "seconds": self.seconds,
         }
@@ -64,7 +64,7 @@ class TrainingRecord:
             plan=dict(document["plan"]),
             train=tuple(history["train"]),
             validation=tuple(history["validation"]),
-            kept=int(document.get("kept", len(history["train"]))),
+            weights_epoch=int(document.get("weights_epoch", len(history["train"]))),
             remarks=tuple(document.get("remarks", ())),
             seconds=float(document["seconds"]),
         )

@@ -1,4 +1,4 @@
-"""How long a training lasts, where it runs, and from which seed."""
+"""Length, place and seed of a training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Length:
-    """How long, where, and from which seed.
+    """Length, place and seed of a training.
 
     Args:
         epochs: Passes over the samples, or ``None``.

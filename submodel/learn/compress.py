@@ -37,7 +37,7 @@ SAMPLE = 32
 
 @dataclass(frozen=True)
 class Aim:
-    """How a generator is to be compressed; exactly one of `ratio`, `rank` and `error` is given.
+    """Aim of a compression; exactly one of `ratio`, `rank` and `error` is given.
 
     Args:
         method: svd, cp, tucker, tt, ctd or pctd.
@@ -64,10 +64,10 @@ class Aim:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"the method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        given = [name for name in ("ratio", "rank", "error") if getattr(self, name) is not None]
-        if len(given) != 1:
-            said = " and ".join(f"--{name}" for name in given) or "none"
-            raise ValueError(f"give one of --ratio, --rank and --error, got {said}")
+        named = [name for name in ("ratio", "rank", "error") if getattr(self, name) is not None]
+        if len(named) != 1:
+            got = " and ".join(f"--{name}" for name in named) or "none"
+            raise ValueError(f"give one of --ratio, --rank and --error, got {got}")
         if self.ratio is not None and not self.ratio > 1:
             raise ValueError(f"--ratio must be greater than 1, got {self.ratio:g}: 15 leaves one number of fifteen")
         if self.error is not None and not 0 < self.error < 1:
@@ -105,7 +105,7 @@ def compress_generator(
     tuning: FineTuning | None = None,
     device: str = "auto",
     restart: bool = False,
-    told: Callable[[Report, Any], None] | None = None,
+    report_to: Callable[[Report, Any], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Compressed:
     """Compress a generator, fine-tune it where that is wanted, and write it; an unfinished fine-tuning goes on.
@@ -119,7 +119,7 @@ def compress_generator(
         tuning: How to fine-tune, or None.
         device: auto, cpu or cuda.
         restart: Throw away an unfinished fine-tuning.
-        told: Called with the report and the compressed generator before the fine-tuning.
+        report_to: Called with the report and the compressed generator before the fine-tuning.
         progress: Called after every epoch of it.
 
     Raises:
@@ -155,8 +155,8 @@ def compress_generator(
         if current_group().leads:
             unfinished_path(output).unlink(missing_ok=True)
             checkpoint.save(output, model, metadata=about.to_document())
-        if told is not None:
-            told(report, model)
+        if report_to is not None:
+            report_to(report, model)
     if tuning is None:
         return Compressed(output, case, model, report, None)
     trained = fine_tune(model, about, output, tuning, device=device, progress=progress)
@@ -169,17 +169,17 @@ def ranks_of(generator: Any, method: str, rank: int | tuple[int, int]) -> dict[s
     Raises:
         ValueError: No layer can have the rank.
     """
-    found = {}
+    ranks_by_layer = {}
     for unit in units_of(generator, method):
         try:
             (ranks,) = chosen_ranks(method, rank, [unit])
         except ValueError:
             continue
         if ranks is not None and count(method, unit, ranks) < unit.numel:
-            found[unit.group.name] = rank
-    if not found:
+            ranks_by_layer[unit.group.name] = rank
+    if not ranks_by_layer:
         raise ValueError(f"no layer is smaller with the rank {rank} and the method {method}: give a smaller rank")
-    return found
+    return ranks_by_layer
 
 
 def sample_of(generator: Any, file: GeneratorFile) -> tuple[Tensor, ...]:
@@ -255,8 +255,7 @@ def _unfinished(source: Path, output: Path, aim: Aim, tuning: FineTuning | None)
 
 def _plain(aim: Aim) -> dict[str, Any]:
     """As JSON gives it back."""
-    said = asdict(aim)
-    return said | {"rank": list(aim.rank) if isinstance(aim.rank, tuple) else aim.rank}
+    return asdict(aim) | {"rank": list(aim.rank) if isinstance(aim.rank, tuple) else aim.rank}
 
 
 def _digest(path: Path) -> str:

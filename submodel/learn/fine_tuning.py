@@ -18,7 +18,7 @@ from submodel.learn.train import Trained, open_training_data, run_training, trai
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How to fine-tune; one of `seconds` and `epochs` is given.
+    """Length and data of a fine-tuning; one of `seconds` and `epochs` is given.
 
     Args:
         dataset: What to learn from; that of the training, or another of its case.

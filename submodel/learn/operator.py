@@ -24,17 +24,17 @@ from submodel.learn.budget import Length
 from submodel.learn.preparation import Preparation
 
 BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
-"""Where a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
+"""Frequencies between which a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
 RATE = 0.8
-"""Of the low-pass, in multiples of the highest angular frequency of the band: 15 rad/s on the reference problem."""
+"""Rate of the low-pass, in multiples of the band's highest angular frequency: 15 rad/s on the reference problem."""
 RATES = {"none": 5e-3, "direct": 5e-3, "walls": 1e-3}
-"""Of learning; what all rays of a box leave is so little that large steps lose more than they find."""
+"""Learning rates by rays; all rays of a box leave so little that large steps lose more than they find."""
 PERIOD = 1.25
-"""Of the slowest amplitude, in durations of a run."""
+"""Period of the slowest amplitude, in durations of a run."""
 HIGHEST = 10.67
-"""Of the amplitudes, in multiples of the highest angular frequency of the band: the onset of a signal is steep."""
+"""Highest frequency of the amplitudes, in multiples of that of the band: the onset of a signal is steep."""
 MOST_FREQUENCIES = 200
-"""Of the amplitudes: with more the fit of the rays of a long run takes longer than the training."""
+"""Amplitudes at most: with more the fit of the rays of a long run takes longer than the training."""
 RECIPROCAL_WIDTH = 160
 """Channels of a network whose data never end."""
 SINE = 1e-9
@@ -132,11 +132,11 @@ def nodes_of(gamma: Gamma) -> dict[str, Any]:
 
 def symmetry_maps(maps: Sequence[Symmetry], origin: tuple[float, float]) -> tuple[SymmetryMap, ...]:
     """Symmetries of a problem as a generator takes them: of places that are counted from its origin."""
-    found = []
+    converted = []
     for each in maps:
         x, y = each.apply(origin) - np.array(origin)
-        found.append(SymmetryMap(_rows(each.matrix), (float(x), float(y)), tuple(map(int, each.images))))
-    return tuple(found)
+        converted.append(SymmetryMap(_rows(each.matrix), (float(x), float(y)), tuple(map(int, each.images))))
+    return tuple(converted)
 
 
 def gamma_middle(gamma: Gamma) -> tuple[float, float]:

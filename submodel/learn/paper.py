@@ -70,7 +70,7 @@ def fine_tuning(plan: TrainingPlan) -> TrainingPlan:
 
 
 def targets(dataset: Dataset, fields: Sequence[str], *, zone: bool) -> NDArray[np.float32]:
-    """What the training samples are to become, (sample, field, time, node): fields of the zone, or on Γ.
+    """Targets of the training samples, (sample, field, time, node): fields of the zone, or on Γ.
 
     Raises:
         DatasetError: The dataset lacks zone fields, or is damaged.

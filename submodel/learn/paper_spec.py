@@ -17,7 +17,7 @@ from submodel.case.parameters import Parameters, X, Y
 from submodel.geometry.zone_target import Sizes
 
 FIELDS = ("displacement", "velocity")
-"""What [A]'s models predict."""
+"""Fields that [A]'s models predict."""
 CHECKPOINT_EVERY = 60.0
 """Seconds between two savings of an unfinished training; that of the largest model takes 370 MB."""
 
@@ -25,7 +25,7 @@ CHECKPOINT_EVERY = 60.0
 def specification(
     model: str, variant: str, sizes: Sizes, fields: Sequence[str] = FIELDS, num_parameters: int = 3
 ) -> GeneratorSpec:
-    """What to build for a model of [A] in one of its variants.
+    """Specification of a model of [A] in one of its variants.
 
     Args:
         model, variant: names, as in `paper_tables.MODEL_TITLES` and `VARIANT_TITLES`.
@@ -57,7 +57,7 @@ def reference(parameters: Parameters, gamma: Gamma) -> tuple[float, ...]:
 def training_plan(
     variant: str, schedule: Schedule, *, epochs: int, dt: float, seed: int, device: str, threads: int
 ) -> TrainingPlan:
-    """How [A] trains: short, at 1e-3 with early stopping; long, ten times the epochs, from 1e-3 to 1e-4.
+    """Plan of a training of [A]: short, at 1e-3 with early stopping; long, ten times the epochs, from 1e-3 to 1e-4.
 
     Args:
         variant: of the model; "e" and "e-sl" are trained with Euler regularisation.

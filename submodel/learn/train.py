@@ -167,7 +167,7 @@ def training_record(plan: TrainingPlan, history: History) -> TrainingRecord:
         plan=asdict(plan),
         train=tuple(float(f"{epoch.loss:.6g}") for epoch in history),
         validation=tuple(float(f"{epoch.validation:.6g}") for epoch in history if epoch.validation is not None),
-        kept=history.kept,
+        weights_epoch=history.weights_epoch,
         remarks=history.remarks,
         seconds=history[-1].elapsed,
     )

@@ -57,7 +57,7 @@ class CompressedLayer(Rebuildable, ABC):
         if self.execution == "factorised":
             return self.factorised(x)
         if self.execution == "dense":
-            return convolve(x, self.kept("dense", self.factors(), self.kernel), self.bias, self.geometry)
+            return convolve(x, self.cached("dense", self.factors(), self.kernel), self.bias, self.geometry)
         raise self.unknown_execution()
 
     def num_weights(self) -> int:

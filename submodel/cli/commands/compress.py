@@ -80,7 +80,7 @@ def compress(
             tuning=tuning,
             device=device,
             restart=restart,
-            told=_tell if leads else None,
+            report_to=_tell if leads else None,
             progress=lambda now: advance(100.0 * now.fraction, now.words),
         )
     if not leads:
