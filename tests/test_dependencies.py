@@ -23,7 +23,7 @@ def declared() -> dict[str, str]:
     """Bounds of every declared distribution, by name."""
     extras = PROJECT["optional-dependencies"]
     lists = [PROJECT["dependencies"], *extras.values()]
-    return dict(re.fullmatch(r"([\w-]+)(.*)", each).groups() for each in sum(lists, []))  # type: ignore[union-attr]
+    return dict(re.findall(r"^([\w-]+)(.*)$", "\n".join(sum(lists, [])), re.M))
 
 
 def imported(*folders: str) -> set[str]:

@@ -104,7 +104,7 @@ def test_the_operator_generator_is_linear_in_it_and_accurate(shop: Shop, tmp_pat
     target = tmp_path / "errors.json"
     done("validate", shop.case, "--dataset", shop.dataset, "--generator", shop.generators["operator"], "--json", target)
     found: Any = errors_of(target)
-    assert found["after"]["displacement"]["relative_l2"] < 0.08
+    assert found["after"]["displacement"]["relative_l2"] < 0.04  # measured 0.019
 
 
 def test_a_model_of_the_paper_has_an_input_more(shop: Shop, tmp_path: Path) -> None:

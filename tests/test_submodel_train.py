@@ -62,7 +62,7 @@ def errors(shop: Shop, generator: Path, *more: object) -> dict[str, Any]:
 def test_the_default_generator_learns_from_a_dozen_runs(shop: Shop) -> None:
     """A dozen runs are enough for a box whose rays are known; the samples' fields are half a wave in size."""
     found = errors(shop, shop.generator)
-    assert found["after"]["displacement"]["relative_l2"] < 0.08
+    assert found["after"]["displacement"]["relative_l2"] < 0.06  # measured 0.037
     assert found["bound"]["coverage"] == 0.9
     spec, metadata = checkpoint.read_metadata(shop.generator)
     assert (spec.model, spec.rays) == ("operator", "walls")
