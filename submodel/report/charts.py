@@ -70,7 +70,7 @@ def training_curve(history: TrainingHistory) -> Figure:
 
 
 def sample_map(result: ValidationResult) -> Figure:
-    """Where the sources lie in Ω and which frequency they have, coloured by ε after the zoom."""
+    """Places of the sources in Ω, and ε after the zoom against their frequency."""
     scene, split = result.scene, result.setting.split
     axes_of, vectors = result.setting.case.parameters, np.array([sample.parameters for sample in result.samples])
     epsilon = np.array([sample.epsilon for sample in result.samples])
@@ -297,7 +297,7 @@ def _named(result: ValidationResult) -> dict[int, str]:
 
 
 def _origin(result: ValidationResult) -> str:
-    """What the boundary data are, for a legend."""
+    """The origin of the boundary data, for a legend."""
     return "predicted" if result.setting.boundary == "generator" else "recorded"
 
 

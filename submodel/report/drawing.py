@@ -1,4 +1,4 @@
-"""What all pictures share: style, colours, scales, the triangulated zone. No pyplot, so no state is left."""
+"""Parts that all pictures share: style, colours, scales, the triangulated zone. No pyplot, so no state is left."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ def triangulate(scene: Scene) -> Triangulation:
     inside = np.zeros(len(triangles), dtype=bool)
     for outline in scene.gamma.outlines():  # even-odd rule: a loop inside another one is a hole
         inside ^= Polygon(outline).contains_points(corners.mean(axis=1))
-    kept = inside & (area > 1e-9 * area.max())
-    if not kept.any():
+    chosen = inside & (area > 1e-9 * area.max())
+    if not chosen.any():
         raise ValueError("no triangle of the zone's nodes lies inside the interface; pass the scene's triangles")
-    return Triangulation(points[:, 0], points[:, 1], triangles[kept])
+    return Triangulation(points[:, 0], points[:, 1], triangles[chosen])
 
 
 def symmetric_scale(*fields: Array) -> Normalize:
@@ -135,7 +135,7 @@ def times_label(factor: float) -> str:
 
 
 def extension(scale: Normalize, *fields: Array) -> str:
-    """Whether a colour bar has arrows: values beyond the scale exist or not."""
+    """The ends of a colour bar that have arrows, as some values lie beyond its scale."""
     largest = max(float(np.max(np.abs(values))) for values in fields)
     return "both" if largest > (scale.vmax or 0.0) * (1 + 1e-12) else "neither"
 

@@ -1,4 +1,4 @@
-"""What a case, a dataset or a generator is, in a few lines."""
+"""Facts about a case, a dataset or a generator, in a few lines."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ def describe(path: Path) -> dict[str, Any]:
 def of_case(case: Case) -> dict[str, Any]:
     """Facts about a case."""
     length, second = case.units.length, case.units.time
-    said, how = case.parameters, case.discretization
+    parameters, discretization = case.parameters, case.discretization
     place = "" if (corners := case.domain.box) is None else f"{box(*corners, length)}, "
     facts: dict[str, Any] = {"name": case.name, "fingerprint": case.fingerprint()}
     facts["domain"] = place + case.domain.mesh_words
     if case.zone is not None:
         facts["zone"] = box(case.zone.lower, case.zone.upper, length)
+    omega = box(parameters.omega[:1], parameters.omega[1:], f"rad/{second}")
     return facts | {
         "speed": _speeds(case),
         "time": f"{quantity(case.time.final, second)} in {case.time.levels} levels, "
         f"dt = {quantity(case.time.dt, second)}",
-        "discretization": f"{how.element}, degree {how.degree}, {how.stepper}",
+        "discretization": f"{discretization.element}, degree {discretization.degree}, {discretization.stepper}",
         "interface": case.interface.kind,
-        "source": f"{case.source.signal}, omega in {box(said.omega[:1], said.omega[1:], f'rad/{second}')}, "
-        f"position in {box(said.source_lower, said.source_upper, length)}" + said.other_words(case.units),
-        "samples": f"{_counts(said.train, said.test, said.calibration)}, seed {said.seed}",
+        "source": f"{case.source.signal}, omega in {omega}, position in "
+        f"{box(parameters.source_lower, parameters.source_upper, length)}{parameters.other_words(case.units)}",
+        "samples": f"{_counts(parameters.train, parameters.test, parameters.calibration)}, seed {parameters.seed}",
         "training": f"{case.training.model}, fields {', '.join(case.training.fields)}",
     }
 
@@ -74,13 +75,13 @@ def _of_zoomed(path: Path) -> dict[str, Any]:
     except DatasetError:
         return {}
     finished = file.array("finished") > 0
-    case, said = Case.from_json(file.attributes["case"]), json.loads(file.attributes["settings"])
+    case, settings = Case.from_json(file.attributes["case"]), json.loads(file.attributes["settings"])
     facts: dict[str, Any] = {"file": f"{path}, zoomed runs", "case": case.name}
     facts |= {"sets": f"{finished.sum()} of {len(finished)} finished"}
     if finished.any():
         peaks = file.array("peak")[finished]
         facts["largest |u|"] = f"{peaks.min():.4g} to {peaks.max():.4g}, by set"
-    return facts | {name.replace("_", " "): value for name, value in said.items() if value is not None}
+    return facts | {name.replace("_", " "): value for name, value in settings.items() if value is not None}
 
 
 def _of_dataset(path: Path) -> dict[str, Any]:
@@ -115,11 +116,11 @@ def _of_generator(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _of_compression(generator: Any, said: Mapping[str, Any]) -> dict[str, Any]:
-    """How a generator was compressed, and what came after."""
+def _of_compression(generator: Any, compression: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts about the compression of a generator, and what came after."""
     from networks.execution.layers import AUTO, policy, words
 
-    report, tuning = said["report"], said["fine_tuning"]
+    report, tuning = compression["report"], compression["fine_tuning"]
     tuned = "none"
     if tuning is not None:
         dataset = tuning["dataset"]
@@ -129,11 +130,11 @@ def _of_compression(generator: Any, said: Mapping[str, Any]) -> dict[str, Any]:
             else (f"{len(tuning['history']['train'])} epochs in {tuning['seconds']:.0f} s on {dataset}")
         )
     num_layers = sum(layer["method"] != "dense" for layer in report["layers"])
-    how = "measured here for one source" if policy(generator) == AUTO else "as asked for"
+    choice = "measured here for one source" if policy(generator) == AUTO else "as asked for"
     return {
-        "compressed": f"{report['method']}, from {said['from']['file']}: {report['parameters_before']} -> "
+        "compressed": f"{report['method']}, from {compression['from']['file']}: {report['parameters_before']} -> "
         f"{report['parameters_after']} trainable numbers, {report['model_ratio']:.2f} times fewer",
-        "compressed layers": f"{num_layers}, {report['ratio']:.2f} times fewer; {words(generator)}, {how}",
+        "compressed layers": f"{num_layers}, {report['ratio']:.2f} times fewer; {words(generator)}, {choice}",
         "output error": f"{report['output_error']:.3g} before fine-tuning, relative to the original",
         "fine-tuning": tuned,
     }

@@ -59,7 +59,7 @@ def verdict(result: ValidationResult) -> str:
 
 
 def facts(result: ValidationResult) -> list[tuple[str, str]]:
-    """What was run, as labels and values for a table."""
+    """The setting of a validation, as labels and values for a table."""
     setting = result.setting
     case = setting.case
     length, time = case.units.length, case.units.time

@@ -104,25 +104,25 @@ def _tell(report: Report, model: Any) -> None:
 
     device = next(model.parameters()).device
     typer.echo(report.table())
-    how = f"measured on this machine ({device}) for one source" if report.measured else "as asked for"
-    typer.echo(f"layers run {words(model)}, {how}")
+    choice_words = f"measured on this machine ({device}) for one source" if report.measured else "as asked for"
+    typer.echo(f"layers run {words(model)}, {choice_words}")
 
 
-def _rank(said: str | None) -> int | tuple[int, int] | None:
+def _rank(text: str | None) -> int | tuple[int, int] | None:
     """A rank, or two between which a comma stands."""
-    if said is None:
+    if text is None:
         return None
     try:
-        ranks = [int(part) for part in said.split(",")]
+        ranks = [int(part) for part in text.split(",")]
     except ValueError:
         ranks = []
     if len(ranks) not in (1, 2) or min(ranks) < 0:
-        raise ValueError(f"--rank takes one rank, or two with a comma such as 16,5, got {said!r}")
+        raise ValueError(f"--rank takes one rank, or two with a comma such as 16,5, got {text!r}")
     return ranks[0] if len(ranks) == 1 else (ranks[0], ranks[1])
 
 
 def _tuning(make: Any, seconds: float | None, dataset: Path | None, threads: int) -> Any:
-    """How to fine-tune, or None."""
+    """The fine-tuning that is asked for, or None."""
     if seconds is None:
         return None
     if dataset is None:

@@ -16,7 +16,10 @@ EPILOG = "Example: submodel models --json. Sizes are those of the reference prob
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the models that `train` and `reproduce` know, with their parameters beside those of [A] Table 1."""
+    """List the models of [A] that `train` and `reproduce` know, with their parameters beside those of its Table 1.
+
+    The default model, operator, is none of them: `submodel info` tells the size of a trained one.
+    """
     from rich.console import Console
 
     from submodel.studies.paper.sizes import listing
@@ -40,18 +43,15 @@ def _tables(known: Listing) -> list[Table]:
 
     sizes = Table("model", *VARIANT_TITLES.values(), title="Parameters, millions: ours / [A] Table 1")
     for model in MODEL_TITLES:
-        found = [known.size(model, variant) for variant in VARIANT_TITLES]
-        sizes.add_row(model, *(f"{size.ours / 1e6:.2f} / {size.paper:.2f}" for size in found))
+        row = [known.size(model, variant) for variant in VARIANT_TITLES]
+        sizes.add_row(model, *(f"{size.ours / 1e6:.2f} / {size.paper:.2f}" for size in row))
     ratios = Table("ratio", "ours", "[A]", "deviation", "remark", title="Ratios between models")
     for ratio in known.ratios:
         if ratio.above.split()[1] in ("basic", "sl"):  # the other variants say the same; --json has them
             ratios.add_row(*_ratio_words(ratio))
     remarks = dict.fromkeys(f"{size.model}: {size.remark}" for size in known.sizes if size.remark)
     sizes.caption = "\n".join(remarks) or "none deviates from the paper's by more than 15 %"
-    own = Table("form", "parameters", "fields", "about", title="Our own generator, model operator (the default)")
-    for form in known.own:
-        own.add_row(form.form, f"{form.parameters / 1e6:.3f} M", ", ".join(form.fields), form.about)
-    return [sizes, ratios, own] if known.own else [sizes, ratios]
+    return [sizes, ratios]
 
 
 def _lines(known: Listing) -> list[str]:
@@ -64,10 +64,6 @@ def _lines(known: Listing) -> list[str]:
     for ratio in known.ratios:
         what, ours, paper, deviation, remark = _ratio_words(ratio)
         lines.append(f"{what:<52} {ours:>6} {paper:>6} {deviation:>7}  {remark}".rstrip())
-    if known.own:
-        lines += ["", f"{'operator, form':<18} {'ours (M)':>9}  fields"]
-    for form in known.own:
-        lines.append(f"{form.form:<18} {form.parameters / 1e6:>9.3f}  {', '.join(form.fields)}; {form.about}")
     return lines
 
 

@@ -103,8 +103,8 @@ def zoom(
         if boundary == "recorded":
             given = {"generator": generator, "omega": omega, "source": source, "signal": signal, "axis": axis}
             _require_absent("--boundary recorded replays a sample", **given, omega_end=omega_end, block=block)
-            said, data, excitation = _recorded(read, dataset, split, sample)
-            said["boundary"] = f"recorded, sample {sample} of the {split} split of {dataset}"
+            record, data, excitation = _recorded(read, dataset, split, sample)
+            record["boundary"] = f"recorded, sample {sample} of the {split} split of {dataset}"
         else:
             _require_absent("a generator predicts the boundary data", dataset=dataset, sample=sample)
             if not stream and block is not None:
@@ -115,13 +115,15 @@ def zoom(
             kind = read.interface.kind if interface is None else interface
             generated = _generated(read, generator, excitation, kind, device, extrapolate, warn=comm.rank == 0)
             execution = generated.execution
-            said, bound = _told(read, generated, excitation, kind, refined=refine != 1, changed=disc is not None)
+            record, bound = _record_and_bound(
+                read, generated, excitation, kind, refined=refine != 1, changed=disc is not None
+            )
             data = partial(generated.predict, [excitation])
-            said["boundary"] = f"predicted by {generator}"
+            record["boundary"] = f"predicted by {generator}"
         with count_progress("animate", "frames", shown=comm.rank == 0) as progress:
             zoomed = zoom_in(
                 read,
-                BoundaryData(excitation, data, said),
+                BoundaryData(excitation, data, record),
                 output,
                 comm=comm,
                 setup=setup,
@@ -182,20 +184,20 @@ def _generated(
     return generated
 
 
-def _told(
+def _record_and_bound(
     case: Case, generated: Generator, excitation: Excitation, interface: str, *, refined: bool, changed: bool
 ) -> tuple[dict[str, Any], str]:
-    """What the record says of an excitation, and what the terminal says of the error's bound."""
-    said: dict[str, Any] = {"sources": excitation.words()}
+    """The excitation for the record, and the bound of the error in words for the terminal."""
+    record: dict[str, Any] = {"sources": excitation.words()}
     parameters = excitation.parameters(case)
     if parameters is not None and len(parameters) == 1:
-        said["parameters"] = case.parameters.named(parameters[0])
+        record["parameters"] = case.parameters.named(parameters[0])
     if changed:
-        return said | {"bound": None}, "no bound for epsilon: it is calibrated without a defect"
+        return record | {"bound": None}, "no bound for epsilon: it is calibrated without a defect"
     bound = generated.bound(excitation, interface)
-    said["bound"] = None if bound.value is None else {"epsilon": bound.value, "coverage": bound.coverage}
+    record["bound"] = None if bound.value is None else {"epsilon": bound.value, "coverage": bound.coverage}
     note = " for the zone without --refine" if refined and bound.value is not None else ""
-    return said, bound.words() + note
+    return record, bound.words() + note
 
 
 def _recorded(

@@ -31,7 +31,7 @@ def many_sets(
     *,
     extrapolate: bool,
 ) -> None:
-    """What `submodel zoom --parameters` does, with its options. Collective on comm."""
+    """Run the zone for the sets of a file, as `submodel zoom --parameters`. Collective on comm."""
     from submodel.case.parameter_sets import ParameterTable
     from submodel.cli.terminal.progress import count_progress
     from submodel.predict.generator import Generator

@@ -1,4 +1,4 @@
-"""How commands end when something is wrong: one line for the user, and no MPI rank left waiting."""
+"""The end of a command when something is wrong: one line for the user, and no MPI rank left waiting."""
 
 from __future__ import annotations
 

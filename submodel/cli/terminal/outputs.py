@@ -1,4 +1,4 @@
-"""What each command writes, and the check before it works that this overwrites nothing else."""
+"""Files that each command writes, and the check before it works that they overwrite nothing else."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def show_progress(label: str, total: float, unit: str, stream: TextIO | None = N
 
 @contextmanager
 def count_progress(label: str, unit: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """As `show_progress`, where the work is counted and its amount is told with each call.
+    """Show the progress of work that is counted, like `show_progress`; each call says how much there is.
 
     Args:
         label: what is being done.
@@ -110,5 +110,5 @@ def _lines(label: str, total: float, unit: str, stream: TextIO) -> Iterator[Adva
 
 
 def _rate(done: float, elapsed: float, unit: str) -> str:
-    """How many a second; nothing where the unit is itself a time."""
+    """The rate in words; nothing where the unit is itself a time."""
     return f"{done / elapsed:.2g} {unit}/s" if elapsed > 0 and done > 0 and unit != "s" else ""

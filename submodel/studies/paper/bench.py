@@ -47,7 +47,7 @@ Tell = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose for all jobs alike.
+    """Options of a user, for all jobs alike.
 
     Attributes:
         epochs: instead of 1000 for the short schedule; the long one has ten times as many.
@@ -211,7 +211,7 @@ class Bench:
         return self._targets[1]
 
     def _ordered(self, job: Job) -> tuple[GeneratorSpec, TrainingPlan]:
-        """What to build for a job and how to train it."""
+        """The model and the training of a job."""
         options = self.options
         plan = training_plan(
             job.variant,
@@ -226,7 +226,7 @@ class Bench:
         return replace(spec, reference=reference(self.case.parameters, self.dataset.gamma)), plan
 
     def _key(self, spec: GeneratorSpec, plan: TrainingPlan, *, evaluated: bool) -> str:
-        """What decides a training; with `evaluated`, what decides its outcome."""
+        """Digits that tell a training from others; with `evaluated`, its outcome."""
         deciding: dict[str, Any] = {
             "spec": spec.to_dict(),
             "plan": {name: value for name, value in asdict(plan).items() if name not in FREE},

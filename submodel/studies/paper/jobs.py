@@ -1,4 +1,4 @@
-"""What a reproduction of [A]'s tables consists of: jobs, and the outcome that each leaves. Plain values, no torch."""
+"""Jobs that make up a reproduction of [A]'s tables, and the outcome that each leaves. Plain values, no torch."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """Name of its files."""
         return f"{self.model}.{self.variant}.{self.schedule}"
 
     @property
     def predicts_zone(self) -> bool:
-        """Whether the model predicts the zone's fields, not those on Γ alone."""
+        """True where the model predicts the zone's fields, not those on Γ alone."""
         return self.model in ZONE_MODELS
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left.
+    """Figures that a job left.
 
     Attributes:
         job: which one.

@@ -38,7 +38,7 @@ COPY_NOTE = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What was run.
+    """Settings of a reproduction.
 
     Attributes:
         case: the case.
@@ -105,7 +105,7 @@ def write_page(setting: Setting, outcomes: Sequence[Outcome], folder: Path) -> d
 
 
 def reductions(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
-    """What was run, and what of [A]'s programme was not, in sentences for the top of the page."""
+    """Sentences for the top of the page: the part of [A]'s programme that was run, and the rest."""
     case, options = setting.case, setting.options
     chosen = {job.schedule for job in setting.jobs}
     models = [model for model in MODEL_TITLES if any(job.model == model for job in setting.jobs)]
@@ -136,7 +136,7 @@ def reductions(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def remarks(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
-    """What a reader needs to compare the figures."""
+    """Remarks that a reader needs to compare the figures."""
     counts = next((outcome.num_samples for outcome in outcomes if outcome.num_samples), None)
     notes = [
         "Each entry is the mean of ε over samples and time levels ([A] eq. 22 and 23), a fraction. Train errors of "
@@ -153,7 +153,7 @@ def remarks(setting: Setting, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _stopping(schedule: str, outcomes: Sequence[Outcome]) -> str:
-    """How long the trainings of a schedule really lasted."""
+    """The real lengths of the trainings of a schedule."""
     epochs = [outcome.epochs for outcome in outcomes if outcome.job.schedule == schedule and outcome.failure is None]
     rate = "learning rate 1e-3" if schedule == "short" else "learning rate from 1e-3 to 1e-4"
     if not epochs:

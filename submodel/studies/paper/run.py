@@ -38,7 +38,7 @@ class ReproductionError(SubmodelError, ValueError):
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What a reproduction left.
+    """The outcome of a reproduction.
 
     Attributes:
         outcomes: of the jobs that are done, in the order of the selection.
@@ -140,7 +140,7 @@ class _Count:
         self.tell(0.0, "")
 
     def tell(self, part: float, note: str) -> None:
-        """What is done, and a part of one more."""
+        """Tell how many jobs are done, and the part of one more."""
         if self._progress is not None:
             self._progress(self._done + part, note)
 

@@ -56,7 +56,7 @@ class Compared:
 
     @property
     def num_values(self) -> int:
-        """How many entries we have."""
+        """Number of entries that we have."""
         return sum(entry.state == "value" for _, entries in self.rows for entry in entries)
 
 
@@ -142,6 +142,6 @@ def _marked(entry: Entry, best: float | None) -> Entry:
 
 
 def _millions(size: int) -> str:
-    """As [A] prints them; with three digits where two decimals would say little."""
+    """Millions as [A] prints them; with three digits where two decimals would say little."""
     millions = size / 1e6
     return f"{millions:.2f}" if millions >= 0.1 else amount(millions)

@@ -1,4 +1,4 @@
-"""The models one can train: [A]'s eleven in six variants with the paper's sizes beside ours, and our own."""
+"""The models of [A], eleven in six variants, with the paper's sizes beside ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from networks.paper.catalogue import MODELS
 from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
 from submodel.geometry.zone_target import Sizes
 from submodel.learn.paper_spec import FIELDS, count_parameters, specification
-from submodel.studies.paper.operator_forms import own_forms
 
 REFERENCE = Sizes(num_levels=256, num_arc=128, num_zone=33 * 33, grid=(33, 33))
 """Sizes of the reference problem, cases/paper2d.toml; [A] gives none."""
@@ -77,22 +76,11 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Own:
-    """A form of our own generator: its name, what it needs, its trainable numbers and its fields."""
-
-    form: str
-    parameters: int
-    fields: tuple[str, ...]
-    about: str
-
-
-@dataclass(frozen=True)
 class Listing:
     """All models."""
 
     sizes: tuple[Size, ...]
     ratios: tuple[Ratio, ...]
-    own: tuple[Own, ...]
 
     def size(self, model: str, variant: str) -> Size:
         """That of one model.
@@ -111,7 +99,6 @@ class Listing:
             "reference": asdict(REFERENCE) | {"fields": FIELDS},
             "models": [asdict(size) | {"ratio": size.ratio, "remark": size.remark} for size in self.sizes],
             "ratios": [asdict(ratio) | {"deviation": ratio.deviation, "remark": ratio.remark} for ratio in self.ratios],
-            "own": [asdict(own) for own in self.own],
         }
 
 
@@ -122,7 +109,7 @@ def listing() -> Listing:
     for (model, variant), ours in counts.items():
         paper = TABLES[1].value(model, variant)
         sizes.append(Size(model, variant, ours, paper))
-    return Listing(tuple(sizes), tuple(_ratios(counts)), tuple(Own(*form) for form in own_forms()))
+    return Listing(tuple(sizes), tuple(_ratios(counts)))
 
 
 def count_all(sizes: Sizes) -> dict[tuple[str, str], int]:

@@ -1,1 +1,1 @@
-"""Where the time goes."""
+"""Timings of the parts of a run."""

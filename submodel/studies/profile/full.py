@@ -1,4 +1,4 @@
-"""Where the time of full runs goes, from the mesh to the shard. Serial."""
+"""Timings of full runs, from the mesh to the shard. Serial."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def profile_full(
 
 
 def _dataset(case: Case, parts: Sequence[Part], num_runs: int) -> str:
-    """What the case's own samples would take, by the largest number of runs that was tried."""
+    """The time of the case's own samples, by the largest number of runs that was tried."""
     parameters = case.parameters
     num = parameters.train + parameters.test + parameters.calibration
     groups: dict[str, float] = {}
@@ -141,7 +141,7 @@ class _Runs:
         ]
 
     def notes(self) -> list[str]:
-        """What the limits of the parts are."""
+        """The limits of the parts in words."""
         if not self._model.stepper.explicit:
             return ["implicit steps solve with a factorisation, for which no limit is known here"]
         sizes = self._sizes(self._batches[0])

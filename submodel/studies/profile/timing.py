@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a command does from beginning to end.
+    """Timings of a command from beginning to end.
 
     Args:
         title: What it is.
@@ -53,7 +53,7 @@ class Profile:
         return sum(part.seconds[column] for part in self.parts)
 
     def rows(self, column: int) -> list[tuple[float, float, float | None]]:
-        """Of each part seconds, share of the total, and share of the limit that is reached."""
+        """Seconds, share of the total, and share of the limit that is reached, of each part."""
         total = self.total(column)
         return [
             (

@@ -1,4 +1,4 @@
-"""Where the time of a zoomed run goes: the network, the zone. Serial."""
+"""Timings of a zoomed run: the network, the zone. Serial."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _zone_runs(zone: ZoneModel, data: NDArray[np.float64]) -> tuple[Callable[[],
 
 
 def _multiply_adds(predict: Callable[[], Any]) -> float:
-    """Of the matrix products and convolutions of a prediction that torch makes."""
+    """Multiplications in the matrix products and convolutions of a prediction that torch makes."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
