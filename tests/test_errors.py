@@ -22,6 +22,7 @@ from networks.core.errors import NetworkError
 from solvers.errors import SolverError
 from submodel.case.errors import SubmodelError
 from submodel.cli.terminal.errors import parallel, refusals
+from submodel.data.dataset import Dataset
 
 BASES = {networks: NetworkError, solvers: SolverError, submodel: SubmodelError}
 
@@ -85,3 +86,12 @@ def test_forms_that_cannot_be_compiled_say_what_to_do(tmp_path: Path, settings: 
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and len(errors) == 1 and words in errors[0], done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["2> /dev/full", "2>&1 | true", "| true"])
+def test_words_that_nobody_hears_do_not_stop_the_work(tmp_path: Path, ending: str) -> None:
+    generate = f"{sys.executable} -m submodel generate {toy(tmp_path)} -o {tmp_path}/toy.h5 --train 2 --test 0"
+    done = subprocess.run(["bash", "-c", f"{generate} {ending}"], capture_output=True, text=True, timeout=120)
+    assert "MPI_ABORT" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+    with Dataset.open(tmp_path / "toy.h5") as dataset:
+        assert dataset.num_samples("train") == 2

@@ -13,6 +13,8 @@ from submodel.cli.terminal.command import Command
 # tenfold as soon as a core is shared
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# PETSc would end the job with pages of its own when the reader of a pipe is gone
+os.environ["PETSC_OPTIONS"] = f"{os.environ.get('PETSC_OPTIONS', '')} -no_signal_handler".strip()
 
 app = typer.Typer(
     no_args_is_help=True,

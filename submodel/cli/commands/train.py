@@ -29,7 +29,7 @@ def train(
     ] = None,
     variant: Annotated[
         Variant | None,
-        choice(Variant, "Of a model of the paper; the case's by default."),
+        choice(Variant, "Variant of a paper model, see submodel models; the case's by default."),
     ] = None,
     compressible: Annotated[
         bool | None,

@@ -58,13 +58,13 @@ def zoom(
         bool, typer.Option("--extrapolate", help="Run though parameters or signal lie outside the training.")
     ] = False,
     interface: InterfaceOption = None,
-    refine: Annotated[int, typer.Option(help="Divide each cell's edge into this many.")] = 1,
+    refine: Annotated[int, typer.Option(help="Split every cell edge into this many parts.")] = 1,
     defect: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option(metavar="X Y R SPEED", help="A disc in the zone with another wave speed."),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream/--no-stream", help="Predict block by block while the zone runs, or all at first.")
+        bool, typer.Option("--stream/--no-stream", help="Overlap network and FE (default), or predict all at first.")
     ] = True,
     block: Annotated[int | None, typer.Option(metavar="LEVELS", help="Time levels of a block.")] = None,
     boundary: BoundaryOption = "generator",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TextIO
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -31,10 +32,29 @@ def show_progress(label: str, total: float, unit: str, stream: TextIO | None = N
     Yields:
         A call with how much is done so far and a note to stand beside it, such as a loss.
     """
-    stream = stream or sys.stderr
-    show = _bar if stream.isatty() or os.environ.get(TERMINAL) else _lines
-    with show(label, total, unit, stream) as advance:
+    patient: Any = _Unheard(stream or sys.stderr)
+    show = _bar if patient.isatty() or os.environ.get(TERMINAL) else _lines
+    with show(label, total, unit, patient) as advance:
         yield advance
+
+
+class _Unheard(io.TextIOBase):
+    """A stream whose reader may be gone, or whose disk full: the work goes on without words. Stands in for one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 @contextmanager

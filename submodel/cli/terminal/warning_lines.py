@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -24,7 +24,8 @@ class _Lines(logging.Handler):
         """Print a warning; stands in for `warnings.showwarning`."""
         words = " ".join(str(message).split())
         if words not in self._shown and leads():
-            typer.echo(f"warning: {words}", err=True)
+            with suppress(OSError):  # nobody listens: the work goes on
+                typer.echo(f"warning: {words}", err=True)
         self._shown.add(words)
 
     def emit(self, record: logging.LogRecord) -> None:
