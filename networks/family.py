@@ -93,12 +93,8 @@ class Family(Protocol):
         ...
 
 
-_registered: dict[str, Family] = {}
-
-
-def register(family: Family) -> None:
-    """Add a family, so that files of its generators can be read and written."""
-    _registered[family.name] = family
+FAMILIES: dict[str, Family] = {}
+"""Families by name, those whose generators' files can be read and written; a built-in one once it was asked for."""
 
 
 def named(name: str) -> Family:
@@ -107,11 +103,11 @@ def named(name: str) -> Family:
     Raises:
         ValueError: there is none.
     """
-    if name not in _registered:
+    if name not in FAMILIES:
         if name not in BUILT_IN:
-            raise ValueError(f"unknown family {name!r}; there are {', '.join(sorted({*BUILT_IN, *_registered}))}")
-        register(importlib.import_module(BUILT_IN[name]).FAMILY)
-    return _registered[name]
+            raise ValueError(f"unknown family {name!r}; there are {', '.join(sorted({*BUILT_IN, *FAMILIES}))}")
+        FAMILIES[name] = importlib.import_module(BUILT_IN[name]).FAMILY
+    return FAMILIES[name]
 
 
 def of(generator: Any) -> Family:

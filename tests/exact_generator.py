@@ -90,7 +90,7 @@ class ExactFamily(OperatorFamily):
         return ConvolvedPredictor(ready, sets)
 
 
-family.register(ExactFamily())
+family.FAMILIES[ExactFamily.name] = ExactFamily()
 
 
 def exact(case: Case, sources: np.ndarray, errors: np.ndarray | float = 0.0) -> Generator:

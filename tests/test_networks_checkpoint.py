@@ -221,7 +221,7 @@ class Table(torch.nn.Module):
 
 def test_generators_of_another_family_and_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = types.SimpleNamespace(name="table", Spec=TableSpec, build=Table)
-    monkeypatch.setitem(family._registered, "table", own)  # type: ignore[arg-type]
+    monkeypatch.setitem(family.FAMILIES, "table", own)  # type: ignore[arg-type]
     path = tmp_path / "table.safetensors"
     generator = Table(TableSpec(4, 3))
     generator.inner.get_buffer("table").copy_(torch.rand(3, 5))

@@ -47,9 +47,9 @@ class Spring(InterfaceCondition):
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CONDITIONS, Spring.name, Spring)
-        yield
+    CONDITIONS[Spring.name] = Spring
+    yield
+    del CONDITIONS[Spring.name]
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ from submodel.learn.budget import Length
 FIELDS = ("displacement", "velocity", "load")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class MeanSpec:
     """Shape of the mean."""
 
@@ -41,7 +41,7 @@ class MeanSpec:
     fields: tuple[str, ...] = FIELDS
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MeanSpec:
@@ -166,12 +166,12 @@ class MeanPreparer:
 @pytest.fixture
 def mean_family(monkeypatch: pytest.MonkeyPatch) -> None:
     """The three registrations, undone after the test."""
-    monkeypatch.setattr(family, "_registered", dict(family._registered))
-    monkeypatch.setattr(models, "_families", list(models._families))
-    monkeypatch.setattr(preparation, "_registered", dict(preparation._registered))
-    family.register(MeanFamily())
-    models.register(models.ModelFamily("mean", "the mean", ("mean",), frozenset({"fields"})))
-    preparation.register("mean", MeanPreparer())
+    monkeypatch.setattr(family, "FAMILIES", dict(family.FAMILIES))
+    monkeypatch.setattr(models, "FAMILIES", dict(models.FAMILIES))
+    monkeypatch.setattr(preparation, "PREPARERS", dict(preparation.PREPARERS))
+    family.FAMILIES["mean"] = MeanFamily()
+    models.FAMILIES["mean"] = models.ModelFamily("mean", "the mean", ("mean",), frozenset({"fields"}))
+    preparation.PREPARERS["mean"] = MeanPreparer()
 
 
 def test_a_family_of_ones_own_goes_down_the_main_road(mean_family: None, tmp_path: Path) -> None:

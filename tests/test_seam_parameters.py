@@ -15,9 +15,8 @@ from roof_problems import done, errors_of, refused, submodel, toy
 
 from networks import checkpoint
 from solvers.time.signals import PointSource, Signal, Sine
-from submodel.case import parameters
 from submodel.case.case import Case, CaseError
-from submodel.case.parameters import AxisKind, register_axis
+from submodel.case.parameters import AXES, AxisKind
 from submodel.data.dataset import Dataset
 from submodel.data.zoom_file import ZoomedFile
 from submodel.solve import from_case as build
@@ -42,9 +41,6 @@ class Scaled:
         return self.factor * self.signal(t)
 
 
-AMPLITUDE = AxisKind("amplitude", "", Scaled)
-
-
 @dataclass(frozen=True)
 class Shop:
     """A case with the axis, its data, and a generator of each family."""
@@ -57,7 +53,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    register_axis(AMPLITUDE)
+    AXES["amplitude"] = AxisKind("amplitude", unit="", excite=Scaled)
     folder = tmp_path_factory.mktemp("shop")
     case = toy(folder, **OPERATOR, omega="omega = [2.0, 3.0]\namplitude = [0.5, 2.0]")
     dataset, generators = folder / "data.h5", {}
@@ -67,7 +63,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         training = ("--model", model, "--epochs", epochs)
         done("train", case, "--dataset", dataset, "-o", generators[model], *training)
     yield Shop(folder, case, dataset, generators)
-    del parameters.KINDS[AMPLITUDE.name]
+    del AXES["amplitude"]
 
 
 def zoomed(shop: Shop, model: str, folder: Path) -> NDArray[np.float32]:
@@ -128,9 +124,14 @@ def test_one_zoomed_run_is_told_its_value(shop: Shop, tmp_path: Path) -> None:
     assert "amplitude in [0.5, 2]" in done("info", shop.case)
 
 
-def test_names_that_are_taken_or_not_registered_are_refused(shop: Shop, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the name x of a parameter is taken"):
-        register_axis(AxisKind("x", "{length}", Scaled))
+@pytest.mark.parametrize("name", ["x", "omega", "train"])
+def test_a_name_that_is_taken_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AXES, name, AxisKind(name, "", Scaled))
+    with pytest.raises(CaseError, match=f"the name {name} of a parameter is taken"):
+        Case.load(toy(tmp_path))
+
+
+def test_names_that_are_not_registered_are_refused(shop: Shop, tmp_path: Path) -> None:
     with pytest.raises(CaseError, match=r"unknown key parameters.amplitud: did you mean amplitude\?"):
         Case.load(toy(tmp_path, omega="omega = [2.0, 3.0]\namplitud = [0.5, 2.0]"))
     with pytest.raises(CaseError, match=r"parameters.amplitude = \[2.0, 0.5\] runs backwards"):

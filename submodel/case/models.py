@@ -52,17 +52,13 @@ PAPER = ModelFamily(
     frozenset({"variant", "compressible", "fields", "batch_size", "validation"}),
     frozenset(model for model in get_args(Model)[1:] if not model.endswith("boundary")),
 )
-_families = [OPERATOR, PAPER]
-
-
-def register(family: ModelFamily) -> None:
-    """Add models that a case can ask for."""
-    _families[:] = [other for other in _families if other.name != family.name] + [family]
+FAMILIES: dict[str, ModelFamily] = {family.name: family for family in (OPERATOR, PAPER)}
+"""Families by name, those whose models a case can ask for."""
 
 
 def model_names() -> tuple[str, ...]:
     """All models that a case can ask for."""
-    return tuple(model for family in _families for model in family.models)
+    return tuple(model for family in FAMILIES.values() for model in family.models)
 
 
 def family_of(model: str) -> ModelFamily:
@@ -71,7 +67,7 @@ def family_of(model: str) -> ModelFamily:
     Raises:
         ValueError: No family has it.
     """
-    for family in _families:
+    for family in FAMILIES.values():
         if model in family.models:
             return family
     raise ValueError(f'training.model = "{model}" is not known: write one of {", ".join(model_names())}')
@@ -79,4 +75,4 @@ def family_of(model: str) -> ModelFamily:
 
 def families_taking(key: str) -> list[ModelFamily]:
     """The families that take a key of [training]."""
-    return [family for family in _families if key in family.keys]
+    return [family for family in FAMILIES.values() if key in family.keys]

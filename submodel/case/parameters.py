@@ -56,19 +56,8 @@ class AxisKind:
     excite: Callable[[Signal, float], Signal]
 
 
-KINDS: dict[str, AxisKind] = {}
-
-
-def register_axis(kind: AxisKind) -> AxisKind:
-    """Let cases name a further axis.
-
-    Raises:
-        ValueError: The name is taken.
-    """
-    if kind.name in {OMEGA, X, Y, *Parameters.model_fields} or KINDS.get(kind.name, kind) != kind:
-        raise ValueError(f"the name {kind.name} of a parameter is taken: choose another")
-    KINDS[kind.name] = kind
-    return kind
+AXES: dict[str, AxisKind] = {}
+"""Axes by name, those that a case may name beside its own."""
 
 
 class Parameters(Section):
@@ -128,7 +117,7 @@ class Parameters(Section):
     def other_axes(self, units: Units) -> tuple[Axis, ...]:
         """The registered axes."""
         labels = units.model_dump()
-        return tuple(Axis(name, KINDS[name].unit.format(**labels), *ends) for name, ends in self.extra.items())
+        return tuple(Axis(name, AXES[name].unit.format(**labels), *ends) for name, ends in self.extra.items())
 
     def other_words(self, units: Units) -> str:
         """Ranges of the registered axes, after those of the others."""
@@ -185,7 +174,7 @@ class Parameters(Section):
         values = self.named(vector)
         signal: Signal = SIGNALS[kind](values[OMEGA])
         for name in self.extra:
-            signal = KINDS[name].excite(signal, values[name])
+            signal = AXES[name].excite(signal, values[name])
         return signal
 
     def words(self, vector: ArrayLike, digits: int = 6) -> str:
@@ -255,9 +244,11 @@ class Parameters(Section):
         """Refuse keys of the table that are neither its own nor those of registered axes.
 
         Raises:
-            ValueError: There is one; the message names the keys that there are.
+            ValueError: There is one; the message names the keys that there are. Or an axis has a name that is taken.
         """
-        known = [*cls.model_fields, *KINDS]
+        if taken := AXES.keys() & {X, Y, *cls.model_fields}:
+            raise ValueError(f"the name {min(taken)} of a parameter is taken: choose another")
+        known = [*cls.model_fields, *AXES]
         for name in names:
             if name not in known:
                 close = difflib.get_close_matches(name, known, 1)

@@ -61,20 +61,16 @@ class Preparer(Protocol):
         ...
 
 
-_registered: dict[str, Preparer] = {}
-
-
-def register(name: str, preparer: Preparer) -> None:
-    """Add the preparation of a family's trainings."""
-    _registered[name] = preparer
+PREPARERS: dict[str, Preparer] = {}
+"""Preparations by the name of their family; a built-in one once it was asked for."""
 
 
 def preparer(name: str) -> Preparer:
     """The preparation of a family's trainings."""
-    if name not in _registered:
+    if name not in PREPARERS:
         module: Any = importlib.import_module(BUILT_IN[name])
-        register(name, module)
-    return _registered[name]
+        PREPARERS[name] = module
+    return PREPARERS[name]
 
 
 def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) -> Preparation:
