@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 from test_walls import PACKAGES, ROOT, imported_packages, sources
 
@@ -53,3 +54,25 @@ def test_conda_has_the_same_bounds() -> None:
     python = {name: bounds for name, bounds in conda.items() if name not in NOT_PYTHON}
     assert {name: python.get(name) for name in declared()} == declared()
     assert set(python) - set(declared()) == {"dolfinx", "petsc4py"} and all("<" in each for each in python.values())
+
+
+def test_the_root_has_every_dependency() -> None:
+    debian = {line.partition("#")[0].strip() for line in (ROOT / "environment/debian.txt").read_text().splitlines()}
+    pip = {}
+    for line in (ROOT / "environment/pip.txt").read_text().splitlines():
+        if match := re.match(r"([\w-]+)(\S*)", line):
+            pip[match[1]] = match[2]
+    assert {name: bounds for name, bounds in declared().items() if name in pip} == pip
+    lacking = {name for name in declared() if name not in pip and DEBIAN.get(name, f"python3-{name}") not in debian}
+    assert not lacking
+    python = {name.removeprefix("python3-") for name in debian if name.startswith("python3-")}
+    known = {*declared(), *OF_DOLFINX, *(name.removeprefix("python3-") for name in DEBIAN.values())}
+    assert not python - known - {"dev", "pip", "venv", "petsc4py", "h5py-mpi"}
+
+
+def test_nothing_knows_click_or_plotly() -> None:
+    files = [*sources(*PACKAGES, "tests", "benchmarks"), *ROOT.glob("environment/*"), ROOT / "run"]
+    this = Path(__file__)
+    for path in files:
+        if path.is_file() and path != this:
+            assert not re.search(r"\bplotly\b|^\s*(from|import) click\b", path.read_text(), re.M), path
