@@ -23,9 +23,19 @@ mpi_tests() { # RANKS ARG...
     mpirun -n "$ranks" python3 -m pytest -m mpi -p no:cacheprovider "--color=$color" "$@"
 }
 
+# Files are shared between two workers a run of everything, where pytest-xdist is there; a selection runs in one, so that
+# -s and --pdb work.
+serial_tests() { # ARG...
+    local workers=()
+    if (($# == 0)) && (($(nproc) > 1)) && python3 -c 'import xdist' 2>/dev/null; then
+        workers=(-n 2 --dist loadfile)
+    fi
+    python3 -m pytest ${workers[@]+"${workers[@]}"} "$@"
+}
+
 check ruff ruff check .
 check mypy python3 -m mypy
-check pytest python3 -m pytest "$@"
+check pytest serial_tests "$@"
 check "mpi on 2 ranks" mpi_tests 2 "$@"
 check "mpi on 3 ranks" mpi_tests 3 "$@"
 

@@ -38,7 +38,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     product, rest = imported(*PACKAGES), imported("tests", "benchmarks")
     assert len(product) > 12
     assert not (product | rest) - set(declared()) - OF_DOLFINX - UNBOUND - {"petsc4py"}
-    tools = {"mypy", "ruff"}
+    tools = {"mypy", "pytest-xdist", "ruff"}
     assert not set(declared()) - product - rest - tools - IMPORTED_OTHERWISE
 
 
