@@ -12,26 +12,6 @@ from test_walls import PACKAGES, ROOT, sources
 FIRST_WORDS = {"Of", "Whether", "What", "How"}
 PARAMETERS = {"how", "said", "found", "kept", "given", "told"}
 
-UNFINISHED = {
-    "networks/core/__init__.py",
-    "networks/core/distributed.py",
-    "networks/core/rebuildable.py",
-    "networks/family.py",
-    "networks/layers/decomposed.py",
-    "networks/layers/onednn.py",
-    "networks/paper/catalogue.py",
-    "networks/paper/losses.py",
-    "networks/training/__init__.py",
-    "networks/training/start.py",
-    "submodel/learn/budget.py",
-    "submodel/learn/compress.py",
-    "submodel/learn/fine_tuning.py",
-    "submodel/learn/paper.py",
-    "submodel/learn/paper_spec.py",
-}
-"""Files that have riddles left."""
-
-
 def riddles(path: Path) -> Iterator[str]:
     """Places of a file whose docstring begins with a question, or whose parameter has a word for a name."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -44,13 +24,9 @@ def riddles(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}:{node.lineno} has a parameter {node.arg}"
 
 
-def _finished(path: Path) -> bool:
-    return str(path.relative_to(ROOT)) not in UNFINISHED
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_docstrings_and_parameters_say_what_they_are(package: str) -> None:
-    assert not [riddle for path in sources(package) for riddle in riddles(path) if _finished(path)]
+    assert not [riddle for path in sources(package) for riddle in riddles(path)]
 
 
 def test_riddles_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
