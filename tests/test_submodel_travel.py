@@ -99,3 +99,14 @@ def test_a_table_is_not_too_large() -> None:
 def test_a_node_outside_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no wave reaches the node \[0\.5, 0\.5\] of the zone's boundary"):
         travel_table(medium(lambda x, y: np.where((x > 0) & (y > 0), np.nan, 1.0)), np.array([[0.5, 0.5]]))
+
+
+def test_a_node_on_a_wall_between_grid_points_is_reached_from_the_inside() -> None:
+    """A notch in the zone: Γ ends on the wall, where the grid point next to its last node lies outside."""
+    walled = medium(lambda x, y: np.where(x > 0.03, np.nan, 1.0), 65)
+    nodes = np.array([[0.03, 0.2], [-0.3, 0.2]])
+    table = travel_table(walled, nodes)
+    assert table is not None
+    places = PLACES[PLACES[:, 0] < -0.1]
+    exact = np.linalg.norm(places[:, None] - nodes[None], axis=2)
+    assert np.abs(travel_times(table, places) - exact).max() < 0.04, "a cell of the grid, 1/32 wide"

@@ -56,6 +56,7 @@ def travel_table(medium: MediumMap, points: NDArray[np.float64]) -> TravelTable 
     places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     speed = _speed_at(medium, places)
     inside = np.flatnonzero(np.isfinite(speed))
+    points = _off_walls(medium, points)
     time = np.full((len(points), len(places)), np.inf)
     time[:, inside] = _shortest(medium, places, (len(y), len(x)), points)[:, inside]
     lost = np.flatnonzero(~np.isfinite(time).any(axis=1))
@@ -88,6 +89,20 @@ def _speed_at(medium: MediumMap, points: NDArray[np.float64]) -> NDArray[np.floa
         for axis, along in enumerate((medium.x, medium.y))
     )
     return medium.speed[row, column].astype(np.float64)
+
+
+def _off_walls(medium: MediumMap, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nodes; those next to which the grid is blank, on a wall, moved to the grid's nearest point inside."""
+    blank = np.flatnonzero(np.isnan(_speed_at(medium, points)))
+    if not len(blank):
+        return points
+    row, column = np.nonzero(np.isfinite(medium.speed))
+    known = np.stack([medium.x[column], medium.y[row]], axis=-1)
+    distance, nearest = cKDTree(known).query(points[blank])
+    near = distance <= np.hypot(medium.x[1] - medium.x[0], medium.y[1] - medium.y[0])
+    moved = points.copy()
+    moved[blank[near]] = known[nearest[near]]
+    return moved
 
 
 def _shortest(
