@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from submodel.data.checksum import FORMAT_VERSION
 from submodel.geometry.arrays import Geometry
 
 Precision = Literal["double", "single"]
-PRECISIONS = get_args(Precision)
 MANIFEST_FILE = "plan.json"  # its name since version 1
 Shapes = Mapping[str, tuple[int, ...]]
 
