@@ -27,7 +27,7 @@ from evaluation import FIELDS, Fields, Predict, evaluate_all, markdown
 from numpy.typing import NDArray
 from regression import Pod, Rbf, most_likely
 
-from networks.operator.signal_response import (
+from networks.response.signal_response import (
     LowPass,
     band_weight,
     centred_rate,

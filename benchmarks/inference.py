@@ -24,12 +24,12 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from networks.core.prediction import SourceSets
-from networks.operator.fast.family import FAMILY
-from networks.operator.fast.inference import OperatorInference
-from networks.operator.fast.predictor import OperatorPredictor
+from networks.operator.family import FAMILY
+from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
-from networks.operator.signal_response import LowPass, centred_rate, toeplitz
 from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.response.predictor import ResponsePredictor
+from networks.response.signal_response import LowPass, centred_rate, toeplitz
 from solvers.gamma.condition import Impedance
 from solvers.gamma.datum import DatumWeights
 from solvers.mesh.domain import refined_zone_box
@@ -141,7 +141,7 @@ def batches(made: OperatorInference, weights: DatumWeights) -> dict[str, Callabl
     signals = np.sin(rng.uniform(*BAND, (NUM_SETS, 1, 1)) * DT * np.arange(num + 1))
     sets = SourceSets(places, signals)
     found: dict[str, Callable[[], Any]] = {
-        f"{size} at once": lambda size=size: OperatorPredictor(made, sets, batch_size=size).levels(  # type: ignore[misc]
+        f"{size} at once": lambda size=size: ResponsePredictor(made, sets, batch_size=size).levels(  # type: ignore[misc]
             0, num, weights
         )
         for size in (4, 8, 16, NUM_SETS)

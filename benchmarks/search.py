@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from networks.core.distributed import Group
 from networks.core.prediction import SourceSets
 from networks.layers.decomposed import DecomposedConv
-from networks.operator.fast.family import FAMILY
+from networks.operator.family import FAMILY
 from networks.operator.network import Pointwise
 from networks.operator.task import ResponseTask
 from networks.training.fit import Fit

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from networks.core.fields import FIELDS
 from networks.core.prediction import SourceSets, require_levels
-from networks.operator.fast.predictor import checked
-from networks.operator.signal_response import LowPass, centred_rate
+from networks.response.predictor import checked
+from networks.response.signal_response import LowPass, centred_rate
 
 Array = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from mpi4py import MPI
 
 from networks import family
 from networks.core.prediction import SourceSets
-from networks.operator.fast.family import OperatorFamily
-from networks.operator.signal_response import LowPass, impulse_responses
+from networks.operator.family import OperatorFamily
 from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.response.signal_response import LowPass, impulse_responses
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
 from submodel.data.generator_file import GeneratorFile, TrainingRecord

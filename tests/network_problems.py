@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from networks.operator.signal_response import toeplitz
 from networks.paper.catalogue import MODELS
 from networks.paper.spec import GeneratorSpec
+from networks.response.signal_response import toeplitz
 
 NUM_LEVELS, NUM_ARC, GRID = 12, 8, (5, 6)
 DT = 0.25

@@ -126,7 +126,7 @@ def test_images_keep_a_source_and_its_values_together(data: Path) -> None:
 
 def test_the_free_wave_is_what_runs_begin_with(data: Path) -> None:
     """As far as this coarse mesh has it, before any echo from a wall comes back."""
-    from networks.operator.signal_response import LowPass, impulse_responses
+    from networks.response.signal_response import LowPass, impulse_responses
 
     with Dataset.open(data) as dataset:
         found = baselines.Data.of(dataset)

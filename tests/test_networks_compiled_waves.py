@@ -8,11 +8,11 @@ import torch
 from network_problems import SQUARE_NODES
 
 from networks.core.prediction import SourceSets
-from networks.operator.fast.compiled import CompiledWaves, library
-from networks.operator.fast.inference import OperatorInference
-from networks.operator.fast.predictor import OperatorPredictor
+from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
+from networks.response.compiled import CompiledWaves, library
+from networks.response.predictor import ResponsePredictor
 
 N, DT = 60, 0.03
 SOURCES = np.array([[0.5, 0.6], [-0.7, 0.55]])
@@ -46,7 +46,7 @@ def test_rays_and_driven_waves_are_those_of_the_tensors() -> None:
     found, expected = (made.mixture(SOURCES[None], SIGNALS[None]) for made in (fast, slow))
     assert found.times.shape == expected.times.shape and off(found.times, expected.times) < ROUNDING
     sets = SourceSets(SOURCES[None], SIGNALS[None])
-    both = [torch.from_numpy(OperatorPredictor(made, sets).levels(0, N)[0]) for made in (fast, slow)]
+    both = [torch.from_numpy(ResponsePredictor(made, sets).levels(0, N)[0]) for made in (fast, slow)]
     assert all(off(*field) < 2 * ROUNDING for field in zip(*both, strict=True))
 
 
@@ -84,7 +84,7 @@ def test_without_a_compiler_tensors_do_it(
     monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
     library.cache_clear()
     try:
-        with caplog.at_level("INFO", "networks.operator.fast.compiled"):
+        with caplog.at_level("INFO", "networks.response.compiled"):
             made = OperatorInference(generator())
         assert made._compiled is None and "cannot be built or loaded" in caplog.text
         assert off(made.coefficients(SOURCES), expected) < ROUNDING

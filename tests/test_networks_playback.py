@@ -13,17 +13,17 @@ from network_problems import SQUARE, SQUARE_NODES, respond
 from numpy.typing import NDArray
 
 from networks.core.prediction import Predictor, SourceSets
-from networks.operator.fast import cuda_graph
-from networks.operator.fast import inference as operator_inference
-from networks.operator.fast.family import FAMILY as OPERATOR
-from networks.operator.fast.inference import OperatorInference
-from networks.operator.fast.predictor import OperatorPredictor
+from networks.operator import inference as operator_inference
+from networks.operator.family import FAMILY as OPERATOR
+from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.paper.family import FAMILY as PAPER
 from networks.paper.generator import build
 from networks.paper.predict import predict
 from networks.paper.spec import GeneratorSpec
+from networks.response import cuda_graph
+from networks.response.predictor import ResponsePredictor
 
 N, DT, RATE = 60, 0.02, 15.0
 LEVELS = np.arange(N + 1) * DT
@@ -180,7 +180,7 @@ def test_passes_of_many_sets_are_those_of_one_at_a_time() -> None:
     rng = np.random.default_rng(0)
     sources, signals = rng.uniform(0.5, 0.8, (7, 2)), np.sin(rng.uniform(3, 9, (7, 1)) * LEVELS)
     weights = random_weights(8)
-    several = OperatorPredictor(ready, apart(sources, signals), batch_size=3)
+    several = ResponsePredictor(ready, apart(sources, signals), batch_size=3)
     fields, data = several.levels(0, N), several.levels(5, 30, weights)
     for number in range(7):
         one = OPERATOR.predictor(ready, added(sources[number : number + 1], signals[number : number + 1]))

@@ -7,7 +7,7 @@ import pytest
 from network_problems import respond
 from numpy.typing import NDArray
 
-from networks.operator.signal_response import (
+from networks.response.signal_response import (
     SINGLE,
     LowPass,
     band_weight,

@@ -11,7 +11,7 @@ from network_problems import respond
 from numpy.typing import ArrayLike, NDArray
 from solver_problems import GLL2, METHODS, NEWMARK, P1, box, relative_l2, time_grid
 
-from networks.operator.signal_response import LowPass, centred_rate, extended, impulse_responses, sine_response
+from networks.response.signal_response import LowPass, centred_rate, extended, impulse_responses, sine_response
 from solvers.gamma.trace import Trace
 from solvers.problems.full import FullModel
 from solvers.space.assembly import Discretization

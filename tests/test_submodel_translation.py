@@ -13,7 +13,7 @@ from mpi4py import MPI
 from roof_problems import done, refused, submodel, toy
 
 from networks.core.prediction import SourceSets
-from networks.operator.fast.family import FAMILY
+from networks.operator.family import FAMILY
 from networks.operator.spec import OperatorSpec
 from networks.operator.task import operator_plan, train_operator
 from networks.operator.training_data import ResponseData, TravelTimes

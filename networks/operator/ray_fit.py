@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from networks.operator.network import OperatorGenerator
-from networks.operator.signal_response import LowPass, toeplitz
 from networks.operator.spec import OperatorSpec
 from networks.operator.targets import VELOCITY
+from networks.response.signal_response import LowPass, toeplitz
 
 RIDGE = 3e-6
 """Cost of a factor's square, relative to the responses' own: what the data do not show stays next to zero."""

@@ -1,7 +1,7 @@
 """From responses to what the network learns: coordinates in which all errors of a run count alike.
 
 An error of the response costs ``e Q e`` in the runs of the band
-(`networks.operator.signal_response.band_weight`). In the span of the basis, Q has a factor; the coordinates of a
+(`networks.response.signal_response.band_weight`). In the span of the basis, Q has a factor; the coordinates of a
 response are its product with that factor, and the loss is a plain square.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.operator.signal_response import LowPass, band_weight, toeplitz
 from networks.operator.spec import OperatorSpec
+from networks.response.signal_response import LowPass, band_weight, toeplitz
 
 NUM_SIGNALS = 17
 """Frequencies of the band whose mean is the weight."""

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.operator.signal_response import LowPass, impulse_responses
 from networks.operator.spec import OperatorSpec, SymmetryMap
 from networks.operator.task import operator_plan
 from networks.operator.training_data import ResponseData, TravelTimes
+from networks.response.signal_response import LowPass, impulse_responses
 from networks.training.plan import TrainingPlan
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import NO_WALLS, Case, CaseError

@@ -17,12 +17,12 @@ from torch.nn import functional
 
 from networks.core.prediction import Weights
 from networks.core.rebuildable import Rebuildable
-from networks.operator.fast.compiled import CompiledWaves, library
-from networks.operator.fast.cuda_graph import CapturedHistory
-from networks.operator.fast.waves import Combination, DrivenWaves, Turns
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import GROWTH, TURN
-from networks.operator.signal_response import LowPass
+from networks.response.compiled import CompiledWaves, library
+from networks.response.cuda_graph import CapturedHistory
+from networks.response.signal_response import LowPass
+from networks.response.waves import Combination, DrivenWaves, Turns
 
 Array = NDArray[np.float64]
 

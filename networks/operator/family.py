@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from networks.core.prediction import SourceSets
-from networks.operator.fast.inference import OperatorInference
-from networks.operator.fast.predictor import OperatorPredictor
+from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
 from networks.operator.task import train_operator
 from networks.operator.training_data import ResponseData
+from networks.response.predictor import ResponsePredictor
 from networks.training.plan import History, TrainingPlan
 
 
@@ -39,9 +39,9 @@ class OperatorFamily:
         """With all that depends on Gamma or the weights alone worked out."""
         return OperatorInference(generator, device)
 
-    def predictor(self, ready: OperatorInference, sets: SourceSets) -> OperatorPredictor:
+    def predictor(self, ready: OperatorInference, sets: SourceSets) -> ResponsePredictor:
         """Fields, or combinations of them, for any signals."""
-        return OperatorPredictor(ready, sets)
+        return ResponsePredictor(ready, sets)
 
     def execution(self, generator: OperatorGenerator) -> str:
         """As one product with their neighbours."""

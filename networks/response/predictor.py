@@ -1,11 +1,10 @@
-"""Fields that an operator generator predicts for sets of sources with a signal each, any levels by themselves.
+"""Fields that a generator of responses predicts for sets of sources with a signal each, any levels by themselves.
 
 The response to a source is ``y = basis @ amplitudes``; with the drive d of a signal the fields are
 ``q = (d * basis) @ amplitudes``, and levels are rows of a matrix product.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 
 from networks.core.fields import FIELDS
 from networks.core.prediction import SourceSets, Weights, require_levels
-from networks.operator.fast.inference import OperatorInference
-from networks.operator.fast.waves import DrivenWaves
-from networks.operator.spec import OperatorSpec
+from networks.response.linear import LinearInference, ResponseSpec
+from networks.response.waves import DrivenWaves
 
 Array = NDArray[np.float64]
 
@@ -30,8 +28,8 @@ BATCH = 16
 """Sets of one pass: more are not faster, and need memory."""
 
 
-class OperatorPredictor:
-    """`networks.core.prediction.Predictor` of an operator generator.
+class ResponsePredictor:
+    """`networks.core.prediction.Predictor` of a generator of responses.
 
     What sets share is worked out when levels are first asked for, and kept where all sets go through one pass.
 
@@ -47,7 +45,7 @@ class OperatorPredictor:
     fields = FIELDS
     combines = True
 
-    def __init__(self, inference: OperatorInference, sets: SourceSets, *, batch_size: int = BATCH) -> None:
+    def __init__(self, inference: LinearInference, sets: SourceSets, *, batch_size: int = BATCH) -> None:
         self._inference = inference
         self._places, self._signals = checked(inference.spec, sets)
         self.num_levels: int = inference.spec.num_levels
@@ -89,7 +87,7 @@ def _product(waves: DrivenWaves, weights: Weights | None) -> Callable[[int, int]
     return lambda start, stop: levels(start, stop, torch.float64).cpu()
 
 
-def checked(spec: OperatorSpec | Any, sets: SourceSets) -> tuple[Array, Array]:
+def checked(spec: ResponseSpec, sets: SourceSets) -> tuple[Array, Array]:
     """Places (set, source, 2), counted from the specification's origin, and signals (set, source, time + 1).
 
     Raises:

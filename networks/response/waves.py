@@ -1,4 +1,4 @@
-"""The factors of an operator generator's fields on Gamma, and their product: few large matrix products, no copies.
+"""The factors of a generator's fields on Gamma, and their product: few large matrix products, no copies.
 
 Velocities and averages need the levels before and after. These have no columns of their own: with the turn E from level
 to level, ``x[n+1] = E x[n] + d[n+1]`` and ``x[n-1] = E^-1 (x[n] - d[n])``, so that every sum of fields with weights of
@@ -79,7 +79,7 @@ class Combination:
 
 
 class DrivenWaves:
-    """The factors of an operator generator's fields, in single precision.
+    """The factors of a generator's fields, in single precision.
 
     Args:
         parts: (set and source, arc, 2, 2 frequency): of displacement and load, what multiplies cosines, then sines.

@@ -1,0 +1,1 @@
+"""Impulse responses on Gamma and what signals make of them, for every generator that predicts responses."""
