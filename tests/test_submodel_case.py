@@ -51,6 +51,28 @@ def test_a_training_lasts_as_long_as_is_said_or_two_minutes() -> None:
     assert Case.from_json(by_epochs.to_json()) == by_epochs
 
 
+@pytest.mark.parametrize(
+    ("text", "fraction"), [("1%", 0.01), (" 2.5 % ", 0.025), ("0.01", 0.01), (0.3, 0.3), ("1e-3", 1e-3)]
+)
+def test_a_tolerance_is_a_fraction_or_in_percent(text: str | float, fraction: float) -> None:
+    training = Case.from_dict(changed("training", {"model": "table", "tolerance": text})).training
+    assert training.tolerance == pytest.approx(fraction, rel=1e-15)
+    assert training.seconds is None  # a table is not trained for a time unless that is asked for
+
+
+@pytest.mark.parametrize("text", ["one", "1 percent", "%", "0%", "100%", "-1%", "nan", 0, 1, 2.0, True, [0.1]])
+def test_what_is_no_tolerance_is_refused(text: object) -> None:
+    with pytest.raises(CaseError, match="tolerance"):
+        Case.from_dict(changed("training", {"model": "table", "tolerance": text}))
+
+
+def test_the_keys_of_a_table_go_with_a_table_only() -> None:
+    with pytest.raises(CaseError, match="training.tolerance = 0.02 does not go with .*choose the wave table"):
+        Case.from_dict(changed("training", {"tolerance": "2%"}))
+    with pytest.raises(CaseError, match='training.rays = "direct" does not go with model = "table"'):
+        Case.from_dict(changed("training", {"model": "table", "rays": "direct"}))
+
+
 def test_the_large_case_is_the_reference_in_a_domain_whose_walls_are_not_heard() -> None:
     large, small = Case.load(CASES / "large2d.toml"), Case.load(CASES / "paper2d.toml")
     assert (large.zone, large.medium, large.interface) == (small.zone, small.medium, small.interface)
@@ -141,7 +163,7 @@ def test_the_corner_is_the_reference_with_other_parameters() -> None:
         ("parameters.calibration", -1, r"parameters\.calibration should be greater than or equal to 0, got -1"),
         ("symmetry", {"maps": "all"}, r"symmetry\.maps should be .*got \"all\""),
         ("symmetry", {"maps": ["mirror"]}, r"symmetry\.maps should be 'mirror-x', .*got \"mirror\""),
-        ("training.model", "conv9d", r"training\.model = \"conv9d\" is not known: write one of operator, fc-t, "),
+        ("training.model", "conv9d", r"training\.model = \"conv9d\" is not known: write one of operator, table, fc"),
         ("training.variant", "sl", r"training\.variant = \"sl\" does not go with model = \"operator\""),
         (
             "training",

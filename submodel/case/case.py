@@ -27,11 +27,11 @@ from submodel.case.sections import (
     Section,
     Source,
     Time,
-    Training,
     Units,
     Zone,
     covers,
 )
+from submodel.case.training import Training
 
 __all__ = ["Case", "CaseError"]
 

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 Model = Literal[
     "operator",
+    "table",
     "fc-t",
     "conv2d",
     "conv2d-t",
@@ -19,7 +20,7 @@ Model = Literal[
     "conv2d-boundary",
     "conv1.5d-boundary",
 ]
-"""Built-in models: the operator generator, then those of the paper."""
+"""Built-in models: the operator generator, the wave table, then those of the paper."""
 
 COMMON = frozenset({"model", "epochs", "seconds", "seed"})
 """Keys of [training] that every family takes."""
@@ -45,14 +46,15 @@ class ModelFamily:
 
 
 OPERATOR = ModelFamily("operator", "the operator generator", ("operator",), frozenset({"rays", "size", "validation"}))
+TABLE = ModelFamily("table", "the wave table", ("table",), frozenset({"tolerance", "basis", "numbers"}))
 PAPER = ModelFamily(
     "paper",
     "a model of the paper",
-    get_args(Model)[1:],
+    get_args(Model)[2:],
     frozenset({"variant", "compressible", "fields", "batch_size", "validation"}),
-    frozenset(model for model in get_args(Model)[1:] if not model.endswith("boundary")),
+    frozenset(model for model in get_args(Model)[2:] if not model.endswith("boundary")),
 )
-FAMILIES: dict[str, ModelFamily] = {family.name: family for family in (OPERATOR, PAPER)}
+FAMILIES: dict[str, ModelFamily] = {family.name: family for family in (OPERATOR, TABLE, PAPER)}
 """Families by name, those whose models a case can ask for."""
 
 

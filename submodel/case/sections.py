@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from solvers.gamma.condition import CONDITIONS, InterfaceCondition, condition_named
 from solvers.time.grid import TimeGrid
-from submodel.case.errors import CaseError
-from submodel.case.models import COMMON, families_taking, family_of
 
 Point = tuple[float, float]
-Variant = Literal["basic", "bn", "e", "sl", "bn-sl", "e-sl"]
-Rays = Literal["auto", "none", "direct", "walls"]
 SymmetryMap = Literal["mirror-x", "mirror-y", "transpose", "antitranspose", "rotate-90", "rotate-180", "rotate-270"]
-TRAINING_SECONDS = 120.0  # where a case says nothing else
 
 
 class Section(BaseModel):
@@ -218,110 +212,6 @@ class DeclaredSymmetry(Section):
         description="those found, none, or those named, about the middle of the domain's box",
         examples=[["mirror-x", "mirror-y"]],
     )
-
-
-class OperatorSize(Section):
-    """Size of an operator generator; a number that is left out suits any case."""
-
-    frequencies: PositiveInt | None = Field(
-        default=None, description="of the response's amplitudes: 0, 1, 2, ... cycles in a period", examples=[40]
-    )
-    period: float | None = Field(
-        default=None, gt=1, description="in durations of a run; the shorter, the fewer frequencies", examples=[1.25]
-    )
-    rank: PositiveInt | None = Field(default=None, description="learnt time functions of a field", examples=[16])
-    width: PositiveInt | None = Field(default=None, description="channels of the network", examples=[24])
-    depth: PositiveInt | None = Field(default=None, description="layers of the network", examples=[2])
-
-
-def _seconds(keys: dict[str, Any]) -> float | None:
-    """Default length of a training in seconds, from the keys above it."""
-    return TRAINING_SECONDS if keys.get("epochs") is None else None
-
-
-class Training(Section):
-    """Model and training of the boundary generator; every key has a default."""
-
-    model: str = Field(
-        default="operator", description="the operator generator, or a model of the paper", examples=["operator"]
-    )
-    variant: Variant = Field(
-        default="basic",
-        description="of a model of the paper: bn batch normalisation, e Euler regularisation, sl shared layers",
-        examples=["sl"],
-    )
-    compressible: bool = Field(
-        default=False,
-        description="train a model of the paper so that its weights have low ranks, for submodel compress",
-        examples=[True],
-    )
-    rays: Rays = Field(
-        default="auto",
-        description="rays whose travel times the operator generator is given",
-        examples=["direct"],
-    )
-    size: OperatorSize | None = Field(
-        default=None, description="of the operator generator, where a smaller one will do or a larger one is needed"
-    )
-    fields: tuple[Literal["displacement", "velocity", "load"], ...] = Field(
-        default=("displacement", "velocity", "load"),  # the load is what the impedance condition needs
-        min_length=1,
-        description="predicted fields",
-        examples=[["displacement"]],
-    )
-    epochs: PositiveInt | None = Field(default=None, description="length of the training", examples=[500])
-    seconds: PositiveFloat | None = Field(
-        default_factory=_seconds, description="length of the training in wall time", examples=[120.0]
-    )
-    batch_size: PositiveInt = Field(default=4, description="samples a step", examples=[4])
-    validation: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="share of the training samples held out; left out, 0.1 for a model of the paper, else none",
-        examples=[0.1],
-    )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="of weights and batches", examples=[0])
-
-    @model_validator(mode="after")
-    def _check(self, info: ValidationInfo) -> Self:
-        own = family_of(self.model)
-        stored = bool(info.context and info.context.get("stored"))  # holds every key, those left out as well
-        for key in sorted(set() if stored else self.model_fields_set - COMMON - own.keys):
-            others = " or ".join(family.title for family in families_taking(key))
-            value = getattr(self, key)
-            shown = "" if isinstance(value, Section) else f" = {json.dumps(value)}"
-            raise ValueError(
-                f'training.{key}{shown} does not go with model = "{self.model}", which has no use for it: leave it '
-                f"out, or choose {others} for the model"
-            )
-        if self.epochs is not None and self.seconds is not None:
-            raise ValueError(
-                f"training.epochs = {self.epochs} and seconds = {self.seconds:g} exclude each other: give one"
-            )
-        if self.variant.startswith("e") and not {"displacement", "velocity"} <= set(self.fields):
-            raise ValueError(
-                f'training.variant = "{self.variant}" compares displacement with velocity: write both among '
-                "training.fields, or another variant"
-            )
-        if len(set(self.fields)) != len(self.fields):
-            raise ValueError(f"training.fields = {list(self.fields)} names a field twice: name each once")
-        return self
-
-    def predicted(self) -> tuple[str, ...]:
-        """Fields that the model predicts: those of the case, without the default load for a model of the zone.
-
-        Raises:
-            CaseError: The load is asked for of a model of the zone's inside, which has none.
-        """
-        if self.model not in family_of(self.model).zone_models or "load" not in self.fields:
-            return self.fields
-        if "fields" in self.model_fields_set:
-            raise CaseError(
-                f"{self.model} predicts the zone's inside, where there is no load on Γ: "
-                'write fields = ["displacement", "velocity"]'
-            )
-        return tuple(name for name in self.fields if name != "load")
 
 
 def check_box(table: str, lower: Point, upper: Point, prefix: str = "") -> None:

@@ -17,7 +17,7 @@ from networks.training.state import AnotherTrainingError
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
 from submodel.case.models import COMMON, family_of
-from submodel.case.sections import Training
+from submodel.case.training import Training
 from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
 from submodel.data.generator_file import GeneratorFile, TrainingRecord
 from submodel.data.manifest import DatasetError

@@ -18,7 +18,7 @@ EPILOG = "Example: submodel models --json. Sizes are those of the reference prob
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the models of [A] that `train` and `reproduce` know, with their parameters beside those of its Table 1.
 
-    The default model, operator, is none of them: `submodel info` tells the size of a trained one.
+    The operator generator and the wave table are none of them: `submodel info` tells the size of one that is there.
     """
     from rich.console import Console
 

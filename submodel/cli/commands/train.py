@@ -10,9 +10,9 @@ import typer
 
 from submodel.case.case import Case
 from submodel.case.models import Model
-from submodel.case.sections import Rays, Variant
+from submodel.case.training import Basis, Rays, Variant
 from submodel.cli.commands.calibrate import calibrate_where_possible
-from submodel.cli.terminal.options import CaseArgument, DeviceOption, choice
+from submodel.cli.terminal.options import CaseArgument, DeviceOption, choice, tolerance_option
 
 EPILOG = "Example: submodel train cases/paper2d.toml --dataset paper2d.h5 -o paper2d.safetensors --seconds 120"
 
@@ -39,7 +39,18 @@ def train(
         Rays | None,
         choice(Rays, "Rays that the operator generator is given."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training samples; the case's by default.")] = None,
+    tolerance: Annotated[
+        float | None,
+        tolerance_option("Error of u on the zone's boundary that a wave table may have; the case's by default."),
+    ] = None,
+    basis: Annotated[
+        Basis | None,
+        choice(Basis, "Functions over the source area that a wave table is made of."),
+    ] = None,
+    numbers: Annotated[int | None, typer.Option(min=1, help="That a wave table may store, at most.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training samples; the case's by default, of a wave table none.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall time of the training; the case's by default.")] = None,
     device: DeviceOption = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; a generator's steps are too small to gain from many.")] = 1,
@@ -56,7 +67,8 @@ def train(
     from submodel.cli.terminal.progress import show_progress
     from submodel.learn.train import train_generator, training_length, with_training
 
-    read = with_training(Case.load(case), model=model, variant=variant, compressible=compressible, rays=rays)
+    changes = {"model": model, "variant": variant, "compressible": compressible, "rays": rays}
+    read = with_training(Case.load(case), **changes, tolerance=tolerance, basis=basis, numbers=numbers)
     length = training_length(read, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
     leads = current_group().leads
     shown = show_progress("train", 100.0, "%") if leads else nullcontext(lambda done, note: None)

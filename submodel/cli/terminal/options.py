@@ -9,6 +9,7 @@ import typer
 
 from solvers.gamma.condition import CONDITIONS
 from submodel.case.sampling import Split
+from submodel.case.training import tolerance_of
 
 Device = Literal["auto", "cpu", "cuda"]
 BoundaryKind = Literal["generator", "recorded"]
@@ -51,6 +52,23 @@ def numbers(name: str, metavar: str, words: str) -> Any:
         return values
 
     return typer.Option(name, parser=read, metavar=metavar, help=words)
+
+
+def tolerance_option(words: str, *names: str) -> Any:
+    """An option that takes a tolerance, "1%" or 0.01, as a fraction.
+
+    Args:
+        words: help.
+        names: of the option, where not those of its parameter.
+    """
+
+    def read(text: str) -> float:
+        try:
+            return tolerance_of(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return typer.Option(*names, parser=read, metavar="ERROR", help=f"{words} In %, or a fraction.")
 
 
 def join_numbers(arguments: list[str], sizes: dict[str, int]) -> list[str]:
