@@ -27,9 +27,10 @@ from networks.core.prediction import SourceSets
 from networks.operator.family import FAMILY
 from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
-from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.spec import OperatorSpec
 from networks.response.predictor import ResponsePredictor
 from networks.response.signal_response import LowPass, centred_rate, toeplitz
+from networks.response.symmetry import SymmetryMap
 from solvers.gamma.condition import Impedance
 from solvers.gamma.datum import DatumWeights
 from solvers.mesh.domain import refined_zone_box

@@ -13,8 +13,9 @@ from mpi4py import MPI
 from networks import family
 from networks.core.prediction import SourceSets
 from networks.operator.family import OperatorFamily
-from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.spec import OperatorSpec
 from networks.response.signal_response import LowPass, impulse_responses
+from networks.response.symmetry import SymmetryMap
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
 from submodel.data.generator_file import GeneratorFile, TrainingRecord

@@ -11,7 +11,7 @@ from networks.core.prediction import SourceSets
 from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
 from networks.operator.spec import OperatorSpec
-from networks.response.compiled import CompiledWaves, library
+from networks.response.compiled import CompiledDrive, CompiledRays, library
 from networks.response.predictor import ResponsePredictor
 
 N, DT = 60, 0.03
@@ -40,8 +40,8 @@ def off(found: torch.Tensor, expected: torch.Tensor) -> float:
 @compiled
 def test_rays_and_driven_waves_are_those_of_the_tensors() -> None:
     fast, slow = OperatorInference(generator()), OperatorInference(generator())
-    slow._compiled = None
-    assert fast._compiled is not None
+    slow._drive = slow._rays = None
+    assert fast._drive is not None and fast._rays is not None
     assert off(fast.coefficients(SOURCES), slow.coefficients(SOURCES)) < ROUNDING
     found, expected = (made.mixture(SOURCES[None], SIGNALS[None]) for made in (fast, slow))
     assert found.times.shape == expected.times.shape and off(found.times, expected.times) < ROUNDING
@@ -54,9 +54,9 @@ def test_rays_and_driven_waves_are_those_of_the_tensors() -> None:
 def test_driven_waves_obey_their_recurrence() -> None:
     """To the rounding of what is stored, after any number of levels."""
     fast, drive = OperatorInference(generator()), np.random.default_rng(0).standard_normal((1, 2001))
-    assert fast._compiled is not None
+    assert isinstance(fast._drive, CompiledDrive)
     num = fast.spec.num_frequencies
-    waves, turn = fast._compiled.drive(drive)[0].astype(np.float64), np.exp(1j * fast.spec.omega * DT)
+    waves, turn = fast._drive(drive)[0].astype(np.float64), np.exp(1j * fast.spec.omega * DT)
     x = waves[:, :num] + 1j * waves[:, num:-2]
     level = np.arange(2000)
     last = (drive[0, :2000, None] * turn ** (level[-1] - level)[:, None]).sum(0)
@@ -68,12 +68,12 @@ def test_driven_waves_obey_their_recurrence() -> None:
 @compiled
 def test_numbers_of_another_type() -> None:
     fast = OperatorInference(generator())
-    assert isinstance(fast._compiled, CompiledWaves)
+    assert isinstance(fast._rays, CompiledRays)
     rays = fast._generator.rays
     arrivals = rays.arrivals(torch.as_tensor(SOURCES))
     given, out = [values.T for values in rays.places(arrivals)], np.zeros((2, 8, 2, 42))
     with pytest.raises(ValueError, match="contiguous numbers of float32"):
-        fast._compiled.add(arrivals.source, given, out)  # type: ignore[arg-type]
+        fast._rays.add(arrivals.source, given, out)  # type: ignore[arg-type]
 
 
 def test_without_a_compiler_tensors_do_it(
@@ -86,7 +86,7 @@ def test_without_a_compiler_tensors_do_it(
     try:
         with caplog.at_level("INFO", "networks.response.compiled"):
             made = OperatorInference(generator())
-        assert made._compiled is None and "cannot be built or loaded" in caplog.text
+        assert made._drive is None and made._rays is None and "cannot be built or loaded" in caplog.text
         assert off(made.coefficients(SOURCES), expected) < ROUNDING
     finally:
         library.cache_clear()

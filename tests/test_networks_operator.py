@@ -15,14 +15,15 @@ from networks.checkpoint import CheckpointError
 from networks.core.prediction import SourceSets
 from networks.core.tensor_file import read_tensors, write_tensors
 from networks.operator.family import FAMILY
-from networks.operator.image_sources import EARLY, Sector
+from networks.operator.image_sources import EARLY
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import FLOOR, GROWTH, free_waveforms, waveform_tables
-from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.spec import OperatorSpec
 from networks.operator.targets import band_weights, coordinates
 from networks.operator.task import operator_plan, train_operator
 from networks.operator.training_data import ResponseData, TravelTimes
 from networks.response.signal_response import LowPass
+from networks.response.symmetry import Sector, SymmetryMap
 from networks.training.fit import TrainingError
 from networks.training.soap import Soap
 from networks.training.state import TRAINING

@@ -13,17 +13,18 @@ from network_problems import SQUARE, SQUARE_NODES, respond
 from numpy.typing import NDArray
 
 from networks.core.prediction import Predictor, SourceSets
-from networks.operator import inference as operator_inference
 from networks.operator.family import FAMILY as OPERATOR
 from networks.operator.inference import OperatorInference
 from networks.operator.network import OperatorGenerator
-from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.spec import OperatorSpec
 from networks.paper.family import FAMILY as PAPER
 from networks.paper.generator import build
 from networks.paper.predict import predict
 from networks.paper.spec import GeneratorSpec
 from networks.response import cuda_graph
+from networks.response import inference as response_inference
 from networks.response.predictor import ResponsePredictor
+from networks.response.symmetry import SymmetryMap
 
 N, DT, RATE = 60, 0.02, 15.0
 LEVELS = np.arange(N + 1) * DT
@@ -123,7 +124,7 @@ def combination(fields: NDArray[np.float64], weights: SimpleNamespace) -> NDArra
 def test_an_operator_generator_predicts_by_its_definition(
     rays: Literal["none", "direct", "walls"], symmetric: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operator_inference, "STRETCH", 16)  # several in a run as short as this
+    monkeypatch.setattr(response_inference, "STRETCH", 16)  # several in a run as short as this
     made = operator_generator(rays, symmetric=symmetric)
     ready = OPERATOR.ready(made)
     for sets in (added(SOURCES[:1], SIGNALS[:1]), added(SOURCES, SIGNALS), apart(SOURCES, SIGNALS)):

@@ -153,37 +153,3 @@ def image_maps(spec: OperatorSpec) -> tuple[Array, Array, Array, Array]:
     numbers = numbers[np.linalg.norm(gap, axis=1) <= farthest * (1 + 1e-6)]
     odd = numbers % 2
     return middle, 1.0 - 2 * odd, middle + size * numbers, 1.0 - 2 * (odd.sum(1) % 2)
-
-
-class Sector:
-    """The symmetries of a problem as they fold sources into one sector, which stands for all.
-
-    Args:
-        spec: says the symmetries.
-    """
-
-    def __init__(self, spec: OperatorSpec) -> None:
-        maps = spec.symmetries
-        self._matrices = np.array([m.matrix for m in maps]).reshape(-1, 2, 2).transpose(0, 2, 1)
-        self._shifts = np.array([m.shift for m in maps]).reshape(-1, 1, 2)
-        self._arcs = np.array([m.images for m in maps], np.int64).reshape(-1, spec.num_arc)
-        self._scale = 1e6 / np.ptp(np.array(spec.points))
-        self._all = np.arange(spec.num_arc)
-
-    def fold(self, sources: Array) -> tuple[Array, NDArray[np.int64]]:
-        """Replace sources by their images farthest right, then up.
-
-        Args:
-            sources: (source, 2).
-
-        Returns:
-            Images (source, 2), and for each source and node the node of Gamma that the map carries it to,
-            (source, arc).
-        """
-        if len(self._matrices) < 2:
-            return sources, np.tile(self._all, (len(sources), 1))
-        images = sources @ self._matrices + self._shifts  # (map, source, 2)
-        rounded = np.rint(images * self._scale)
-        right = rounded[..., 0]
-        chosen = np.where(right == right.max(0), rounded[..., 1], -np.inf).argmax(0)  # the first of equals
-        return images[chosen, np.arange(len(sources))], self._arcs[chosen]

@@ -2,8 +2,6 @@
 
 - The decoder is multiplied with the network's last layer, standardisation and all that is known of the nodes with its
   first; then the network sees six numbers of a node.
-- A driven wave obeys ``x[n] = E x[n-1] + d[n]`` with ``E = exp(i omega dt)``: a recurrence in C or, without a compiler
-  and on a GPU, a running sum of ``d[n] E^-n``, turned by ``E^n``, in stretches.
 - What network and rays give stands where the matrix product of `DrivenWaves` reads it.
 """
 
@@ -15,34 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from networks.core.prediction import Weights
 from networks.core.rebuildable import Rebuildable
 from networks.operator.network import OperatorGenerator
 from networks.operator.rays import GROWTH, TURN
-from networks.response.compiled import CompiledWaves, library
-from networks.response.cuda_graph import CapturedHistory
-from networks.response.signal_response import LowPass
-from networks.response.waves import Combination, DrivenWaves, Turns
+from networks.operator.spec import OperatorSpec
+from networks.response.compiled import CompiledRays, library
+from networks.response.inference import ResponseInference
+from networks.response.waves import DrivenWaves
 
 Array = NDArray[np.float64]
-
-HEAP_BLOCK = 31 * 2**20
-"""Bytes of a block that is allocated and freed once. glibc keeps up to twice the largest block that was ever freed; the
-rest goes back to the system and is faulted in again a page at a time, which takes longer than a prediction."""
-
-
-STRETCH = 64
-"""Levels whose running sum is one of single precision; from stretch to stretch it goes on in double precision. So the
-phasors are few enough for a core's cache, and errors do not add up."""
-
-MOST_KEPT = 4
-"""Combinations that are kept, and CUDA graphs, one for each number of sources and each combination."""
 
 ROWS = 512
 """Pairs of a source and a node that go through the network at once: more would leave the caches."""
 
 
-class OperatorInference:
+class OperatorInference(ResponseInference):
     """An operator generator made ready to predict quickly, with the weights that it has when this is made.
 
     Args:
@@ -51,45 +36,19 @@ class OperatorInference:
     """
 
     def __init__(self, generator: OperatorGenerator, device: str | torch.device = "cpu") -> None:
-        self.spec, self.device = generator.spec, torch.device(device)
+        super().__init__(generator.spec, device)
         self._generator = generator.to(self.device).eval()
-        self.low_pass = LowPass(self.spec.rate, self.spec.dt)
-        torch.empty(HEAP_BLOCK, dtype=torch.uint8)
         with torch.inference_mode():
             self._exponents = generator.rays.exponents()
             self._nodes, self._first = _first_layer(generator)
             self._hidden = [(layer.weight.T.contiguous(), layer.bias) for layer in map(_linear, generator.net.layers)]
             self._last = _last_layer(generator)
-            step = self.spec.omega * self.spec.dt
-            # of the levels of a stretch; then of whole stretches, in double precision, from the first level of one on
-            levels = np.exp(1j * step[:, None] * np.arange(STRETCH))
-            stretches = np.exp(1j * step[:, None] * STRETCH * np.arange(-(-self.spec.num_levels // STRETCH)))
-            single = [torch.as_tensor(values, dtype=torch.complex64)[:, None] for values in (levels, levels.conj())]
-            double = [torch.as_tensor(values) for values in (stretches, np.exp(1j * step[:, None] * STRETCH))]
-            self._phasors = tuple(values.to(self.device) for values in single + double)
-            self._turns = Turns(torch.as_tensor(np.stack((np.cos(step), np.sin(step)))).to(self.device), self.spec.dt)
-        self._compiled = self._loops()
-        self._combinations: dict[int, Combination] = {}
-        self._captured: dict[tuple[int, int | None], CapturedHistory] = {}
+        self._rays = self._compiled_rays()
 
-    def mixture(self, sources: Array, signals: Array) -> DrivenWaves:
-        """The factors of the fields.
-
-        Args:
-            sources: (set, source, 2); what several of them share, as in a sweep over frequencies, is predicted once.
-            signals: (set, source, time + 1).
-        """
-        num_sources, places = signals.shape[1], sources.reshape(-1, 2)
-        once, which = np.unique(places, axis=0, return_inverse=True) if len(places) > 1 else (places, None)
-        if which is not None and len(once) < len(places):
-            parts = self.coefficients(once).index_select(0, torch.as_tensor(which.reshape(-1)).to(self.device))
-        else:
-            parts = self.coefficients(places)
-        drives = self.low_pass.inverse(signals.reshape(-1, signals.shape[2]), -1)
-        if self._compiled is not None:
-            times = torch.from_numpy(self._compiled.drive(drives)).transpose(1, 2)
-            return DrivenWaves(parts, times, self._turns, num_sources, self.combination)
-        return self._waves(parts, torch.as_tensor(drives).to(self.device), num_sources)
+    @property
+    def spec(self) -> OperatorSpec:
+        """Specification of the generator."""
+        return self._generator.spec
 
     @torch.inference_mode()
     def coefficients(self, sources: Array) -> Tensor:
@@ -98,39 +57,12 @@ class OperatorInference:
         out = self._network(torch.as_tensor(inputs).to(self.device), torch.as_tensor(arcs).to(self.device))
         if self.spec.rays != "none":
             rays, places = self._generator.rays, torch.as_tensor(sources).to(self._generator.rays.powers)
-            if self._compiled is None:
+            if self._rays is None:
                 rays.coefficients(places, self._exponents, _planes(out))
             else:
                 arrivals = rays.arrivals(places)
-                self._compiled.add(arrivals.source, [values.T for values in rays.places(arrivals)], out.numpy())
+                self._rays.add(arrivals.source, [values.T for values in rays.places(arrivals)], out.numpy())
         return out
-
-    def combination(self, weights: Weights) -> Combination:
-        """Factors of a combination; they are kept, as a zone asks for the same one again and again."""
-        combination = self._combinations.get(id(weights))
-        if combination is None:
-            while len(self._combinations) >= MOST_KEPT:
-                self._combinations.pop(next(iter(self._combinations)))
-            combination = self._combinations[id(weights)] = Combination(weights, self._turns)
-        return combination
-
-    def history(self, sources: Array, signals: Array, weights: Weights | None = None) -> NDArray[np.float32]:
-        """On a CUDA device, all levels of sources that add up, through a graph that is kept.
-
-        Args:
-            sources: (source, 2).
-            signals: (source, time + 1).
-            weights: of a combination that is wanted instead of the fields.
-
-        Returns:
-            (3, time, arc), or (time, arc) of a combination.
-        """
-        key = (len(sources), None if weights is None else id(weights))
-        if key not in self._captured:
-            while len(self._captured) >= MOST_KEPT:
-                self._captured.pop(next(iter(self._captured)))
-            self._captured[key] = CapturedHistory(self, len(sources), weights)
-        return self._captured[key](sources, signals).copy()
 
     def prepared(self, sources: Array, signals: Array, *, every: bool) -> list[NDArray[Any]]:
         """Inputs of `mixed` that the host works out: of the network, of the rays, and drives."""
@@ -151,18 +83,15 @@ class OperatorInference:
             both = self._generator.rays.waves(rays, self._exponents)
             for total, waves in zip(_planes(out), both, strict=True):
                 total += waves.view(len(drives), -1, *total.shape[1:]).sum(1)
-        return self._waves(out, drives, num_sources)
+        return self.waves(out, drives, num_sources)
 
-    def _loops(self) -> CompiledWaves | None:
-        """The loops in C, where they run on this device and there is a compiler."""
+    def _compiled_rays(self) -> CompiledRays | None:
+        """The loop over rays in C, where it runs on this device and there is a compiler."""
         built = library() if self.device.type == "cpu" else None
-        if built is None:
+        if built is None or self.spec.rays == "none":
             return None
-        rays = self._generator.rays
-        tables = [] if self.spec.rays == "none" else [table.numpy() for table in (*self._exponents, rays.table)]
-        limits = (GROWTH, 2 * np.pi / TURN)
-        turn = self._turns.turn.numpy()
-        return CompiledWaves(built, turn, tables, self.spec.dispersion[0], self.spec.num_arc, limits)
+        tables = [table.numpy() for table in (*self._exponents, self._generator.rays.table)]
+        return CompiledRays(built, tables, self.spec.dispersion[0], self.spec.num_arc, (GROWTH, 2 * np.pi / TURN))
 
     @torch.inference_mode()
     def _network(self, inputs: Tensor, arcs: Tensor) -> Tensor:
@@ -176,22 +105,6 @@ class OperatorInference:
                 x += functional.gelu(torch.addmm(shift, x, hidden))
             torch.addmm(bias, x, weight, out=out[part])
         return out.view(len(arcs), self.spec.num_arc, 2, -1)
-
-    @torch.inference_mode()
-    def _waves(self, parts: Tensor, drives: Tensor, num_sources: int) -> DrivenWaves:
-        """With the functions of time, (set and source, 2 frequency + 2, time)."""
-        num, num_levels = self.spec.num_frequencies, self.spec.num_levels
-        times = torch.empty((len(drives), 2 * num + 2, num_levels), device=self.device)
-        times[:, -2], times[:, -1] = drives[:, 1:], drives[:, :-1]
-        away, back, turns, step = self._phasors
-        padded = functional.pad(times[:, -1], (0, -num_levels % STRETCH)).view(len(drives), 1, -1, STRETCH)
-        waves = torch.mul(back, padded).cumsum_(-1)  # (source, frequency, stretch, level)
-        ends = waves[..., :-1, -1] * turns[:, :-1].conj()
-        waves[:, :, 1:] += (ends.cumsum_(-1) * turns[:, :-1] * step).to(waves)[..., None]
-        waves *= away
-        both = torch.view_as_real(waves).view(len(drives), num, -1, 2)[:, :, :num_levels]
-        times[:, :-2].view(len(drives), 2, num, num_levels).copy_(both.permute(0, 3, 1, 2))
-        return DrivenWaves(parts, times, self._turns, num_sources, self.combination)
 
     def _seen(self, sources: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Inputs of the network for each source and node, (source and arc, input); the node that a map leads to."""

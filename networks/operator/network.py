@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.operator.image_sources import Sector
 from networks.operator.rays import Rays
 from networks.operator.spec import OperatorSpec
+from networks.response.symmetry import Sector
 
 
 class Pointwise(nn.Module):

@@ -4,50 +4,15 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from networks.core.fields import FIELDS
-from networks.core.specification import Specification
-
-Pair = tuple[float, float]
+from networks.response.specification import ResponseSpecification
+from networks.response.symmetry import Pair, SymmetryMap
 
 
 @dataclasses.dataclass(frozen=True)
-class SymmetryMap:
-    """A map of the plane, ``x -> matrix x + shift``, after which the problem is the same.
-
-    Attributes:
-        matrix: rows of a 2 x 2 orthogonal matrix.
-        shift: unit of length.
-        images: node i of Gamma lies on node images[i] after the map.
-    """
-
-    matrix: tuple[Pair, Pair]
-    shift: Pair
-    images: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        rows = tuple((float(a), float(b)) for a, b in self.matrix)
-        object.__setattr__(self, "matrix", rows)
-        object.__setattr__(self, "shift", (float(self.shift[0]), float(self.shift[1])))
-        object.__setattr__(self, "images", tuple(int(i) for i in self.images))
-        if len(rows) != 2 or not np.allclose(np.array(rows) @ np.array(rows).T, np.eye(2)):
-            raise ValueError(f"a symmetry needs an orthogonal 2 x 2 matrix, got {self.matrix!r}")
-        if sorted(self.images) != list(range(len(self.images))):
-            raise ValueError("a symmetry must carry the nodes of Gamma onto one another, one to one")
-
-
-@dataclasses.dataclass(frozen=True)
-class OperatorSpec(Specification):
+class OperatorSpec(ResponseSpecification):
     """An operator generator: problem first, sizes after.
 
     Attributes:
-        num_levels: time levels N of a run.
-        dt: time between levels.
-        rate: of both poles of the low-pass that makes the response learnable, rad per unit of time.
-        band: lowest and highest angular frequency that the loss counts, rad per unit of time.
-        points: nodes of Gamma in canonical order, unit of length.
         normals: outward normal of each node, integrated with its basis function, unit of length.
         weights: lumped length of each node, unit of length.
         speed: the one wave speed; where it varies, that of the medium at large, and `travel` says more.
@@ -70,11 +35,6 @@ class OperatorSpec(Specification):
 
     family: ClassVar[str] = "operator"
 
-    num_levels: int
-    dt: float
-    rate: float
-    band: Pair
-    points: tuple[Pair, ...]
     normals: tuple[Pair, ...]
     weights: tuple[float, ...]
     speed: float
@@ -93,14 +53,10 @@ class OperatorSpec(Specification):
     model: str = "operator"
 
     def __post_init__(self) -> None:
-        for name in ("points", "normals"):
-            object.__setattr__(self, name, tuple((float(x), float(y)) for x, y in getattr(self, name)))
+        self.settle()
+        object.__setattr__(self, "normals", tuple((float(x), float(y)) for x, y in self.normals))
         object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
-        object.__setattr__(self, "band", tuple(self.band))
-        object.__setattr__(self, "origin", (float(self.origin[0]), float(self.origin[1])))
         object.__setattr__(self, "dispersion", tuple(self.dispersion))
-        maps = tuple(m if isinstance(m, SymmetryMap) else SymmetryMap(**m) for m in self.symmetries)
-        object.__setattr__(self, "symmetries", maps)
         if self.walls is not None:
             object.__setattr__(self, "walls", tuple((float(x), float(y)) for x, y in self.walls))
         if self.grid is not None:
@@ -111,24 +67,11 @@ class OperatorSpec(Specification):
         object.__setattr__(self, "num_frequencies", min(self.num_frequencies, self.period_levels // 2))
 
     def _check(self) -> None:
-        for name in ("num_levels", "num_frequencies", "rank", "width", "depth"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        for name in ("dt", "rate", "speed"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, got {value!r}")
-        if self.num_levels < 4 or len(self.points) < 4:
-            raise ValueError(
-                f"a response needs 4 levels and 4 nodes at least, got {self.num_levels} and {len(self.points)}"
-            )
+        self.check("rank", "width", "depth")
+        if not (math.isfinite(self.speed) and self.speed > 0):
+            raise ValueError(f"speed must be positive and finite, got {self.speed!r}")
         if {len(self.normals), len(self.weights)} != {len(self.points)} or not min(self.weights) > 0:
             raise ValueError(f"each of the {len(self.points)} nodes of Gamma needs a normal and a positive weight")
-        if len(self.band) != 2 or not 0 < self.band[0] <= self.band[1]:
-            raise ValueError(f"band must be a lowest and a highest positive frequency, got {self.band!r}")
-        if not self.period > 1:
-            raise ValueError(f"period must be above 1, longer than a run, got {self.period!r}")
         if self.model != "operator":
             raise ValueError(f"an operator generator's model is 'operator', got {self.model!r}")
         if len(self.dispersion) != 2 or min(self.dispersion) < 1:
@@ -136,8 +79,6 @@ class OperatorSpec(Specification):
         self._check_rays()
         if self.grid is not None and not min(self.grid[1]) > 0:
             raise ValueError(f"the grid's steps must be positive, got {self.grid[1]!r}")
-        if any(len(m.images) != len(self.points) for m in self.symmetries):
-            raise ValueError(f"a symmetry must say where each of the {len(self.points)} nodes goes")
 
     def _check_rays(self) -> None:
         if self.rays not in ("none", "direct", "walls"):
@@ -149,42 +90,6 @@ class OperatorSpec(Specification):
             inside = all(x0 < x < x1 and y0 < y < y1 for x, y in self.points)
             if not inside:
                 raise ValueError(f"the walls {self.walls} must enclose every node of Gamma")
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Predicted fields: all; velocity follows from displacement, so two of them are learnt."""
-        return FIELDS
-
-    def relative(self, positions: ArrayLike) -> NDArray[np.float64]:
-        """Positions in the user's coordinates, (..., 2), as they are counted from the origin."""
-        return np.asarray(positions, np.float64) - np.array(self.origin)
-
-    def images(self, positions: ArrayLike) -> list[NDArray[np.float64]]:
-        """Positions in the user's coordinates, (source, 2), after each of the symmetries."""
-        return [
-            self.relative(positions) @ np.array(each.matrix).T + np.array(each.shift) + np.array(self.origin)
-            for each in self.symmetries
-        ]
-
-    @property
-    def num_arc(self) -> int:
-        """Nodes of Gamma."""
-        return len(self.points)
-
-    @property
-    def duration(self) -> float:
-        """From the first level to the last."""
-        return (self.num_levels - 1) * self.dt
-
-    @property
-    def omega(self) -> np.ndarray:
-        """(frequency,) the angular frequencies of the amplitudes, from 0."""
-        return 2 * np.pi / (self.period_levels * self.dt) * np.arange(self.num_frequencies)
-
-    @property
-    def period_levels(self) -> int:
-        """The period in levels."""
-        return max(round(self.period * (self.num_levels - 1)), self.num_levels + 1)
 
     @property
     def num_coefficients(self) -> int:

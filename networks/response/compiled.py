@@ -27,13 +27,38 @@ LINK = ["-shared"]
 """Linked apart, without -ffast-math, by which older compilers change the rounding of the whole process."""
 
 
-class CompiledWaves:
-    """Adds rays to coefficients, and drives waves.
+class CompiledDrive:
+    """Drives waves.
 
     Args:
         library: that holds the function.
         turn: (2, frequency) cosine and sine of the angle between levels.
-        tables: exponents of growth and of phase, (feature, field and frequency), and the waveforms; none without rays.
+    """
+
+    def __init__(self, library: ctypes.CDLL, turn: NDArray[np.float64]) -> None:
+        self._drive = library.drive_waves
+        self._drive.argtypes = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 3
+        self._drive.restype = None
+        self._turn = np.ascontiguousarray(turn, np.float64)
+
+    def __call__(self, drives: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Driven waves of the levels, (set and source, time + 1) to (set and source, time, 2 frequency + 2).
+
+        Real parts, imaginary parts, then the drive at the next level and at this one.
+        """
+        drives = np.ascontiguousarray(drives, np.float64)
+        count, num_levels, num = len(drives), drives.shape[1] - 1, self._turn.shape[1]
+        out = np.empty((count, num_levels, 2 * num + 2), np.float32)
+        self._drive(count, num_levels, num, self._turn.ctypes.data, drives.ctypes.data, out.ctypes.data)
+        return out
+
+
+class CompiledRays:
+    """Adds rays to coefficients.
+
+    Args:
+        library: that holds the function.
+        tables: exponents of growth and of phase, (feature, field and frequency), and the waveforms.
         num_ways: features that phases depend on, the first ones.
         num_arc: nodes of Gamma.
         limits: largest exponent of growth, and a part of a turn in rad.
@@ -42,21 +67,18 @@ class CompiledWaves:
     def __init__(
         self,
         library: ctypes.CDLL,
-        turn: NDArray[np.float64],
         tables: Sequence[NDArray[np.float32]],
         num_ways: int,
         num_arc: int,
         limits: tuple[float, float],
     ) -> None:
-        self._add, self._drive = library.add_rays, library.drive_waves
+        self._add = library.add_rays
         self._add.argtypes = [ctypes.c_int64] * 5 + [ctypes.c_float] * 2 + [ctypes.c_void_p] * 10
-        self._drive.argtypes = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 3
-        self._add.restype = self._drive.restype = None
-        self._turn = np.ascontiguousarray(turn, np.float64)
+        self._add.restype = None
         self._tables = [np.ascontiguousarray(table, np.float32) for table in tables]
         self._pointers = [table.ctypes.data for table in self._tables]
-        num_features = len(self._tables[0]) if self._tables else 0
-        self._sizes, self._limits = (num_arc, num_features, num_ways, self._turn.shape[1]), limits
+        num_features, both = self._tables[0].shape
+        self._sizes, self._limits = (num_arc, num_features, num_ways, both // 2), limits
 
     def add(self, source: NDArray[np.int64], rays: Sequence[NDArray[Any]], out: NDArray[np.float32]) -> None:
         """Add the rays of some pairs.
@@ -78,17 +100,6 @@ class CompiledWaves:
         pointers = [values.ctypes.data for values in (source, *arrays)]
         num_rays, pointers = len(source) * self._sizes[0], [*pointers, *self._pointers, out.ctypes.data]
         self._add(num_rays, *self._sizes, *self._limits, *pointers)
-
-    def drive(self, drives: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Driven waves of the levels, (set and source, time + 1) to (set and source, time, 2 frequency + 2).
-
-        Real parts, imaginary parts, then the drive at the next level and at this one.
-        """
-        drives = np.ascontiguousarray(drives, np.float64)
-        count, num_levels, num = len(drives), drives.shape[1] - 1, self._turn.shape[1]
-        out = np.empty((count, num_levels, 2 * num + 2), np.float32)
-        self._drive(count, num_levels, num, self._turn.ctypes.data, drives.ctypes.data, out.ctypes.data)
-        return out
 
 
 @cache

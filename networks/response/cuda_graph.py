@@ -11,7 +11,7 @@ from networks.core.prediction import Weights
 from networks.execution.graphs import record_cuda
 
 if TYPE_CHECKING:
-    from networks.response.linear import LinearInference
+    from networks.response.inference import ResponseInference
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class CapturedHistory:
         weights: of a combination; None for the fields.
     """
 
-    def __init__(self, inference: "LinearInference", num_sources: int, weights: Weights | None) -> None:
+    def __init__(self, inference: "ResponseInference", num_sources: int, weights: Weights | None) -> None:
         self._inference, self._weights, self._num_sources = inference, weights, num_sources
         self._combination = None if weights is None else inference.combination(weights)  # the graph reads its memory
         self._inputs = [torch.from_numpy(values).pin_memory() for values in self._prepared(*self._some())]

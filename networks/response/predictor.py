@@ -13,7 +13,8 @@ from torch import Tensor
 
 from networks.core.fields import FIELDS
 from networks.core.prediction import SourceSets, Weights, require_levels
-from networks.response.linear import LinearInference, ResponseSpec
+from networks.response.inference import ResponseInference
+from networks.response.specification import ResponseSpecification
 from networks.response.waves import DrivenWaves
 
 Array = NDArray[np.float64]
@@ -45,7 +46,7 @@ class ResponsePredictor:
     fields = FIELDS
     combines = True
 
-    def __init__(self, inference: LinearInference, sets: SourceSets, *, batch_size: int = BATCH) -> None:
+    def __init__(self, inference: ResponseInference, sets: SourceSets, *, batch_size: int = BATCH) -> None:
         self._inference = inference
         self._places, self._signals = checked(inference.spec, sets)
         self.num_levels: int = inference.spec.num_levels
@@ -87,7 +88,7 @@ def _product(waves: DrivenWaves, weights: Weights | None) -> Callable[[int, int]
     return lambda start, stop: levels(start, stop, torch.float64).cpu()
 
 
-def checked(spec: ResponseSpec, sets: SourceSets) -> tuple[Array, Array]:
+def checked(spec: ResponseSpecification, sets: SourceSets) -> tuple[Array, Array]:
     """Places (set, source, 2), counted from the specification's origin, and signals (set, source, time + 1).
 
     Raises:

@@ -74,8 +74,9 @@ class SourceMesh:
         places = np.asarray(points, np.float64).reshape(-1, 2)
         finite = np.isfinite(places).all(1)
         cells, local, misses = self._located(np.where(finite[:, None], places, self.nodes[0]))
-        if (outside := ~finite | (misses > OUTSIDE)).any():
-            x, y = places[int(outside.argmax())] + np.array(self.origin)
+        outside = np.flatnonzero(~finite | (misses > OUTSIDE))
+        if len(outside):
+            x, y = places[outside[0]] + np.array(self.origin)
             (left, bottom), (right, top) = self.nodes.min(0) + self.origin, self.nodes.max(0) + self.origin
             raise ValueError(
                 f"the source at ({x:.6g}, {y:.6g}) lies outside the source area of this generator, within "
@@ -134,7 +135,7 @@ class SourceMesh:
         if self.element == "p1":
             corners = self.nodes[self.cells]
             edges = np.stack((corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), -1)
-            return corners[:, 0], np.linalg.inv(edges)
+            return corners[:, 0], np.asarray(np.linalg.inv(edges))
         n = self.degree
         first, second, third, fourth = (self.nodes[self.cells[:, i]] for i in (0, n, n * (n + 1), n * (n + 2)))
         return first, third - first, second - first, fourth - third - second + first

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from networks.operator.spec import OperatorSpec, SymmetryMap
+from networks.operator.spec import OperatorSpec
 from networks.operator.task import operator_plan
 from networks.operator.training_data import ResponseData, TravelTimes
 from networks.response.signal_response import LowPass, impulse_responses
+from networks.response.symmetry import SymmetryMap
 from networks.training.plan import TrainingPlan
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import NO_WALLS, Case, CaseError

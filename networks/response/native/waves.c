@@ -1,4 +1,4 @@
-/* What networks/operator/rays.py and networks/operator/inference.py say of rays and of driven waves, all frequencies of one
+/* What networks/operator/rays.py says of rays and networks/response/inference.py of driven waves, all frequencies of one
  * ray, or of one level, at a time: they stay in the first cache. Compiled so that the loops over frequencies call the
  * vector forms of exp, cos and sin where libm has them. */
 #include <math.h>
