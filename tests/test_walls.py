@@ -16,7 +16,7 @@ FE = {"basix", "dolfinx", "ffcx", "gmsh", "mpi4py", "petsc4py", "scifem", "ufl"}
 NN = {"safetensors", "tensorly", "torch"}
 # What each wing may import besides itself and the standard library.
 ALLOWED = {
-    "networks": {"numpy", "safetensors", "tensorly", "torch"},
+    "networks": {"numpy", "safetensors", "scipy", "tensorly", "torch"},
     "solvers": {"basix", "cffi", "dolfinx", "gmsh", "mpi4py", "numpy", "petsc4py", "scipy", "ufl"},
 }
 # What must not be needed to import all of a wing.

@@ -19,6 +19,8 @@ class Factors:
         right: of each frequency, (p_k, q_b) complex.
         gamma: of each band, (q_b, 2 arc) real: patterns on Γ of displacement, then load, unweighted.
         band: neighbouring frequencies that share patterns.
+        lengths: of each frequency, (p_k,) rows of each column of `left`, the first ones, that are not zero; None where
+            all are stored.
 
     Raises:
         ValueError: shapes that do not fit one another.
@@ -28,6 +30,7 @@ class Factors:
     right: Sequence[Complex]
     gamma: Sequence[NDArray[np.floating[Any]]]
     band: int = 8
+    lengths: Sequence[NDArray[np.integer[Any]]] | None = None
 
     def __post_init__(self) -> None:
         num = len(self.left)
@@ -45,6 +48,8 @@ class Factors:
                     f"factors of frequency {k} do not multiply: {left.shape}, {right.shape}, "
                     f"{self.gamma[k // self.band].shape}"
                 )
+            if self.lengths is not None and np.shape(self.lengths[k]) != left.shape[1:]:
+                raise ValueError(f"each of the {left.shape[1]} columns of frequency {k} needs a length")
 
     @property
     def num_frequencies(self) -> int:
@@ -58,8 +63,11 @@ class Factors:
 
     @property
     def numbers(self) -> int:
-        """Real numbers of all factors, two for a complex one."""
-        return 2 * sum(each.size for each in (*self.left, *self.right)) + sum(each.size for each in self.gamma)
+        """Real numbers of all factors, two for a complex one; of `left` those within its lengths."""
+        left = sum(each.size for each in self.left)
+        if self.lengths is not None:
+            left = sum(int(np.sum(each)) for each in self.lengths)
+        return 2 * (left + sum(each.size for each in self.right)) + sum(each.size for each in self.gamma)
 
     def amplitudes(self, k: int) -> Complex:
         """Amplitudes at a frequency of the basis functions, (n_k, 2 arc)."""

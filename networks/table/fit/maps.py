@@ -1,0 +1,226 @@
+"""The map from the loads that were run to all loads on Gamma, learnt from direct runs at each frequency.
+
+At one frequency what any load on Gamma feels of a source is nearly a combination of what a few loads feel, the same
+for all sources: ``D = D[:, loads] B``. B depends smoothly on the frequency, so that direct runs at neighbouring
+frequencies are samples of one map, which may have a part linear in the frequency's offset. Width and ridge come from
+cross-validation over the direct runs, a run left out at all frequencies at once; of all ridges whose error is within
+5 % of the best, the largest: the bare minimum is sometimes far too small.
+
+Errors of runs left out need no second fit: with P = I - W (W^H W + l)^-1 W^H, rows F of run or runs have the residual
+``P[F, F]^-1 (P Y)[F]`` when they are left out (Golub, Heath and Wahba 1979, for one row), exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complexfloating]
+Bools = NDArray[np.bool_]
+
+RIDGES = 10.0 ** np.arange(-9.0, -0.5)
+"""Relative to the largest eigenvalue of W^H W."""
+FREQUENCIES = 48
+"""Most frequencies that the choice looks at, evenly spread."""
+WORSE = 1.05
+"""How much larger the error of a larger ridge may be than the best."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Neighbours that lend their direct runs.
+
+    Attributes:
+        reach: frequencies on each side.
+        slope: weight of a part of the map that is linear in the offset; 0 for none.
+    """
+
+    reach: int
+    slope: float = 0.0
+
+    @property
+    def decay(self) -> float:
+        """Weight of a neighbour relative to the one before it."""
+        return 0.9 if self.slope else 0.5
+
+
+POOLINGS = (
+    Pooling(0),
+    Pooling(1),
+    Pooling(2),
+    Pooling(3),
+    Pooling(3, 0.3),
+    Pooling(4, 0.3),
+    Pooling(6, 0.3),
+)
+
+
+@dataclass(frozen=True)
+class CrossMap:
+    """A fitted map.
+
+    Attributes:
+        loads: (nr,) those that were run.
+        matrices: (K, nr, 2A) from the loads run to all; those run are exact.
+        pooling, ridge: chosen by cross-validation.
+        miss: (K,) squared error of the direct runs left out, summed over runs and loads.
+        size: (K,) squared amplitudes, the same.
+        held_out: (nd, 2A, K) each direct run as the others and its own loads predict it.
+    """
+
+    loads: NDArray[np.integer]
+    matrices: NDArray[np.complex128]
+    pooling: Pooling
+    ridge: float
+    miss: NDArray[np.float64]
+    size: NDArray[np.float64]
+    held_out: NDArray[np.complex64]
+
+    @property
+    def relative_miss(self) -> float:
+        """Root mean square of what is left of the direct runs left out."""
+        return float(np.sqrt(self.miss.sum() / self.size.sum()))
+
+
+class DirectRuns:
+    """Direct runs in the metric in which errors count, ready for fits with given loads.
+
+    Args:
+        amplitudes: (nd, 2A, K), weighted.
+        loads: (nr,) those that were run.
+        folds: parts that are left out in turn; runs at most.
+        seed: of their choice.
+
+    Raises:
+        ValueError: fewer than two runs: none can be left out.
+    """
+
+    def __init__(self, amplitudes: Complex, loads: NDArray[np.integer], folds: int = 5, seed: int = 0) -> None:
+        num = len(amplitudes)
+        if num < 2 and len(loads) < amplitudes.shape[1]:
+            raise ValueError(f"a map between loads needs two direct runs at least, got {num}: ask for more")
+        values = np.ascontiguousarray(np.moveaxis(np.asarray(amplitudes, complex), 2, 0))
+        self.loads = np.asarray(loads)
+        self.others = np.setdiff1d(np.arange(values.shape[2]), self.loads)
+        self.inputs, self.outputs = values[:, :, self.loads], values[:, :, self.others]
+        self.size = (np.abs(values) ** 2).sum((1, 2))
+        self.fold = np.random.default_rng(seed).permutation(num) % max(min(folds, num), 1)
+
+    def system(self, k: int, pooling: Pooling) -> tuple[Complex, Complex, NDArray[np.intp], NDArray[np.intp]]:
+        """Samples W, Y of frequency k and its neighbours, the run of each row and its offset in frequencies."""
+        last = len(self.inputs) - 1
+        offsets = np.arange(max(-pooling.reach, -k), min(pooling.reach, last - k) + 1)
+        near = slice(k + offsets[0], k + offsets[-1] + 1)
+        weight = (pooling.decay ** np.abs(offsets))[:, None, None]
+        inputs = weight * self.inputs[near]
+        if pooling.slope:
+            inputs = np.concatenate((inputs, pooling.slope * offsets[:, None, None] * inputs), 2)
+        outputs = weight * self.outputs[near]
+        num = len(self.fold)
+        run, offset = np.tile(np.arange(num), len(offsets)), np.repeat(offsets, num)
+        return inputs.reshape(-1, inputs.shape[2]), outputs.reshape(-1, outputs.shape[2]), run, offset
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Ridge regression ``Y = W B`` for any ridge, on the smaller side of W."""
+
+    samples: Complex
+    values: Complex
+    spectrum: NDArray[np.float64]
+    vectors: Complex
+    wide: bool
+
+    @classmethod
+    def of(cls, samples: Complex, values: Complex) -> Fit:
+        """That of W (row, column) and Y (row, output)."""
+        wide = samples.shape[0] <= samples.shape[1]
+        gram = samples @ samples.conj().T if wide else samples.conj().T @ samples
+        spectrum, vectors = np.linalg.eigh(gram)
+        return cls(samples, values, spectrum.clip(0), vectors, wide)
+
+    def matrix(self, ridge: float) -> Complex:
+        """B (column, output)."""
+        damped = 1 / (self.spectrum + ridge * self.spectrum[-1])
+        if self.wide:
+            return np.asarray(
+                self.samples.conj().T @ (self.vectors @ (damped[:, None] * (self.vectors.conj().T @ self.values)))
+            )
+        right = self.vectors.conj().T @ (self.samples.conj().T @ self.values)
+        return np.asarray(self.vectors @ (damped[:, None] * right))
+
+    def left_out(self, ridges: NDArray[np.float64], folds: list[tuple[Bools, Bools]]) -> list[Complex]:
+        """Residuals Y - W B, B from the rows of the other folds, of each fold (ridge, wanted row, output).
+
+        Args:
+            ridges: relative to the largest eigenvalue with no row left out.
+            folds: the rows of each, and which of these are wanted.
+        """
+        ridge = ridges[:, None] * self.spectrum[-1]
+        out = []
+        if self.wide:
+            share = ridge / (self.spectrum + ridge)
+            turned = self.vectors.conj().T @ self.values
+            for rows, wanted in folds:
+                mine = self.vectors[rows]
+                block = (mine * share[:, None]) @ mine.conj().T
+                near = np.linalg.solve(block, np.eye(len(mine))[None])[:, wanted[rows]]
+                out.append(((near @ mine) * share[:, None]) @ turned)
+            return out
+        damped = 1 / (self.spectrum + ridge)
+        scores = self.samples @ self.vectors
+        turned = scores.conj().T @ self.values
+        for rows, wanted in folds:
+            mine = scores[rows]
+            block = np.eye(len(mine)) - (mine * damped[:, None]) @ mine.conj().T
+            near = np.linalg.solve(block, np.eye(len(mine))[None])[:, wanted[rows]]
+            out.append(near @ self.values[rows] - ((near @ mine) * damped[:, None]) @ turned)
+        return out
+
+
+def fit_map(runs: DirectRuns, poolings: tuple[Pooling, ...] = POOLINGS) -> CrossMap:
+    """Choose width and ridge, then fit the map at every frequency; with all loads run there is nothing to fit."""
+    frequencies, num = len(runs.inputs), len(runs.fold)
+    size = len(runs.loads) + len(runs.others)
+    matrices = np.zeros((frequencies, len(runs.loads), size), complex)
+    held_out = np.empty((num, size, frequencies), np.complex64)
+    miss = np.zeros(frequencies)
+    if not len(runs.others):
+        matrices[:, np.arange(size), runs.loads] = 1
+        held_out[:, runs.loads] = np.moveaxis(runs.inputs, 0, 2)
+        return CrossMap(runs.loads, matrices, Pooling(0), 0.0, miss, runs.size, held_out)
+    pooling, ridge = choose(runs, poolings)
+    for k in range(frequencies):
+        samples, values, run, offset = runs.system(k, pooling)
+        fit = Fit.of(samples, values)
+        matrices[k][:, runs.others] = fit.matrix(ridge)[: len(runs.loads)]
+        matrices[k][np.arange(len(runs.loads)), runs.loads] = 1
+        folds = _folds(runs, run, offset)
+        held_out[:, runs.loads, k] = runs.inputs[k]
+        for (_, wanted), residual in zip(folds, fit.left_out(np.array([ridge]), folds), strict=True):
+            mine = run[wanted]
+            held_out[mine[:, None], runs.others, k] = runs.outputs[k][mine] - residual[0]
+            miss[k] += float((np.abs(residual) ** 2).sum())
+    return CrossMap(runs.loads, matrices, pooling, ridge, miss, runs.size, held_out)
+
+
+def choose(runs: DirectRuns, poolings: tuple[Pooling, ...] = POOLINGS) -> tuple[Pooling, float]:
+    """Width and ridge, one for all frequencies, by cross-validation over the direct runs."""
+    step = -(-len(runs.inputs) // FREQUENCIES)
+    miss = np.zeros((len(poolings), len(RIDGES)))
+    for i, pooling in enumerate(poolings):
+        for k in range((len(runs.inputs) - 1) % step, len(runs.inputs), step):
+            samples, values, run, offset = runs.system(k, pooling)
+            for residual in Fit.of(samples, values).left_out(RIDGES, _folds(runs, run, offset)):
+                miss[i] += (np.abs(residual) ** 2).sum((1, 2))
+    good = miss <= WORSE**2 * miss.min()
+    ridge = int(np.flatnonzero(good.any(0))[-1])
+    return poolings[int(miss[:, ridge].argmin())], float(RIDGES[ridge])
+
+
+def _folds(runs: DirectRuns, run: NDArray[np.intp], offset: NDArray[np.intp]) -> list[tuple[Bools, Bools]]:
+    """Rows of each fold, at all frequencies, and those of them at the middle one."""
+    rows = [runs.fold[run] == each for each in range(int(runs.fold.max()) + 1)]
+    return [(each, each & (offset == 0)) for each in rows]
