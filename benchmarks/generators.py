@@ -72,14 +72,13 @@ def measure(case: Case, dataset: Path, fresh: Dataset, seed: int, seconds: float
 
 def covered(generated: Generator, fresh: Dataset, fields: Fields) -> dict[str, Any]:
     """For how many fresh samples the 90 % bound holds, by interface condition."""
-    trust = generated.trust
-    if trust is None:
-        raise RuntimeError("the generator was just calibrated")
     parameters, found = fresh.parameters("test"), {}
     for kind in CONDITIONS:
         errors = zone_errors(generated.case, fresh, fields, kind)
         epsilon = np.array([error.mean_epsilon for error in errors["displacement"]])
-        bound = trust.bound(parameters, kind)
+        bound = generated.bounds(parameters, kind)
+        if bound is None:
+            raise RuntimeError("the generator was just calibrated")
         found[kind] = {"held": int((epsilon <= bound).sum()), "of": len(bound), "mean_bound": float(bound.mean())}
     return found
 

@@ -22,7 +22,8 @@ from submodel.case.excitation import Excitation
 from submodel.case.parameter_sets import ParameterTable
 from submodel.case.sampling import SPLITS
 from submodel.data.dataset import Dataset
-from submodel.predict.error_bound import ErrorModel, Training, Trust, num_sorted, rank_of
+from submodel.predict.error_bound import Training, Trust
+from submodel.predict.error_model import ErrorModel, num_sorted, rank_of
 from submodel.predict.generator import Generator
 from submodel.report import pictures
 from submodel.validate.calibrate import calibrate
@@ -39,10 +40,10 @@ TENFOLD = 10.0
 def test_the_coverage_counted_exactly(num: int, coverage: float) -> None:
     """Of exchangeable scores each is as likely the fresh one: the bound of the others must hold for exactly
     ceil((n + 1) coverage) of n + 1. Nothing is left to chance, so that a rank of ceil(n coverage) is one too few."""
-    features = np.zeros((num, 3))  # an error model that tells nothing: the scores are the errors
+    features = {"place": np.zeros((num, 3))}  # an error model that tells nothing: the scores are the errors
     epsilon = np.exp(np.random.default_rng(num).normal(size=num))
     first = ErrorModel.fit(features, epsilon)
-    scale = float(first.expected(features[:1])[0])
+    scale = float(first.expected(features)[0])
     rest = [int(np.abs(epsilon - scale * quotient).argmin()) for quotient in first.quotients]
     assert len(set(rest)) == num_sorted(num)
     scores = np.append(epsilon[rest], np.exp(1.234))  # n of the calibration and a fresh one
@@ -57,14 +58,16 @@ def test_the_coverage_counted_exactly(num: int, coverage: float) -> None:
 
 def test_quotients_are_of_runs_that_the_error_model_has_not_seen() -> None:
     rng = np.random.default_rng(1)
-    features, epsilon = rng.normal(size=(30, 3)), np.exp(rng.normal(size=30))
+    columns = rng.normal(size=(30, 3))
+    features, epsilon = {"place": columns}, np.exp(2.0 * columns[:, 0] + rng.normal(size=30))
     model = ErrorModel.fit(features, epsilon)
+    assert model.groups == ("place",)
     all_quotients = epsilon / model.expected(features)
     rest = np.array([int(np.abs(all_quotients - quotient).argmin()) for quotient in model.quotients])
     np.testing.assert_allclose(all_quotients[rest], model.quotients, rtol=1e-12)
     fitted = np.setdiff1d(np.arange(30), rest)
     assert len(fitted) + len(rest) == 30 and len(rest) == num_sorted(30)
-    np.testing.assert_allclose(model.centre, features[fitted].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.centre, columns[fitted].mean(axis=0), rtol=1e-12)
     assert model.coefficients[0] == pytest.approx(np.log(epsilon[fitted]).mean(), rel=1e-12)
 
 

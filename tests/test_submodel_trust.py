@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import binom
 
 from submodel.case.parameters import Parameters
-from submodel.predict.error_bound import ErrorModel, Training, Trust
+from submodel.predict.error_bound import Training, Trust
+from submodel.predict.error_model import ErrorModel
 
 ANGLE = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
 GAMMA = 0.25 * np.column_stack([np.cos(ANGLE), np.sin(ANGLE)])
@@ -94,9 +95,13 @@ def test_density_of_the_training() -> None:
     assert where.spacing()[0] == pytest.approx(1.0)
     assert where.spacing()[1] == pytest.approx((2.0 + np.sqrt(2.0)) / 3.0)  # at a corner
     assert Training(axes(1.0, 3.0), grid[:1], grid).spacing().tolist() == [np.inf, np.inf]
-    features = where.features([[2.0, 1.0, 1.0]])[0]
-    assert features[:3] == pytest.approx([1.0, 1.0, np.log(np.hypot(8.0, 8.0))])
-    assert features[3] == features[4] == pytest.approx(2.0 / 3.0)  # itself, and two neighbours
+    features = where.features([[1.0, 1.0]], [2.0], np.empty((1, 0)))
+    assert features.keys() == {"frequency", "distance", "density", "place"}
+    assert features["frequency"][0] == pytest.approx([1.0, 1.0])
+    assert features["distance"][0] == pytest.approx([np.log(np.hypot(8.0, 8.0))])
+    assert features["density"][0] == pytest.approx([2.0 / 3.0, 2.0 / 3.0])  # itself, and two neighbours
+    assert features["place"][0] == pytest.approx([1.0, 1.0])
+    assert where.features([[1.0, 1.0]], [2.0], [[0.5]])["axes"] == 0.5
 
 
 def test_refusals() -> None:
@@ -110,9 +115,9 @@ def test_refusals() -> None:
         found.bound(fresh, "impedance", 0.99)
     with pytest.raises(ValueError, match="a coverage of 90 % needs 9 calibration runs"):
         trust(7, num=8)
-    features = np.zeros((5, 5))
+    features = {"place": np.zeros((5, 5))}
     with pytest.raises(ValueError, match="3 calibration runs are too few"):
-        ErrorModel.fit(features[:3], np.ones(3))
+        ErrorModel.fit(features, np.ones(3))
     for wrong in (0.0, np.nan):
         with pytest.raises(ValueError, match="zero or not finite"):
             ErrorModel.fit(features, np.array([1.0, 1.0, wrong, 1.0, 1.0]))

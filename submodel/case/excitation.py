@@ -90,6 +90,16 @@ class Excitation:
         return "; ".join(f"{describe(signal)} at ({x:g}, {y:g})" for (x, y), signal in placed)
 
 
+def signals_of(case: Case, vectors: Array) -> Array:
+    """Signals of parameter vectors at the levels of a case and one past them, (sample, axis) to (sample, levels + 1).
+
+    Raises:
+        CaseError: As `Excitation.samples`.
+    """
+    signals = [Excitation.of_parameters(case, vector).samples(case)[0] for vector in vectors]
+    return np.array(signals).reshape(len(signals), case.time.levels + 1)
+
+
 def describe(signal: Signal) -> str:
     """A signal in words."""
     if isinstance(signal, Sine):

@@ -1,16 +1,13 @@
 """A bound of a generator's error after the zoom, and where its training samples lie.
 
-The error model says what size of error to expect at a parameter vector; split conformal calibration turns it into a
-bound: runs are split in two, the model of log eps is fitted on the first part, and on the second the quotients of true
-and expected error are sorted. For a fresh sample drawn like the calibration runs, the bound
-``expected * quotient[k]``, ``k = ceil((n + 1) coverage)`` of n, holds with at least the probability asked for, whatever
-the generator and however poor the error model. Source: Papadopoulos, Proedrou, Vovk, Gammerman 2002; Lei, G'Sell,
-Rinaldo, Tibshirani, Wasserman 2018, J. Am. Stat. Assoc. 113, 2.2 and 5.2 (locally weighted residuals).
+The error of a sample goes with its signal and with the place of its source. `submodel.predict.signal_error` says what
+the signal makes of the residuals that held-out runs have left, `submodel.predict.error_model` what error to expect with
+that, and the bound with its coverage. It holds for samples drawn like those of the calibration: one source, a signal of
+the case's kind. For other signals, and for several sources, the expected error is known but no coverage.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -20,20 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from submodel.case.parameters import Parameters
+from submodel.predict.error_model import FEW, SIGNAL, ErrorModel, rank_of, split
+from submodel.predict.signal_error import ResidualSpectrum, RunPowers
 
 Array = NDArray[np.float64]
 
 COVERAGE = 0.9
-FITTED = 0.3
-"""Share of the calibration runs that the error model is fitted on; the rest decides the coverage, whose spread over
-calibrations goes with one over the root of their number."""
-
-RIDGE = 0.3
-"""Weight of the penalty on the error model's coefficients, in runs."""
-
-FEWEST = 4
-"""Calibration runs that are needed at least."""
-
 NEIGHBOURS = 3
 
 
@@ -69,79 +58,29 @@ class Training:
         distances = self.distance(self.sources, excluded=True)
         return np.array([np.median(distances), distances.max()])
 
-    def features(self, vectors: ArrayLike) -> Array:
-        """Quantities that the error may depend on, shape (sample, feature).
+    def features(self, sources: ArrayLike, omega: ArrayLike, others: ArrayLike) -> dict[str, Array]:
+        """Quantities beside the signal's own error that the error may depend on, by group, (sample, column) each.
 
-        Frequency, its square, distance of the source to Γ (logarithm) and to the nearest training sources, and that
-        distance times the frequency: in wavelengths; then the registered axes.
+        Frequency and its square; distance of the source to Γ (logarithm); distance to the nearest training sources,
+        also in wavelengths; place of the source; registered axes.
+
+        Args:
+            sources: Shape (sample, 2).
+            omega: Angular frequency, or the mean one of a signal of another kind, shape (sample,).
+            others: Registered axes, shape (sample, axis), perhaps none; NaN where a signal has none.
         """
-        omega, sources = self.parameters.omegas(vectors), self.parameters.sources(vectors)
-        to_zone, _ = cKDTree(self.interface).query(sources)
-        scale = 0.5 * sum(self.parameters.omega)
-        gap = self.distance(sources)
-        waves = [omega / scale, (omega / scale) ** 2, np.log(to_zone), gap, omega / scale * gap]
-        return np.column_stack([*waves, self.parameters.others(vectors)])
-
-
-@dataclass(frozen=True)
-class ErrorModel:
-    """Expected error as a function of the parameters, and the sorted quotients of true and expected errors.
-
-    Args:
-        centre: Mean of each feature over the runs of the fit.
-        scale: Their standard deviations.
-        coefficients: Of log eps, the constant first.
-        quotients: Of the other runs, ascending.
-    """
-
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    coefficients: tuple[float, ...]
-    quotients: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, features: Array, epsilon: Array, *, seed: int = 0) -> Self:
-        """Split the runs at random, fit log eps on one part by ridge regression, take quotients on the other.
-
-        Raises:
-            ValueError: Too few runs, or an error that is not positive and finite.
-        """
-        if len(epsilon) < FEWEST:
-            raise ValueError(f"{len(epsilon)} calibration runs are too few: generate {FEWEST} at least, 100 for 90 %")
-        if not (np.isfinite(epsilon).all() and (epsilon > 0.0).all()):
-            raise ValueError("an error of a calibration run is zero or not finite: nothing can be calibrated on it")
-        order = np.random.default_rng(seed).permutation(len(epsilon))
-        num_fitted = len(epsilon) - num_sorted(len(epsilon))
-        fitted, rest = order[:num_fitted], order[num_fitted:]
-        centre = features[fitted].mean(axis=0)
-        scale = np.maximum(features[fitted].std(axis=0), 1e-6 * np.abs(centre))
-        scale[scale == 0.0] = 1.0
-        scores = (features[fitted] - centre) / scale
-        logarithm = np.log(epsilon[fitted])
-        normal = scores.T @ scores + RIDGE * num_fitted**0.5 * np.eye(scores.shape[1])
-        slopes = np.linalg.solve(normal, scores.T @ (logarithm - logarithm.mean()))
-        coefficients = np.concatenate([[logarithm.mean()], slopes])
-        model = cls(_plain(centre), _plain(scale), _plain(coefficients), ())
-        quotients = np.sort(epsilon[rest] / model.expected(features[rest]))
-        return cls(model.centre, model.scale, model.coefficients, _plain(quotients))
-
-    @property
-    def num_runs(self) -> int:
-        """Runs on which the coverage rests."""
-        return len(self.quotients)
-
-    def expected(self, features: Array) -> Array:
-        """Expected error, shape (sample,); beyond the features of the fit it stays as at three deviations."""
-        scores = np.clip((features - np.array(self.centre)) / np.array(self.scale), -3.0, 3.0)
-        return np.asarray(np.exp(self.coefficients[0] + scores @ np.array(self.coefficients[1:])))
-
-    def factor(self, coverage: float) -> float:
-        """Factor of the expected error with which it holds with a coverage.
-
-        Raises:
-            ValueError: As `rank_of`.
-        """
-        return self.quotients[rank_of(coverage, self.num_runs) - 1]
+        places, waves = np.asarray(sources, np.float64), np.asarray(omega, np.float64)
+        waves = waves / (0.5 * sum(self.parameters.omega))
+        to_zone, _ = cKDTree(self.interface).query(places)
+        gap = self.distance(places)
+        groups = {
+            "frequency": np.column_stack([waves, waves**2]),
+            "distance": np.log(to_zone)[:, None],
+            "density": np.column_stack([gap, waves * gap]),
+            "place": places,
+        }
+        axes = np.asarray(others, np.float64)
+        return groups | ({"axes": axes} if axes.shape[1] else {})
 
 
 @dataclass(frozen=True)
@@ -152,45 +91,132 @@ class Trust:
         training: Where the training samples lie.
         models: Error model of each interface condition that was calibrated.
         coverage: Of the bounds where no other is asked for.
+        spectrum: Of held-out residuals; without it the errors follow frequency and place only.
     """
 
     training: Training
     models: dict[str, ErrorModel]
     coverage: float = COVERAGE
+    spectrum: ResidualSpectrum | None = None
 
     @classmethod
     def calibrate(
-        cls, training: Training, parameters: ArrayLike, epsilon: Mapping[str, ArrayLike], *, coverage: float = COVERAGE
+        cls,
+        training: Training,
+        parameters: ArrayLike,
+        epsilon: Mapping[str, ArrayLike],
+        *,
+        signals: ArrayLike | None = None,
+        residuals: RunPowers | ResidualSpectrum | None = None,
+        coverage: float = COVERAGE,
     ) -> Self:
-        """Trust from runs with known errors.
+        """Trust from runs with known errors, that the generator has not seen.
 
         Args:
             training: Where the training samples lie.
             parameters: Of the calibration runs, shape (sample, axis).
             epsilon: ε after the zoom by interface condition, each of shape (sample,).
+            signals: Of the runs, samples at the levels 0 .. N, shape (sample, N + 1); needed with residuals.
+            residuals: Powers of these very runs, whose part of the fit makes the spectrum; or a spectrum from other
+                runs. With that, fewer than 50 runs are all left to the coverage.
             coverage: Of the bounds.
 
         Raises:
-            ValueError: As `ErrorModel.fit`; or the runs are too few for the coverage.
+            ValueError: As `ErrorModel.fit`; or the runs are too few for the coverage; or signals are missing.
         """
-        features = training.features(parameters)
-        models = {name: ErrorModel.fit(features, np.asarray(errors)) for name, errors in epsilon.items()}
+        vectors = np.asarray(parameters, np.float64)
+        num = len(vectors)
+        own = isinstance(residuals, RunPowers)
+        num_fitted = 0 if residuals is not None and not own and num < FEW else None
+        fitted, _ = split(num, num_fitted=num_fitted)
+        spectrum = residuals.spectrum(fitted) if isinstance(residuals, RunPowers) else residuals
+        trust = cls(training, {}, coverage, spectrum)
+        features = trust.features(vectors, signals)
+        if isinstance(residuals, RunPowers) and len(fitted) > 1:
+            samples = np.asarray(signals, np.float64)
+            for run in fitted:  # its own residual must not be known to what is to foretell it
+                others = residuals.spectrum(fitted[fitted != run])
+                features[SIGNAL][run] = np.log(others.expected(samples[run, None, None]))
+        models = {
+            name: ErrorModel.fit(features, np.asarray(errors), num_fitted=num_fitted)
+            for name, errors in epsilon.items()
+        }
         for model in models.values():
-            rank_of(coverage, model.num_runs)
-        return cls(training, models, coverage)
+            rank_of(coverage, model.num_sorted)
+        return cls(training, models, coverage, spectrum)
 
-    def bound(self, parameters: ArrayLike, interface: str, coverage: float | None = None) -> Array:
-        """A bound of ε after the zoom for each parameter vector, (sample, axis) to (sample,).
+    def features(self, parameters: ArrayLike, signals: ArrayLike | None = None) -> dict[str, Array]:
+        """Features of samples with one source each, by group.
+
+        Args:
+            parameters: Shape (sample, axis).
+            signals: Samples at the levels 0 .. N, shape (sample, N + 1); needed where there is a spectrum.
 
         Raises:
-            ValueError: The interface condition was not calibrated, or as `ErrorModel.factor`.
+            ValueError: Signals are missing.
         """
-        if interface not in self.models:
-            known = ", ".join(self.models) or "none"
-            raise ValueError(f"no bound was calibrated for the interface condition {interface}, only for {known}")
-        model = self.models[interface]
+        vectors, axes = np.asarray(parameters, np.float64), self.training.parameters
+        omega, others = axes.omegas(vectors), axes.others(vectors)
+        if self.spectrum is None:
+            return self.training.features(axes.sources(vectors), omega, others)
+        if signals is None:
+            raise ValueError("this error model follows the signal: give the signals of the samples")
+        samples = np.asarray(signals, np.float64)[:, None]
+        return self._with_signal(axes.sources(vectors), samples, others)
+
+    def bound(
+        self,
+        parameters: ArrayLike,
+        interface: str,
+        coverage: float | None = None,
+        *,
+        signals: ArrayLike | None = None,
+    ) -> Array:
+        """A bound of ε after the zoom for each parameter vector, (sample, axis) to (sample,).
+
+        Args:
+            parameters: Shape (sample, axis).
+            interface: Kind of interface condition.
+            coverage: That of the calibration by default.
+            signals: As for `features`.
+
+        Raises:
+            ValueError: The interface condition was not calibrated, or as `ErrorModel.factor` and `features`.
+        """
+        model = self._model(interface)
         factor = model.factor(self.coverage if coverage is None else coverage)
-        return factor * model.expected(self.training.features(parameters))
+        return factor * model.expected(self.features(parameters, signals))
+
+    def expected(self, sources: ArrayLike, signals: ArrayLike, interface: str) -> float | None:
+        """Error that is to be expected of one set of sources with any signals, without a coverage.
+
+        It is the error model's times the quotient in the middle; features of the place are means over the sources.
+
+        Args:
+            sources: Shape (source, 2).
+            signals: Samples at the levels 0 .. N, shape (source, N + 1).
+            interface: Kind of interface condition.
+
+        Returns:
+            ε after the zoom; None where no spectrum is known.
+
+        Raises:
+            ValueError: The interface condition was not calibrated.
+        """
+        model = self._model(interface)
+        if self.spectrum is None:
+            return None
+        places, samples = np.asarray(sources, np.float64), np.asarray(signals, np.float64)
+        num_axes = self.training.parameters.dimension - 3
+        features = self._with_signal(
+            places, np.repeat(samples[None], len(places), axis=0), np.full((len(places), num_axes), np.nan)
+        )
+        mean = {name: values.mean(axis=0, keepdims=True) for name, values in features.items()}
+        return float(np.median(model.quotients) * model.expected(mean)[0])
+
+    def basis(self, interface: str) -> str:
+        """Words on what the bound for an interface condition rests on."""
+        return self._model(interface).basis(self.coverage)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the metadata of a generator."""
@@ -201,6 +227,7 @@ class Trust:
             "interface": self.training.interface.tolist(),
             "spacing": self.training.spacing().tolist(),
             "models": {name: asdict(model) for name, model in self.models.items()},
+            "spectrum": None if self.spectrum is None else self.spectrum.to_json(),
         }
 
     @classmethod
@@ -212,15 +239,26 @@ class Trust:
         """
         try:
             training = Training(parameters, np.array(values["sources"]), np.array(values["interface"]))
-            models = {
-                name: ErrorModel(**{key: tuple(values) for key, values in model.items()})
-                for name, model in values["models"].items()
-            }
-            return cls(training, models, float(values["coverage"]))
+            models = {name: ErrorModel.from_json(model) for name, model in values["models"].items()}
+            spectrum = None if values["spectrum"] is None else ResidualSpectrum.from_json(values["spectrum"])
+            return cls(training, models, float(values["coverage"]), spectrum)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the error model of this generator cannot be read ({error}): calibrate it again"
             ) from error
+
+    def _model(self, interface: str) -> ErrorModel:
+        if interface not in self.models:
+            known = ", ".join(self.models) or "none"
+            raise ValueError(f"no bound was calibrated for the interface condition {interface}, only for {known}")
+        return self.models[interface]
+
+    def _with_signal(self, sources: Array, signals: Array, others: Array) -> dict[str, Array]:
+        """Features of places, (sample, 2), with the signals of a set each, (sample, source, N + 1)."""
+        if self.spectrum is None:
+            raise ValueError("there is no residual spectrum: calibrate the generator again")
+        expected = {SIGNAL: np.log(self.spectrum.expected(signals))[:, None]}
+        return expected | self.training.features(sources, self.spectrum.centroid(signals), others)
 
 
 @dataclass(frozen=True)
@@ -231,41 +269,19 @@ class ErrorBound:
         value: A bound of ε after the zoom, as a fraction; ``None`` where there is none.
         basis: The runs that it rests on, or why there is none.
         coverage: The probability with which it holds for a fresh sample like those of the calibration.
+        expected: Where there is no bound, the error that the residual spectrum lets expect, which is not calibrated.
     """
 
     value: float | None
     basis: str
     coverage: float | None = None
+    expected: float | None = None
 
     def words(self) -> str:
         """One line."""
-        if self.value is None or self.coverage is None:
-            return f"no bound for epsilon: {self.basis}"
-        return f"epsilon <= {100 * self.value:.3g} % with {100 * self.coverage:g} % coverage ({self.basis})"
-
-
-def num_sorted(num_runs: int) -> int:
-    """Number of the calibration runs that the coverage rests on, the others being those of the error model."""
-    return num_runs - max(1, round(FITTED * num_runs))
-
-
-def rank_of(coverage: float, num: int) -> int:
-    """Which of so many ascending quotients has a coverage: ``ceil((num + 1) coverage)``, counted from 1.
-
-    Raises:
-        ValueError: The coverage is not between 0 and 1, or needs more quotients.
-    """
-    if not 0.0 < coverage < 1.0:
-        raise ValueError(f"the coverage must lie between 0 and 1, got {coverage:g}")
-    rank = math.ceil((num + 1) * coverage - 1e-9)
-    if rank > num:
-        needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
-        raise ValueError(
-            f"a coverage of {100 * coverage:g} % needs {needed} calibration runs beside those of the fit, "
-            f"there are {num}: generate more, or ask for less"
-        )
-    return max(rank, 1)
-
-
-def _plain(values: Array) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+        if self.value is not None and self.coverage is not None:
+            return f"epsilon <= {100 * self.value:.3g} % with {100 * self.coverage:g} % coverage ({self.basis})"
+        words = f"no bound for epsilon: {self.basis}"
+        if self.expected is None:
+            return words
+        return f"{words}; about {100 * self.expected:.2g} % is expected by the spectrum of held-out residuals"

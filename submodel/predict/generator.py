@@ -15,7 +15,7 @@ from solvers.gamma.condition import CONDITIONS, missing, served
 from solvers.gamma.gamma import Gamma
 from solvers.gamma.trace import Trace
 from submodel.case.case import Case, CaseError
-from submodel.case.excitation import Excitation, check_band
+from submodel.case.excitation import Excitation, check_band, signals_of
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.data.generator_file import GeneratorFile
@@ -210,11 +210,27 @@ class Generator:
         if condition not in trust.models:
             return ErrorBound(None, f"the generator was calibrated for {' and '.join(trust.models)} only")
         if parameters is None or len(parameters) > 1:
-            return ErrorBound(None, f"it is calibrated for one source whose signal is {self.case.source.signal}")
+            reason = f"it is calibrated for one source whose signal is {self.case.source.signal}"
+            return ErrorBound(None, reason, expected=self._expected(trust, excitation, condition))
         if not self.case.parameters.contains(parameters[0]):
             return ErrorBound(None, "the parameters lie outside what the generator was trained for")
-        bound = float(trust.bound(parameters, condition)[0])
-        return ErrorBound(bound, f"split conformal on {trust.models[condition].num_runs} runs", trust.coverage)
+        bound = float(trust.bound(parameters, condition, signals=excitation.samples(self.case))[0])
+        return ErrorBound(bound, trust.basis(condition), trust.coverage)
+
+    def bounds(self, vectors: NDArray[np.float64], condition: str) -> NDArray[np.float64] | None:
+        """Bounds of ε after the zoom for parameter vectors, (sample, axis) to (sample,).
+
+        A bound is NaN where a vector lies outside what was trained. None where the condition was not calibrated.
+        """
+        trust = self.trust
+        if trust is None or condition not in trust.models:
+            return None
+        inside = np.array([self.case.parameters.contains(vector) for vector in vectors], dtype=bool)
+        values = np.full(len(vectors), np.nan)
+        if inside.any():
+            signals = signals_of(self.case, vectors[inside])
+            values[inside] = trust.bound(vectors[inside], condition, signals=signals)
+        return values
 
     def predict(self, excitations: Sequence[Excitation]) -> Prediction:
         """Boundary data for each of some excitations; the waves of an excitation's sources are added.
@@ -286,6 +302,15 @@ class Generator:
             for (x, y), distance in zip(excitation.sources, away, strict=True)
             if distance > most
         ]
+
+    def _expected(self, trust: Trust, excitation: Excitation, condition: str) -> float | None:
+        """Error that the residual spectrum lets expect, where places and signals are those of the training."""
+        case = self.case
+        if not all(case.parameters.contains_source(x, y) for x, y in excitation.sources):
+            return None
+        if check_band(case, excitation, self.band, extrapolate=True):
+            return None
+        return trust.expected(excitation.points, excitation.samples(case), condition)
 
     def _nodes(self) -> NDArray[np.int64] | None:
         """Places of Γ's nodes among those of a model that predicts the zone; ``None`` for another."""

@@ -147,5 +147,5 @@ def _bound(file: GeneratorFile) -> str:
     from submodel.predict.error_bound import Trust
 
     trust = Trust.from_json(dict(file.trust), file.case.parameters)
-    each = ", ".join(f"{name} on {model.num_runs} runs" for name, model in trust.models.items())
-    return f"{100 * trust.coverage:g} % coverage, split conformal: {each}"
+    each = "; ".join(f"{name}: {trust.basis(name)}" for name in trust.models)
+    return f"{100 * trust.coverage:g} % coverage; {each}"

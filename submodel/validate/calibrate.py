@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,27 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from networks.response.signal_response import LowPass
 from solvers.gamma.condition import served
+from solvers.gamma.trace import Trace
 from submodel.case.case import Case
+from submodel.case.excitation import signals_of
 from submodel.case.sampling import Split
 from submodel.data.dataset import Dataset
 from submodel.data.manifest import DatasetError
-from submodel.predict.error_bound import COVERAGE, Training, Trust, num_sorted, rank_of
+from submodel.geometry.metrics import error_indicator
+from submodel.predict.error_bound import COVERAGE, Training, Trust
+from submodel.predict.error_model import FEW, num_sorted, rank_of
 from submodel.predict.generator import Generator, RecordedTraces
+from submodel.predict.signal_error import ResidualSpectrum, RunPowers
 from submodel.solve import from_case as build
 from submodel.validate.accumulator import ValidationAccumulator
 from submodel.validate.compare import Clock, compare, predict
 
 SPLIT: Split = "calibration"
 SAME = 1e-9  # of the zone's width: sources that are nearer to each other are one
+LOW_PASS = 0.8
+"""Rate of the low-pass of spectra, in highest angular frequencies of the band."""
 MOST_SOURCES = 1000  # of the training that a file keeps; more say nothing new of the density
 
 
@@ -105,7 +113,9 @@ def calibrate(
     calibrated, failure = None, None
     if comm.rank == 0:
         try:
-            calibrated = _calibrated(case, generated, parameters, epsilon, coverage)
+            truth = [recorded.trace(index).displacement for index in range(len(parameters))]
+            powers = run_powers(generated, parameters, [trace.displacement for trace in predictions], truth)
+            calibrated = _calibrated(generated, parameters, epsilon, powers, coverage)
             checkpoint.update_metadata(path, {"trust": calibrated.trust.to_json()})
         except (ValueError, OSError) as error:
             failure = error
@@ -115,17 +125,76 @@ def calibrate(
     return calibrated
 
 
+def calibrate_held_out(
+    generated: Generator,
+    parameters: NDArray[np.float64],
+    pairs: Sequence[tuple[Trace, Trace]],
+    residuals: ResidualSpectrum,
+    comm: MPI.Comm,
+    *,
+    coverage: float = COVERAGE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibrated:
+    """Calibration from runs that a generator was made with, each predicted by a fit without it. Collective on comm.
+
+    The zone is run with the predicted and with the true trace; what is stored in a file is ``trust.to_json()``. The
+    runs of a fit on all are a little better than those held out, so that the bound errs on the safe side.
+
+    Args:
+        generated: The generator.
+        parameters: Of the runs, shape (sample, axis).
+        pairs: Predicted and true trace of each run; needed on every rank.
+        residuals: Spectrum of the held-out residuals of the same or of other runs.
+        comm: Communicator that shares the zone.
+        coverage: Of the bounds.
+        progress: Called on the root with the zone runs done and their number.
+
+    Returns:
+        The calibration, on every rank.
+
+    Raises:
+        DivergenceError: A zone run diverged.
+        ValueError: The runs are too few for the coverage.
+    """
+    rank_of(coverage, len(pairs) if len(pairs) < FEW else num_sorted(len(pairs)))
+    conditions = served({*generated.fields, "velocity"})
+    epsilon: dict[str, NDArray[np.float64]] = {}
+    for number, name in enumerate(conditions):
+        zone, tell = build.zone_model(generated.case, comm, condition=name), _shifted(progress, number, len(conditions))
+        errors = np.empty(len(pairs))
+        for index, pair in enumerate(pairs):
+            predicted, true = (zone.gather(zone.run(trace).displacement) for trace in pair)
+            if predicted is not None and true is not None:
+                errors[index] = np.nanmean(error_indicator(predicted, true))
+                if tell is not None:
+                    tell(index + 1, len(pairs))
+        epsilon[name] = comm.bcast(errors)
+    return _calibrated(generated, parameters, epsilon, residuals, coverage)
+
+
+def run_powers(
+    generated: Generator,
+    parameters: NDArray[np.float64],
+    predicted: Sequence[NDArray[np.float64]],
+    true: Sequence[NDArray[np.float64]],
+) -> RunPowers:
+    """Powers of runs with the case's signal, from predicted and true u on Γ, (level, node) each."""
+    case, highest = generated.case, generated.band[1]
+    low_pass = LowPass(LOW_PASS * highest, case.time.dt)
+    return RunPowers.of_traces(predicted, true, signals_of(case, parameters), low_pass, highest)
+
+
 def _calibrated(
-    case: Case,
     generated: Generator,
     parameters: NDArray[np.float64],
     epsilon: dict[str, NDArray[np.float64]],
+    residuals: RunPowers | ResidualSpectrum,
     coverage: float,
 ) -> Calibrated:
-    training = training_of(case, generated)
-    trust = Trust.calibrate(training, parameters, epsilon, coverage=coverage)
+    training, signals = training_of(generated.case, generated), signals_of(generated.case, parameters)
+    trust = Trust.calibrate(training, parameters, epsilon, signals=signals, residuals=residuals, coverage=coverage)
     mean = {name: float(errors.mean()) for name, errors in epsilon.items()}
-    bound = {name: float(trust.bound(parameters, name).mean()) for name in epsilon}
+    bound = {name: float(trust.bound(parameters, name, signals=signals).mean()) for name in epsilon}
     return Calibrated(trust, len(parameters), mean, bound)
 
 

@@ -113,11 +113,13 @@ class Bounds:
         coverage: Share of fresh samples for which the bound is to hold.
         values: The bounds, shape (S,), in the order of the samples' numbers.
         num_runs: Calibration runs on which the coverage rests.
+        basis: Words on these runs and on what the bound follows.
     """
 
     coverage: float
     values: Array
     num_runs: int
+    basis: str = ""
 
     def held(self, epsilon: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """For which of the samples the bound held."""

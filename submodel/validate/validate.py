@@ -115,10 +115,10 @@ def validate(
 
 def bounds(generated: Generator, parameters: NDArray[np.float64], condition: str) -> Bounds | None:
     """Bounds of some samples, where the generator was calibrated for the interface condition."""
-    trust = generated.trust
-    if trust is None or condition not in trust.models:
+    trust, values = generated.trust, generated.bounds(parameters, condition)
+    if trust is None or values is None:
         return None
-    return Bounds(trust.coverage, trust.bound(parameters, condition), trust.models[condition].num_runs)
+    return Bounds(trust.coverage, values, trust.models[condition].num_sorted, trust.basis(condition))
 
 
 def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Overview | None:
@@ -141,9 +141,7 @@ def generator_info(generated: Generator) -> GeneratorInfo:
         fields=generated.fields,
         num_bytes=Path(generated.path).stat().st_size,
         details=tuple(family.of(generated.generator).facts(generated.generator.spec).items()),
-        history=None
-        if training is None
-        else TrainingHistory(train=training.train, validation=training.validation),
+        history=None if training is None else TrainingHistory(train=training.train, validation=training.validation),
     )
 
 

@@ -71,12 +71,10 @@ def write_summary(
 
 def _bounds(generated: Generator, table: ParameterTable, interface: str) -> list[float | None]:
     """A bound of epsilon for each set, where there is one."""
-    case, trust = generated.case, generated.trust
-    if trust is None or interface not in trust.models:
+    promised = generated.bounds(table.values, interface)
+    if promised is None:
         return [None] * len(table.values)
-    promised = trust.bound(table.values, interface)
-    outside = [not case.parameters.contains(each) for each in table.values]
-    return [None if far else float(bound) for far, bound in zip(outside, promised, strict=True)]
+    return [None if np.isnan(bound) else float(bound) for bound in promised]
 
 
 def peaks_figure(scene: Scene, parameters: Parameters, vectors: Array, largest: Array) -> Figure:

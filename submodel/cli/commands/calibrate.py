@@ -71,8 +71,7 @@ def calibrate_file(case: Case | Path, dataset: Path, generator: Path, coverage: 
         return
     typer.echo(f"{generator}: bound of epsilon with {100 * coverage:g} % coverage, from {done.num_runs} runs")
     for name, epsilon in done.epsilon.items():
-        num = done.trust.models[name].num_runs
         typer.echo(
             f"  {name}: epsilon {100 * epsilon:.3g} % on average, bound {100 * done.bound[name]:.3g} % "
-            f"(split conformal on {num} runs)"
+            f"({done.trust.basis(name)})"
         )
