@@ -188,7 +188,8 @@ def test_a_bound_is_told_where_there_is_one(operator: Generator) -> None:
     bound = generated.bound(excitation, "impedance")
     assert bound.value is not None and 0.015 < bound.value < 0.06
     assert (
-        bound.words().startswith("epsilon <= ") and "with 90 % coverage (split conformal on 28 runs, one for all; " in bound.words()
+        bound.words().startswith("epsilon <= ")
+        and "with 90 % coverage (split conformal on 28 runs, one for all; " in bound.words()
     )
     for other, interface, words in (
         (excitation, "dirichlet", "calibrated for impedance only"),

@@ -131,7 +131,7 @@ def test_the_bound_is_on_the_page_with_the_share_that_it_held_for() -> None:
     found = Page(html)
     assert found.open == [] and "bound" in found.attributes("id")
     text = " ".join(found.text.split())
-    assert "to hold for 90 % of fresh samples (split conformal, on 70 calibration runs)" in text
+    assert "to hold for 90 % of fresh samples (split conformal on 70 runs)" in text
     assert "It held for 3 of 4 samples, 75.0 %" in text
     assert validated.bounds is not None
     assert all(percent(value) in text for value in validated.bounds.values)

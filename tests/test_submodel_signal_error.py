@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,13 @@ import pytest
 from networks.response.signal_response import LowPass, toeplitz
 from submodel.case.parameters import Parameters
 from submodel.predict.error_bound import Training, Trust
-from submodel.predict.error_model import FEW, SIGNAL, ErrorModel, split
+from submodel.predict.error_model import FEW, SIGNAL, ErrorModel, Features, split
 from submodel.predict.signal_error import ResidualSpectrum, RunPowers
 
 NUM_LEVELS, DT, BAND = 120, 0.05, (3.0, 9.0)
 LOW_PASS = LowPass(0.8 * BAND[1], DT)
 PERIOD = round(1.25 * (NUM_LEVELS - 1))
-OMEGA = 2.0 * np.pi * np.arange(30) / (PERIOD * DT)
+OMEGA = np.array(2.0 * np.pi * np.arange(30) / (PERIOD * DT), dtype=np.float64)
 TIMES = DT * np.arange(NUM_LEVELS + 1)
 NUM_NODES = 6
 
@@ -41,7 +42,7 @@ def pulses(omega: np.ndarray) -> np.ndarray:
     return np.where(length > TIMES, np.sin(np.pi * TIMES / length) ** 2 * np.sin(omega[:, None] * TIMES), 0.0)
 
 
-FIELD = 1.0 / (1.0 + OMEGA)
+FIELD = np.array(1.0 / (1.0 + OMEGA), dtype=np.float64)
 RESIDUAL = (
     FIELD * 0.01 * np.exp(0.5 * (np.minimum(OMEGA, BAND[1]) - BAND[0]))
 )  # from 1 % at the low end to 20 % at the high one
@@ -133,8 +134,10 @@ def vectors(omega: np.ndarray, seed: int) -> np.ndarray:
 def calibrated(seed: int, num: int = 60, *, constant: bool = False) -> Trust:
     omega, signals, true, predicted, errors = problem(seed, num)
     powers = RunPowers.of_traces(list(predicted), list(true), signals, LOW_PASS, BAND[1])
-    about = {} if constant else {"signals": signals, "residuals": powers}
-    return Trust.calibrate(training(), vectors(omega, seed), {"impedance": errors}, **about)
+    residuals = None if constant else powers
+    return Trust.calibrate(
+        training(), vectors(omega, seed), {"impedance": errors}, signals=signals, residuals=residuals
+    )
 
 
 def test_the_bound_follows_the_signal() -> None:
@@ -161,11 +164,14 @@ def test_a_run_of_the_fit_does_not_know_its_own_residual(monkeypatch: pytest.Mon
     """The spectrum is that of the fit's runs, none of the quotients'; each of the fit is foretold by the others."""
     omega, signals, true, predicted, errors = problem(5, 20)
     powers = RunPowers.of_traces(list(predicted), list(true), signals, LOW_PASS, BAND[1])
-    seen = []
+    seen: list[Features] = []
     fit = ErrorModel.fit
-    monkeypatch.setattr(
-        ErrorModel, "fit", lambda features, *rest, **more: seen.append(features) or fit(features, *rest, **more)
-    )
+
+    def noted(features: Features, *arguments: Any, **options: Any) -> ErrorModel:
+        seen.append(features)
+        return fit(features, *arguments, **options)
+
+    monkeypatch.setattr(ErrorModel, "fit", noted)
     trust = Trust.calibrate(
         training(), vectors(omega, 5), {"impedance": errors}, signals=signals, residuals=powers, coverage=0.8
     )

@@ -23,6 +23,7 @@ from submodel.data.dataset import Dataset
 from submodel.geometry.arrays import MediumMap
 from submodel.geometry.symmetry import find
 from submodel.learn.operator import nodes_of, symmetry_maps
+from submodel.predict.error_bound import Trust
 from submodel.predict.generator import Generator
 from submodel.validate.calibrate import training_of
 from submodel.validate.validate import validate
@@ -98,7 +99,7 @@ def test_training_and_prediction_far_from_the_origin(model: str, folder: Path) -
                 "traces": np.array([[trace.displacement, trace.velocity, trace.load] for trace in traces]),
                 "errors": result.epsilon,
                 "sources": training.sources - shift,
-                "features": training.features(vectors),
+                "features": np.concatenate(list(Trust(training, {}).features(vectors).values()), axis=1),
             }
         )
     here, there = found

@@ -100,7 +100,7 @@ def test_density_of_the_training() -> None:
     assert features["frequency"][0] == pytest.approx([1.0, 1.0])
     assert features["distance"][0] == pytest.approx([np.log(np.hypot(8.0, 8.0))])
     assert features["density"][0] == pytest.approx([2.0 / 3.0, 2.0 / 3.0])  # itself, and two neighbours
-    assert features["place"][0] == pytest.approx([1.0, 1.0])
+    assert features["place"][0] == pytest.approx([0.5, 0.5])  # of the box's width from its middle
     assert where.features([[1.0, 1.0]], [2.0], [[0.5]])["axes"] == 0.5
 
 

@@ -151,12 +151,17 @@ def test_a_calibrated_generator_promises_a_bound_and_keeps_it(workshop: Workshop
     assert f"bound of epsilon with 90 % coverage, from {NUM_RUNS} runs" in said.text
     assert "dirichlet: epsilon " in said.text and "impedance: epsilon " in said.text
     assert set(files["trust"]["models"]) == {"dirichlet", "impedance"}
-    bound = r"epsilon <= 0.\d+ % with 90 % coverage (split conformal on 11 runs)"
     here = ("--source", *workshop.source, "--omega", 2.5)
     lines = done(*zoom(workshop, *here)).splitlines()
     (told,) = (line for line in lines if line.startswith("epsilon <= "))
-    assert told.endswith(bound.partition("% ")[2])
+    assert "% with 90 % coverage (split conformal on 11 runs, by signal" in told
+    assert told.endswith(f"a calibration of {NUM_RUNS} runs, fewer than 50, may miss the coverage by 8 points)")
     assert 0.0 < record(workshop)["bound"]["epsilon"] < 0.01 and record(workshop)["bound"]["coverage"] == 0.9
+    pair = (*here, "--source", *workshop.known.file.parameters[1][1:])
+    assert "no bound for epsilon: it is calibrated for one source" in (two := done(*zoom(workshop, *pair)))
+    expected = record(workshop)["expected_error"]
+    assert 0.0 < expected["epsilon"] < 0.01 and expected["calibrated"] is False
+    assert f"about {100 * expected['epsilon']:.2g} % is expected by the spectrum of held-out residuals" in two
     assert "for the zone without --refine" in done(*zoom(workshop, *here, "--refine", 2))
     assert "calibrated without a defect" in done(*zoom(workshop, *here, "--defect", 0, 0, 0.1, 0.5))
     target, report = workshop.folder / "errors.json", workshop.folder / "report"
@@ -186,7 +191,8 @@ def test_info_describes_an_operator_generator(workshop: Workshop, files: dict[st
     assert f"2 training, 6 test, {NUM_RUNS} calibration" in done("info", workshop.dataset)
     full = ("--dataset", workshop.dataset, "--generator", workshop.generator)
     assert run_calibrate(workshop.case, *full).status == 0
-    assert "90 % coverage, split conformal: dirichlet on 11 runs" in done("info", workshop.generator)
+    words = done("info", workshop.generator)
+    assert "90 % coverage; dirichlet: split conformal on 11 runs, by signal" in words and "fewer than 50" in words
 
 
 def test_what_the_stand_in_plays_is_the_truth_but_for_its_errors(workshop: Workshop) -> None:

@@ -62,22 +62,24 @@ class Training:
         """Quantities beside the signal's own error that the error may depend on, by group, (sample, column) each.
 
         Frequency and its square; distance of the source to Γ (logarithm); distance to the nearest training sources,
-        also in wavelengths; place of the source; registered axes.
+        also in wavelengths; place of the source in its box; registered axes.
 
         Args:
             sources: Shape (sample, 2).
             omega: Angular frequency, or the mean one of a signal of another kind, shape (sample,).
             others: Registered axes, shape (sample, axis), perhaps none; NaN where a signal has none.
         """
-        places, waves = np.asarray(sources, np.float64), np.asarray(omega, np.float64)
-        waves = waves / (0.5 * sum(self.parameters.omega))
+        places = np.asarray(sources, np.float64)
+        waves = np.array(np.asarray(omega) / (0.5 * sum(self.parameters.omega)), dtype=np.float64)
+        corners = np.array([self.parameters.source_lower, self.parameters.source_upper])
+        extent = np.maximum(np.ptp(corners, axis=0), 1e-9 * np.abs(corners).max())
         to_zone, _ = cKDTree(self.interface).query(places)
         gap = self.distance(places)
         groups = {
             "frequency": np.column_stack([waves, waves**2]),
             "distance": np.log(to_zone)[:, None],
             "density": np.column_stack([gap, waves * gap]),
-            "place": places,
+            "place": (places - corners.mean(axis=0)) / extent,
         }
         axes = np.asarray(others, np.float64)
         return groups | ({"axes": axes} if axes.shape[1] else {})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -65,7 +65,7 @@ class ErrorModel:
     quotients: tuple[float, ...]
 
     @classmethod
-    def fit(cls, features: Features, epsilon: Array, *, seed: int = 0, num_fitted: int | None = None) -> Self:
+    def fit(cls, features: Features, epsilon: Array, *, seed: int = 0, num_fitted: int | None = None) -> ErrorModel:
         """Split the runs at random, fit log eps on one part by ridge regression, take quotients on the other.
 
         The groups of features are taken in one after the other, that of the signal first, as long as the deviation
@@ -86,11 +86,11 @@ class ErrorModel:
             raise ValueError("an error of a calibration run is zero or not finite: nothing can be calibrated on it")
         fitted, rest = split(len(epsilon), seed=seed, num_fitted=num_fitted)
         if len(fitted):
-            model = _chosen(cls, {name: values[fitted] for name, values in features.items()}, np.log(epsilon[fitted]))
+            model = _chosen({name: values[fitted] for name, values in features.items()}, np.log(epsilon[fitted]))
         else:
             model = cls((SIGNAL,), (0.0,), (1.0,), (0.0, 1.0), 0, ())
         quotients = np.sort(epsilon[rest] / model.expected({name: values[rest] for name, values in features.items()}))
-        return cls(**{**asdict(model), "quotients": _plain(quotients)})
+        return replace(model, quotients=_plain(quotients))
 
     @property
     def num_sorted(self) -> int:
@@ -141,9 +141,10 @@ class ErrorModel:
         Raises:
             TypeError: They are others.
         """
-        return cls(
-            **{name: tuple(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
-        )
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**plain)
 
 
 def split(num_runs: int, *, seed: int = 0, num_fitted: int | None = None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -176,7 +177,7 @@ def rank_of(coverage: float, num: int) -> int:
     return max(rank, 1)
 
 
-def _chosen(kind: type[ErrorModel], features: Features, logarithm: Array) -> ErrorModel:
+def _chosen(features: Features, logarithm: Array) -> ErrorModel:
     """The model of the groups of features that bring the deviation over runs left out down, by forward choice."""
     groups: tuple[str, ...] = (SIGNAL,) if SIGNAL in features else ()
     least = _left_out(features, groups, logarithm)
@@ -187,7 +188,7 @@ def _chosen(kind: type[ErrorModel], features: Features, logarithm: Array) -> Err
             break
         groups, least = (*groups, best), deviations[best]
     centre, scale, coefficients = _ridge(features, groups, logarithm)
-    return kind(groups, _plain(centre), _plain(scale), _plain(coefficients), len(logarithm), ())
+    return ErrorModel(groups, _plain(centre), _plain(scale), _plain(coefficients), len(logarithm), ())
 
 
 def _ridge(features: Features, groups: tuple[str, ...], logarithm: Array) -> tuple[Array, Array, Array]:

@@ -169,7 +169,7 @@ class RunPowers:
         num_levels, dt = len(true[0]), low_pass.dt
         period = max(num_levels + 1, round(PERIOD * (num_levels - 1)))
         num = min(period // 2, int(np.ceil(BANDS * highest * period * dt / (2.0 * np.pi)))) + 1
-        omega = 2.0 * np.pi * np.arange(num) / (period * dt)
+        omega: Array = np.asarray(2.0 * np.pi * np.arange(num) / (period * dt), dtype=np.float64)
         window = _window(num_levels)
 
         def powers(field: NDArray[np.floating]) -> Array:

@@ -112,14 +112,12 @@ class Bounds:
     Attributes:
         coverage: Share of fresh samples for which the bound is to hold.
         values: The bounds, shape (S,), in the order of the samples' numbers.
-        num_runs: Calibration runs on which the coverage rests.
-        basis: Words on these runs and on what the bound follows.
+        basis: Words on the calibration runs that it rests on, and on what it follows.
     """
 
     coverage: float
     values: Array
-    num_runs: int
-    basis: str = ""
+    basis: str
 
     def held(self, epsilon: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """For which of the samples the bound held."""
@@ -303,6 +301,7 @@ class ValidationResult:
                 "coverage": self.bounds.coverage,
                 "held": self.share_held,
                 "mean": float(self.bounds.values.mean()),
+                "basis": self.bounds.basis,
             }
         return values
 

@@ -196,6 +196,8 @@ def _record_and_bound(
         return record | {"bound": None}, "no bound for epsilon: it is calibrated without a defect"
     bound = generated.bound(excitation, interface)
     record["bound"] = None if bound.value is None else {"epsilon": bound.value, "coverage": bound.coverage}
+    if bound.expected is not None:
+        record["expected_error"] = {"epsilon": bound.expected, "calibrated": False}
     note = " for the zone without --refine" if refined and bound.value is not None else ""
     return record, bound.words() + note
 
