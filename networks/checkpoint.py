@@ -17,7 +17,7 @@ import torch
 
 from networks import family
 from networks.core.rebuildable import is_compressed
-from networks.core.sharing import load_unique, unique_tensors
+from networks.core.sharing import Packs, load_unique, unique_tensors
 from networks.core.tensor_file import CheckpointError, read_tensors, write_tensors
 
 __all__ = ["CheckpointError", "load", "read_metadata", "save", "update_metadata"]
@@ -38,7 +38,8 @@ def save(path: str | Path, generator: Generator, *, metadata: Mapping[str, Any] 
     document = {"family": family.of(generator).name, "spec": generator.spec.to_dict(), "metadata": dict(metadata or {})}
     if is_compressed(generator):
         document["compression"] = _structure().recipe_of(generator)
-    write_tensors(path, GENERATOR, unique_tensors(generator), document)
+    tensors = generator.packed() if isinstance(generator, Packs) else unique_tensors(generator)
+    write_tensors(path, GENERATOR, tensors, document)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
@@ -54,7 +55,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generato
             generator = own.build(own.Spec.from_dict(document["spec"]))
             if recipe := document.get("compression"):
                 _structure().apply_recipe(generator, recipe)
-        load_unique(generator, tensors)
+        if isinstance(generator, Packs):
+            generator.unpack(tensors)
+        else:
+            load_unique(generator, tensors)
         metadata = dict(document["metadata"])
     return generator.to(device).eval(), metadata
 

@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from networks.core.prediction import Predictor, SourceSets
 from networks.training.plan import History, TrainingPlan
 
-BUILT_IN = {"paper": "networks.paper.family", "operator": "networks.operator.family"}
+BUILT_IN = {
+    "paper": "networks.paper.family",
+    "operator": "networks.operator.family",
+    "table": "networks.table.family",
+}
 """Modules whose `FAMILY` is the family of that name."""
 
 

@@ -5,9 +5,27 @@ other processes wants it once. Its name here is the first of them.
 """
 
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Packs(Protocol):
+    """A model whose file holds other tensors than its state."""
+
+    def packed(self) -> dict[str, Tensor]:
+        """Tensors of its file."""
+        ...
+
+    def unpack(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the numbers of a file, in place.
+
+        Raises:
+            ValueError: they are those of another model.
+        """
+        ...
 
 
 def unique_tensors(model: nn.Module) -> dict[str, Tensor]:

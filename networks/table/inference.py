@@ -1,0 +1,130 @@
+"""A wave table made ready to predict: the left factors at every source node, the others as one product a frequency.
+
+A place's amplitudes are then few rows of one matrix, those of the corners of its cell, and a small product at each
+frequency; sources at once are rows of the same products.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from networks.response.inference import ResponseInference
+from networks.response.waves import DrivenWaves
+from networks.table.generator import TableGenerator
+from networks.table.spec import TableSpec
+
+Array = NDArray[np.float64]
+
+SINGLE_UP_TO = 256 * 2**20
+"""Bytes up to which the matrix of all source nodes is kept in single precision; beyond, in half precision with a scale
+for each column, which is as exact as what a file holds."""
+
+
+class TableInference(ResponseInference):
+    """A wave table made ready to predict quickly, with the factors that it has when this is made.
+
+    Args:
+        generator: a computed one; it is moved to the device and left in evaluation mode.
+        device: where to run.
+    """
+
+    def __init__(self, generator: TableGenerator, device: str | torch.device = "cpu") -> None:
+        super().__init__(generator.spec, device)
+        self._generator = generator.to(self.device).eval()
+        self._mesh = generator.mesh
+        spec = generator.spec
+        with torch.inference_mode():
+            self._rows, self._scale = expanded(generator)
+            self._columns, self._products = _products(generator)
+        self._symmetric = len(spec.symmetries) > 1
+
+    @property
+    def spec(self) -> TableSpec:
+        """Specification of the generator."""
+        return self._generator.spec
+
+    def coefficients(self, sources: Array) -> Tensor:
+        """Factors of cosines, then sines, of u and r: (source, 2) to (source, arc, 2, 2 frequency)."""
+        return self._parts(*(torch.from_numpy(values).to(self.device) for values in self._seen(sources)))
+
+    def prepared(self, sources: Array, signals: Array, *, every: bool) -> list[NDArray[Any]]:
+        """Corners of the sources' cells, their shares, nodes of Gamma after folding, and drives."""
+        return [*self._seen(sources), self.low_pass.inverse(signals, -1)]
+
+    def mixed(self, inputs: list[Tensor], num_sources: int) -> DrivenWaves:
+        """The factors from what `prepared` gives, on the device; nothing waits for the host."""
+        nodes, shares, arcs, drives = inputs
+        return self.waves(self._parts(nodes, shares, arcs), drives, num_sources)
+
+    def _seen(self, sources: Array) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+        folded, arcs = self._generator.sector.fold(sources)
+        nodes, shares = self._mesh.rows(folded)
+        return nodes, shares.astype(np.float32), arcs
+
+    @torch.inference_mode()
+    def _parts(self, nodes: Tensor, shares: Tensor, arcs: Tensor) -> Tensor:
+        """(source, corner) nodes and shares to (source, arc, 2, 2 frequency)."""
+        spec, count = self.spec, len(nodes)
+        corners = self._rows.index_select(0, nodes.view(-1)).view(*nodes.shape, -1)
+        rows = torch.bmm(shares[:, None].to(corners), corners)[:, 0] if self._scale is None else (
+            (shares[..., None] * corners).sum(1) * self._scale
+        )  # fmt: skip
+        num, width = self._products.shape[:2]
+        padded = rows.new_zeros(count, num * width)
+        padded[:, self._columns] = rows
+        out = torch.bmm(padded.view(count, num, width).transpose(0, 1), self._products)  # (frequency, source, number)
+        parts = out.view(num, count, 2, 2, spec.num_arc).permute(1, 4, 3, 2, 0)
+        if self._symmetric:
+            parts = torch.take_along_dim(parts, arcs[:, :, None, None, None], 1)
+        return parts.reshape(count, spec.num_arc, 2, 2 * num)
+
+
+def expanded(generator: TableGenerator) -> tuple[Tensor, Tensor | None]:
+    """Left factors at the source nodes, frequency by frequency.
+
+    Returns:
+        (node, 2 rank of every frequency), real parts of a frequency before imaginary ones, and the scale of each column
+        where they are in half precision.
+    """
+    spec, basis = generator.spec, generator.source_basis()
+    total = 2 * sum(spec.ranks)
+    half = 4 * spec.mesh[0] * total > SINGLE_UP_TO
+    out = torch.empty(spec.mesh[0], total, dtype=torch.float16 if half else torch.float32, device=generator.left.device)
+    scale = torch.ones(total, device=out.device)
+    first = 0
+    for k, rank in enumerate(spec.ranks):
+        left, matrix = generator.factors(k)[0], basis.matrix(k)
+        if matrix is not None:
+            left = torch.as_tensor(np.asarray(matrix, np.complex64), device=left.device) @ left
+        both = torch.cat((left.real, left.imag), 1)
+        part = slice(first, first + 2 * rank)
+        if half and rank:
+            scale[part] = both.abs().amax(0).clamp(min=torch.finfo(torch.float32).tiny)
+            both = both / scale[part]
+        out[:, part] = both
+        first += 2 * rank
+    return out, scale if half else None
+
+
+def _products(generator: TableGenerator) -> tuple[Tensor, Tensor]:
+    """Right factors times patterns, in real numbers and as wide at every frequency.
+
+    Returns:
+        For each column of the rows its place among those of every frequency, as wide as the widest; and (frequency,
+        2 rank, number), the numbers those of cosines then sines, displacement then load, and node.
+    """
+    spec = generator.spec
+    num, width = spec.num_frequencies, 2 * max(1, *spec.ranks)
+    out = torch.zeros(num, width, 4 * spec.num_arc, device=generator.left.device)
+    columns = []
+    for k, rank in enumerate(spec.ranks):
+        _, right, gamma = generator.factors(k)
+        product = right @ gamma.to(right.dtype)
+        real, imaginary = product.real, product.imag
+        out[k, :rank] = torch.cat((real, -imaginary), 1)
+        out[k, rank : 2 * rank] = torch.cat((-imaginary, -real), 1)
+        columns.append(k * width + np.arange(2 * rank))
+    return torch.as_tensor(np.concatenate(columns)).to(out.device), out
