@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -71,6 +71,67 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """Form and error of a generator that was made to an error, not for a time.
+
+    Args:
+        form: What it is, in words.
+        tolerance: Error that was asked for: mean relative L2 of u on Γ.
+        error: The same over runs that were held out.
+        spread: Standard error of that mean.
+        floor: Error that the number of frequencies alone makes.
+        runs: Direct and reciprocal runs that it was made of; runs with a source alone count as direct.
+        lines: Why this form, and what else its making says, a sentence each.
+        steps: Errors that were estimated on the way, see `submodel.studies.build.search.Step`, plain values.
+        seconds: All of it took.
+    """
+
+    form: str
+    tolerance: float
+    error: float
+    spread: float
+    floor: float
+    runs: tuple[int, int]
+    lines: tuple[str, ...] = ()
+    steps: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def kept(self) -> bool:
+        """True where the error is below the tolerance."""
+        return self.error <= self.tolerance
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Form, error and reasons, each by its heading."""
+        reasons = {"made": "; ".join(self.lines)} if self.lines else {}
+        return {"form": self.form, "error": self.words()} | reasons
+
+    def words(self) -> str:
+        """One line."""
+        direct, reciprocal = self.runs
+        runs = f"{direct} direct + {reciprocal} reciprocal runs" if reciprocal else f"{direct} runs"
+        return (
+            f"u on Γ {100 * self.error:.2g} ± {100 * self.spread:.1g} % on held-out runs, from {runs}; "
+            f"asked {100 * self.tolerance:g} %"
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        document = asdict(self)
+        return document | {name: list(document[name]) for name in ("runs", "lines", "steps")}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Inverse of `to_document`.
+
+        Raises:
+            TypeError: An entry is missing, or unknown.
+        """
+        return cls(**{**document, **{name: tuple(document[name]) for name in ("runs", "lines", "steps")}})
+
+
+@dataclass(frozen=True)
 class GeneratorFile:
     """All that a generator's file says beside the network.
 
@@ -85,6 +146,7 @@ class GeneratorFile:
         domain: Where cells of the domain are; None in older files.
         zone_points: Nodes of the zone, shape (node, 2), for a model that predicts them; else there may be none.
         training: None for a generator that was made without.
+        reached: Its form and error, for one that was made to an error.
         compression: How it was compressed, plain values; None for one as it was trained.
         trust: Its calibration, see `submodel.predict.error_bound.Trust`, plain values; None without.
         version: Of the program that wrote it.
@@ -100,13 +162,15 @@ class GeneratorFile:
     domain: DomainMap | None = None
     zone_points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     training: TrainingRecord | None = None
+    reached: Reached | None = None
     compression: Mapping[str, Any] | None = None
     trust: Mapping[str, Any] | None = None
     version: str = __version__
 
     def to_document(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        optional = {"compression": self.compression, "trust": self.trust}
+        reached = None if self.reached is None else self.reached.to_document()
+        optional = {"reached": reached, "compression": self.compression, "trust": self.trust}
         return {
             "version": self.version,
             "case": self.case.to_json(),
@@ -150,6 +214,7 @@ class GeneratorFile:
                 domain=DomainMap.from_json(document["domain"]) if document.get("domain") else None,
                 zone_points=np.asarray(document["zone_points"], dtype=np.float64).reshape(-1, 2),
                 training=TrainingRecord.from_document(document) if "history" in document else None,
+                reached=Reached.from_document(document["reached"]) if document.get("reached") else None,
                 compression=document.get("compression"),
                 trust=document.get("trust"),
                 version=document.get("version", ""),

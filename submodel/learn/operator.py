@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,19 @@ FINE_TUNING_RATES = (1e-3, 1e-6)
 PART = 64  # sources that are filtered at once
 
 
+Array = NDArray[np.floating[Any]]
+
+
+class Problem(Protocol):
+    """Γ and the medium, for example a dataset of any kind."""
+
+    @property
+    def gamma(self) -> Gamma: ...
+
+    @property
+    def medium(self) -> MediumMap: ...
+
+
 def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) -> Preparation:
     """Read a dataset's impulse responses, and what is known of the problem.
 
@@ -55,12 +68,32 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
         DatasetError: The dataset is damaged.
         ValueError: Numbers are out of range.
     """
-    spec, travel = specification(case, dataset.gamma, dataset.medium)
-    maps = find(dataset.gamma, dataset.medium, case.symmetry.maps)
-    spec = replace(
-        spec,
-        symmetries=symmetry_maps(maps, spec.origin),
-    )
+    low_pass = LowPass(RATE * band(case)[1], case.time.dt)
+    if not isinstance(dataset, ReciprocalDataset):
+        places = case.parameters.sources(dataset.parameters("train"))
+        return of_responses(case, dataset, (places, *responses(case, dataset, low_pass)), length)
+    ready = of_responses(case, dataset, (dataset.sources, *_reciprocal(dataset, low_pass)), length)
+    if case.training.size is None or case.training.size.width is None:
+        return replace(ready, spec=replace(ready.spec, width=RECIPROCAL_WIDTH))
+    return ready
+
+
+def of_responses(case: Case, problem: Problem, learnt: tuple[Array, Array, Array], length: Length) -> Preparation:
+    """The training on responses that are known.
+
+    Args:
+        case: What is trained.
+        problem: Γ and medium.
+        learnt: Places (source, 2), and low-passed responses of displacement and load, each (source, time, arc).
+        length: Of the training.
+
+    Raises:
+        CaseError: Rays or symmetries are asked for that the problem does not have.
+        ValueError: Numbers are out of range.
+    """
+    spec, travel = specification(case, problem.gamma, problem.medium)
+    maps = find(problem.gamma, problem.medium, case.symmetry.maps)
+    spec = replace(spec, symmetries=symmetry_maps(maps, spec.origin))
     plan = operator_plan(
         validation=case.training.validation or 0.0,
         epochs=length.epochs,
@@ -70,16 +103,7 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
         device=length.device,
         threads=length.threads,
     )
-    low_pass = LowPass(spec.rate, spec.dt)
-    if isinstance(dataset, ReciprocalDataset):
-        if case.training.size is None or case.training.size.width is None:
-            spec = replace(spec, width=RECIPROCAL_WIDTH)
-        sources = dataset.sources
-        displacement, load = _reciprocal(dataset, low_pass)
-    else:
-        sources = case.parameters.sources(dataset.parameters("train"))
-        displacement, load = responses(case, dataset, low_pass)
-    return Preparation(spec, plan, ResponseData(sources, displacement, load, travel))
+    return Preparation(spec, plan, ResponseData(*learnt, travel))
 
 
 def fine_tuning(plan: TrainingPlan) -> TrainingPlan:

@@ -110,6 +110,8 @@ def _of_generator(path: Path) -> dict[str, Any]:
         if file.training is not None:
             facts["training"] = f"{len(file.training.train)} epochs in {file.training.seconds:.0f} s"
             facts |= {"note": "; ".join(file.training.remarks)} if file.training.remarks else {}
+        if file.reached is not None:
+            facts |= file.reached.facts
         if file.compression is not None:
             facts |= _of_compression(generator, file.compression)
         facts["error bound"] = _bound(file)

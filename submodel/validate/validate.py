@@ -133,14 +133,15 @@ def generator_info(generated: Generator) -> GeneratorInfo:
     """Facts of a generator for the report."""
     from networks import family
 
-    training = generated.file.training
+    training, reached = generated.file.training, generated.file.reached
+    facts = family.of(generated.generator).facts(generated.generator.spec) | ({} if reached is None else reached.facts)
     return GeneratorInfo(
         name=generated.path.name,
         model=generated.generator.spec.model,
         num_parameters=generated.generator.num_parameters,
         fields=generated.fields,
         num_bytes=Path(generated.path).stat().st_size,
-        details=tuple(family.of(generated.generator).facts(generated.generator.spec).items()),
+        details=tuple(facts.items()),
         history=None if training is None else TrainingHistory(train=training.train, validation=training.validation),
     )
 
