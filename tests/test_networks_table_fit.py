@@ -15,6 +15,7 @@ from networks.table.compress import Table
 from networks.table.data import CrossData, Times
 from networks.table.fit.maps import DirectRuns, Pooling, choose, fit_map
 from networks.table.fit.metric import Responses, gains
+from networks.table.growth import next_runs
 from networks.table.solve import held_out, solve_table
 
 A, K, LEVELS, DT = 4, 11, 40, 0.1
@@ -55,7 +56,7 @@ def problem(
     return CrossData(times, mesh.nodes[places], table[places], loads, table[:, loads], mesh), table
 
 
-@pytest.mark.parametrize("pooling", [Pooling(0), Pooling(2), Pooling(3, 0.3)])
+@pytest.mark.parametrize("pooling", [Pooling(0), Pooling(2), Pooling(3, 0.3), Pooling(8, 0.3, 0.05)])
 @pytest.mark.parametrize("num_direct", [3, 20])
 def test_a_map_is_the_ridge_regression_of_the_stacked_samples(pooling: Pooling, num_direct: int) -> None:
     data, _ = problem(num_direct, rank=6)
@@ -66,9 +67,9 @@ def test_a_map_is_the_ridge_regression_of_the_stacked_samples(pooling: Pooling, 
         rows, values = [], []
         for o in range(-pooling.reach, pooling.reach + 1):
             if 0 <= k + o < K:
-                weight = (0.9 if pooling.slope else 0.5) ** abs(o)
+                weight = (0.8 if pooling.slope else 0.5) ** abs(o)
                 x = data.direct[:, data.loads, k + o]
-                rows.append(weight * np.concatenate((x, pooling.slope * o * x), 1))
+                rows.append(weight * np.concatenate((x, pooling.slope * o * x, pooling.curve * o**2 * x), 1))
                 values.append(weight * data.direct[:, others, k + o])
         W, Y = np.concatenate(rows), np.concatenate(values)
         ridge = fitted.ridge * np.linalg.norm(W, 2) ** 2
@@ -138,9 +139,9 @@ def test_the_choice_prefers_the_larger_ridge_of_equal_ones() -> None:
     data, _ = problem(20, rank=3)
     g = np.random.default_rng(5)
     noisy = data.direct + 0.3 * (g.normal(size=data.direct.shape) + 1j * g.normal(size=data.direct.shape))
-    pooling, ridge = choose(DirectRuns(noisy, data.loads))
-    clean_pooling, clean_ridge = choose(DirectRuns(data.direct, data.loads))
-    assert ridge > 100 * clean_ridge
+    pooling, ridge, _ = choose(DirectRuns(noisy, data.loads))
+    clean_pooling, clean_ridge, left = choose(DirectRuns(data.direct, data.loads))
+    assert ridge > 100 * clean_ridge and left < 1e-6
     assert pooling.reach >= clean_pooling.reach
 
 
@@ -229,3 +230,17 @@ def test_faults_are_named() -> None:
         held_out(dataclasses.replace(data, direct=0 * data.direct))
     with pytest.raises(ValueError, match="signals must have shape"):
         dataclasses.replace(data.times, signals=data.times.signals[:, 1:])
+
+
+def test_growth_asks_for_the_kind_that_hurts_when_halved() -> None:
+    data, _ = problem(12, rank=6, num_loads=4)  # four loads cannot span six
+    growth = next_runs(data)
+    assert (growth.direct, growth.reciprocal) == (0, 4)  # as many as there are left
+    assert growth.halved.reciprocal > growth.halved.whole > 0.1
+    data, _ = problem(3, rank=6, num_loads=8)
+    assert next_runs(data, steps=(7, 2)).direct == 7
+    g = np.random.default_rng(0)
+    few, _ = problem(8, rank=4, num_loads=4)
+    noise = g.normal(size=few.direct.shape) + 1j * g.normal(size=few.direct.shape)
+    growth = next_runs(dataclasses.replace(few, direct=few.direct + 0.02 * noise))
+    assert growth.halved.direct is not None and "half of the direct runs" in growth.reason

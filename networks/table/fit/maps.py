@@ -2,9 +2,9 @@
 
 At one frequency what any load on Gamma feels of a source is nearly a combination of what a few loads feel, the same
 for all sources: ``D = D[:, loads] B``. B depends smoothly on the frequency, so that direct runs at neighbouring
-frequencies are samples of one map, which may have a part linear in the frequency's offset. Width and ridge come from
-cross-validation over the direct runs, a run left out at all frequencies at once; of all ridges whose error is within
-5 % of the best, the largest: the bare minimum is sometimes far too small.
+frequencies are samples of one map, which may have parts linear and quadratic in the frequency's offset. Width and
+ridge come from cross-validation over the direct runs, a run left out at all frequencies at once; of all ridges whose
+error is within 5 % of the best, the largest: the bare minimum is sometimes far too small.
 
 Errors of runs left out need no second fit: with P = I - W (W^H W + l)^-1 W^H, rows F of run or runs have the residual
 ``P[F, F]^-1 (P Y)[F]`` when they are left out (Golub, Heath and Wahba 1979, for one row), exactly.
@@ -35,15 +35,17 @@ class Pooling:
     Attributes:
         reach: frequencies on each side.
         slope: weight of a part of the map that is linear in the offset; 0 for none.
+        curve: weight of a part that is quadratic in it; 0 for none.
     """
 
     reach: int
     slope: float = 0.0
+    curve: float = 0.0
 
     @property
     def decay(self) -> float:
         """Weight of a neighbour relative to the one before it."""
-        return 0.9 if self.slope else 0.5
+        return 0.8 if self.slope else 0.5
 
 
 POOLINGS = (
@@ -52,8 +54,9 @@ POOLINGS = (
     Pooling(2),
     Pooling(3),
     Pooling(3, 0.3),
-    Pooling(4, 0.3),
-    Pooling(6, 0.3),
+    Pooling(5, 0.3),
+    Pooling(8, 0.3),
+    Pooling(8, 0.3, 0.05),
 )
 
 
@@ -115,8 +118,9 @@ class DirectRuns:
         near = slice(k + offsets[0], k + offsets[-1] + 1)
         weight = (pooling.decay ** np.abs(offsets))[:, None, None]
         inputs = weight * self.inputs[near]
-        if pooling.slope:
-            inputs = np.concatenate((inputs, pooling.slope * offsets[:, None, None] * inputs), 2)
+        powers = ((pooling.slope, offsets), (pooling.curve, offsets**2))
+        parts = [share * power[:, None, None] * inputs for share, power in powers if share]
+        inputs = np.concatenate((inputs, *parts), 2)
         outputs = weight * self.outputs[near]
         num = len(self.fold)
         run, offset = np.tile(np.arange(num), len(offsets)), np.repeat(offsets, num)
@@ -191,7 +195,7 @@ def fit_map(runs: DirectRuns, poolings: tuple[Pooling, ...] = POOLINGS) -> Cross
         matrices[:, np.arange(size), runs.loads] = 1
         held_out[:, runs.loads] = np.moveaxis(runs.inputs, 0, 2)
         return CrossMap(runs.loads, matrices, Pooling(0), 0.0, miss, runs.size, held_out)
-    pooling, ridge = choose(runs, poolings)
+    pooling, ridge, _ = choose(runs, poolings)
     for k in range(frequencies):
         samples, values, run, offset = runs.system(k, pooling)
         fit = Fit.of(samples, values)
@@ -206,18 +210,27 @@ def fit_map(runs: DirectRuns, poolings: tuple[Pooling, ...] = POOLINGS) -> Cross
     return CrossMap(runs.loads, matrices, pooling, ridge, miss, runs.size, held_out)
 
 
-def choose(runs: DirectRuns, poolings: tuple[Pooling, ...] = POOLINGS) -> tuple[Pooling, float]:
-    """Width and ridge, one for all frequencies, by cross-validation over the direct runs."""
+def choose(runs: DirectRuns, poolings: tuple[Pooling, ...] = POOLINGS) -> tuple[Pooling, float, float]:
+    """Width and ridge, one for all frequencies, by cross-validation over the direct runs.
+
+    Returns:
+        Pooling, ridge, and the relative root mean square of what is left of the runs left out.
+    """
+    if not len(runs.others):
+        return Pooling(0), 0.0, 0.0
     step = -(-len(runs.inputs) // FREQUENCIES)
+    looked = range((len(runs.inputs) - 1) % step, len(runs.inputs), step)
     miss = np.zeros((len(poolings), len(RIDGES)))
     for i, pooling in enumerate(poolings):
-        for k in range((len(runs.inputs) - 1) % step, len(runs.inputs), step):
+        for k in looked:
             samples, values, run, offset = runs.system(k, pooling)
             for residual in Fit.of(samples, values).left_out(RIDGES, _folds(runs, run, offset)):
                 miss[i] += (np.abs(residual) ** 2).sum((1, 2))
     good = miss <= WORSE**2 * miss.min()
     ridge = int(np.flatnonzero(good.any(0))[-1])
-    return poolings[int(miss[:, ridge].argmin())], float(RIDGES[ridge])
+    pooling = int(miss[:, ridge].argmin())
+    left = float(np.sqrt(miss[pooling, ridge] / runs.size[list(looked)].sum()))
+    return poolings[pooling], float(RIDGES[ridge]), left
 
 
 def _folds(runs: DirectRuns, run: NDArray[np.intp], offset: NDArray[np.intp]) -> list[tuple[Bools, Bools]]:
