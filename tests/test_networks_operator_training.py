@@ -10,8 +10,9 @@ from test_networks_operator import ALL, SOURCES, make_spec, square_map
 
 from networks.checkpoint import CheckpointError
 from networks.core.distributed import Group
+from networks.operator import ray_fit
 from networks.operator.network import OperatorGenerator
-from networks.operator.ray_fit import STAGES, RayStep, fit_rays
+from networks.operator.ray_fit import LAST, STAGES, RayStep, fit_rays
 from networks.operator.rays import Rays
 from networks.operator.task import LOAD, RAYS_SHARE, ResponseTask, operator_plan, train_operator
 from networks.operator.training_data import ResponseData
@@ -69,7 +70,49 @@ def test_fit_of_the_rays_finds_their_delay_again() -> None:
         after = np.linalg.norm(student(places).numpy()[:, :, :-1] - y)
     assert after < 0.03 * np.linalg.norm(y) < 0.1 * before  # high frequencies weigh little
     assert end.field == 2 and end.cut_short == 0 and seen[-1].misfit < 1e-3 * seen[0].misfit
-    assert (end.remark == "") == (end.converged == 2 * len(STAGES))
+    assert end.converged == len(STAGES) and end.remark == f"the fit of the rays converged in {len(seen)} iterations"
+
+
+def scattered(factors: Any, seed: int = 5) -> None:
+    """Factors of every kind that high frequencies feel most."""
+    draw = torch.Generator().manual_seed(seed)
+    for factor in factors:
+        ways = factor[: 4 * 7].view(4, 7)
+        size = torch.tensor([0.3, 0.2, 0.1, 0.0, 0.15, 0.1, 0.05]) * torch.tensor([[1.0], [0.4], [0.2], [0.1]])
+        ways.copy_(-size * (1 + 0.2 * torch.randn(4, 7, generator=draw)))
+
+
+def test_the_fit_of_the_rays_goes_on_until_it_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its end ten times as much work gains nothing; a fit that stops early says so."""
+    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), num_frequencies=20)
+    teacher = OperatorGenerator(spec)
+    with torch.no_grad():
+        scattered(teacher.rays.factors)
+        y = teacher(torch.as_tensor(SOURCES, dtype=torch.float32)).numpy()[:, :, :-1]
+        noise = np.random.default_rng(0).standard_normal(y.shape)
+        y += 0.01 * np.sqrt(np.square(y).mean()) * np.cumsum(noise, axis=2)
+    student = OperatorGenerator(spec)
+    student.rays.factors.requires_grad_(False)
+    misfits: list[list[float]] = [[], []]
+
+    def watch(step: RayStep) -> bool:
+        misfits[step.field].append(step.misfit)
+        return True
+
+    end = fit_rays(student, SOURCES, (y[:, 0], y[:, 1]), watch=watch)
+    assert end.converged == 2 and "converged in" in end.remark
+    reached = [each[-1] for each in misfits]
+    monkeypatch.setattr(ray_fit, "STAGES", ((dataclasses.replace(LAST, enough=1e-9),),) * 2)
+    fit_rays(student, SOURCES, (y[:, 0], y[:, 1]), watch=watch)
+    for first, (*_, last) in zip(reached, misfits, strict=True):
+        assert first == pytest.approx(last, rel=1e-2)
+
+
+def test_a_fit_that_has_not_converged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_fit, "ITERATIONS", 1)
+    spec = make_spec(rays="walls", walls=((-1, -1), (1, 1)), num_frequencies=24)
+    _, history = train_operator(spec, responses(spec, delay=DELAY, rest=0.0), operator_plan(epochs=1))
+    assert history.remarks == ("the fit of the rays has not converged after 4 iterations",)
 
 
 def test_training_fits_the_rays_of_displacement_and_load() -> None:
@@ -208,5 +251,3 @@ def test_seconds_of_an_interrupted_fit_of_the_rays_count(tmp_path: Any, monkeypa
     _, history = train_operator(spec, data, plan, clock=clock, **options)
     assert told[0].fraction >= 15.0 / 60 and history[-1].elapsed <= 60
     assert clock.now - start <= 60 - 15
-
-

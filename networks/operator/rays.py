@@ -9,6 +9,7 @@ numbers theta.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -220,39 +221,51 @@ class Rays(nn.Module):
 
     @torch.no_grad()
     def sensitivities(self, sources: Tensor, field: int) -> tuple[Tensor, Tensor]:
-        """Amplitudes of one field and their derivatives by the factors.
+        """Amplitudes of one field, and what their derivatives by its factors are made of, see `derivatives`.
 
         Returns:
-            Complex (source, arc, frequency) and (factor, source, arc, frequency).
+            (source, arc, coefficient) and (part, source, arc, coefficient): coefficients of the cosines, then of the
+            sines but the first, as the time basis has them.
         """
-        num_arc, num = self.spec.num_arc, self.spec.num_frequencies
-        value = torch.zeros((len(sources), num_arc, num), dtype=torch.complex64, device=sources.device)
-        slopes = value.new_zeros((self.num_features(field), *value.shape))
-        exponents, powers = self.exponents(), self._frequency(field)
+        spec, num, growing = self.spec, self.spec.num_frequencies, self.spec.dispersion[0] + (3 if field == 0 else 5)
+        delays = spec.dispersion[0]
+        value = self.powers.new_zeros((len(sources), spec.num_arc, spec.num_coefficients))
+        parts = value.new_zeros((delays + growing, *value.shape))
+        exponents = self.exponents()
+        growth = exponents[0].unflatten(1, (2, num))[:, field]
         arrivals = self.arrivals(sources)
-        rays, each = self.located(arrivals), PAIRS * num_arc
-        for part in (slice(start, start + each) for start in range(0, len(rays[0]), each)):
-            source = torch.as_tensor(arrivals.source[part.start // num_arc : part.stop // num_arc], device=value.device)
-            arriving = [values[part] for values in rays]
-            cosines, sines = self.waves(arriving, exponents)
-            y = torch.complex(cosines, -sines).view(len(source), num_arc, 2, num)[:, :, field]
-            value.index_add_(0, source, y)
-            features = arriving[0].view(len(source), num_arc, -1, 1)
-            for slope, column, power in zip(slopes, self._columns(field), powers, strict=True):
-                slope.index_add_(0, source, features[:, :, column] * power * y)
-        return value, slopes
+        rays, each = self.located(arrivals), PAIRS * spec.num_arc
+        ends = [int(end) * spec.num_arc for end in np.searchsorted(arrivals.source, np.arange(len(sources) + 1))]
+        for source, (first, last) in enumerate(pairwise(ends)):
+            for start in range(first, last, each):
+                arriving = [values[start : min(start + each, last)] for values in rays]
+                features = arriving[0].unflatten(0, (-1, spec.num_arc)).permute(1, 2, 0)  # (arc, feature, pair)
+                bounded = (arriving[0] @ growth >= GROWTH).unflatten(0, (-1, spec.num_arc))
+                cosines, sines = (
+                    wave[:, field].unflatten(0, (-1, spec.num_arc)) for wave in self.waves(arriving, exponents)
+                )
+                waves = torch.cat((cosines, sines[..., 1:]), -1).transpose(0, 1)  # (arc, pair, coefficient)
+                turned = torch.cat((sines, -cosines[..., 1:]), -1).transpose(0, 1)
+                value[source] += waves.sum(1)
+                parts[:delays, source] += (features[:, :delays] @ turned).transpose(0, 1)
+                grown = waves.masked_fill(torch.cat((bounded, bounded[..., 1:]), -1).transpose(0, 1), 0.0)
+                parts[delays:, source] += (features[:, :growing] @ grown).transpose(0, 1)
+        return value, parts
 
-    def _columns(self, field: int) -> list[int]:
-        """Which feature each factor acts on."""
+    def derivatives(self, field: int) -> tuple[list[int], Tensor]:
+        """For each factor of a field, the part of `sensitivities` and its multiplier (factor, coefficient), whose
+        product is the derivative by that factor."""
         harmonics, orders = self.spec.dispersion
-        columns = [h for h in range(harmonics) for _ in range(2 * orders - 1)]
-        return columns + [harmonics + n for n in range(3 if field == 0 else 5) for _ in range(3)]
-
-    def _frequency(self, field: int) -> Tensor:
-        """Multiplier of each factor's feature, complex (factor, frequency)."""
-        harmonics, orders = self.spec.dispersion
-        delay, damping, size = self.powers.to(torch.complex64).split((orders, orders - 1, 3))
-        return torch.cat([1j * delay, damping] * harmonics + [size] * (3 if field == 0 else 5))
+        delay, damping, size = self.powers.split((orders, orders - 1, 3))
+        numbers, multipliers = [], []
+        for harmonic in range(harmonics):
+            numbers += [harmonic] * orders + [harmonics + harmonic] * (orders - 1)
+            multipliers += [delay, damping]
+        for part in range(3 if field == 0 else 5):
+            numbers += [2 * harmonics + part] * 3
+            multipliers += [size]
+        powers = torch.cat(multipliers)
+        return numbers, torch.cat((powers, powers[:, 1:]), 1)
 
     def waves(
         self, rays: Sequence[Tensor], exponents: tuple[Tensor, Tensor], room: Sequence[Tensor] | None = None

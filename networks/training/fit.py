@@ -39,7 +39,7 @@ class Task(Protocol):
         num_held: samples of the validation split.
         keeps_best: the weights of the pass with the best score are kept; else those of the last pass.
         progress: numbers beside the tensors that the next pass depends on, values for JSON.
-        remarks: sentences about what did not come to its end.
+        remarks: sentences about what came before the passes, and what did not come to its end.
     """
 
     spec: Any

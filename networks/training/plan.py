@@ -144,7 +144,7 @@ class History(Sequence[Epoch]):
     Attributes:
         epochs: all of them.
         weights_epoch: number of the one whose weights the generator has; 0 for those that the training started from.
-        remarks: sentences about what did not come to its end, such as a fit that was cut short.
+        remarks: sentences about what came before the passes, such as a fit that converged or was cut short.
     """
 
     epochs: tuple[Epoch, ...]

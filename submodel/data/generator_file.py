@@ -31,7 +31,7 @@ class TrainingRecord:
         train: Loss of each pass.
         validation: Error of each pass over the samples held out; empty where there were none.
         weights_epoch: Number of the pass whose weights were kept, 0 for those of the start.
-        remarks: Sentences about what did not come to its end.
+        remarks: Sentences about what came before the passes, and what did not come to its end.
         seconds: All of it took.
     """
 
