@@ -80,7 +80,11 @@ def calibrated(errors: tuple[float, ...] = (0.02, 0.06, 0.01, 0.03)) -> Validati
     predicted, true = motion(POINTS, omega, 2 * errors[found.median_index]), motion(POINTS, omega, 0.0)
     median = SampleTrace(found.median_index, predicted.displacement, true.displacement)
     factors = np.where(np.arange(len(errors)) == 1, 0.8, 1.5)
-    return replace(found, median=median, bounds=Bounds(0.9, factors * found.epsilon, "split conformal on 70 runs"))
+    return replace(
+        found,
+        median=median,
+        bounds=Bounds(0.9, factors * found.epsilon, 0.9 * found.epsilon, "split conformal on 70 runs"),
+    )
 
 
 def recorded(errors: tuple[float, ...] = (0.0, 0.0)) -> ValidationResult:

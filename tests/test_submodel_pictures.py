@@ -216,15 +216,20 @@ def test_traces_show_three_nodes_with_the_boundary_data_on_the_truth() -> None:
 def test_bounds_show_every_sample_once_held_or_not() -> None:
     validated = calibrated()
     assert validated.bounds is not None
-    against, each = charts.bounds(validated).axes
+    against, frequency, place, _ = charts.bounds(validated).axes
     held, exceeded = (np.asarray(dots.get_offsets()) for dots in against.collections)
     assert (len(held), len(exceeded)) == (3, 1)
     np.testing.assert_allclose(exceeded[0], (validated.bounds.values[1], validated.epsilon[1]))
     assert np.all(held[:, 1] <= held[:, 0])
-    places = np.concatenate([np.asarray(dots.get_offsets())[:, 0] for dots in each.collections])
-    assert sorted(places) == [1, 2, 3, 4]
-    line = np.asarray(each.get_lines()[0].get_ydata())
-    np.testing.assert_array_equal(line, np.sort(validated.bounds.values))
+    vectors = np.array([sample.parameters for sample in validated.samples])
+    drawn = np.concatenate([np.asarray(dots.get_offsets()) for dots in frequency.collections])
+    order = np.argsort(drawn[:, 1])
+    assert sorted(drawn[:, 0]) == sorted(vectors[:, 0])
+    np.testing.assert_allclose(drawn[order, 1], np.sort(validated.epsilon))
+    np.testing.assert_array_equal(frequency.get_lines()[0].get_ydata(), validated.bounds.values)
+    (dots,) = (each for each in place.collections if each.get_array() is not None)
+    np.testing.assert_allclose(np.asarray(dots.get_offsets()), vectors[:, 1:])
+    np.testing.assert_allclose(np.asarray(dots.get_array()), validated.epsilon / validated.bounds.values)
     with pytest.raises(ValueError, match="no bounds to draw: the generator was not calibrated"):
         charts.bounds(RESULT)
 

@@ -135,7 +135,11 @@ def test_the_bound_is_on_the_page_with_the_share_that_it_held_for() -> None:
     assert "It held for 3 of 4 samples, 75.0 %" in text
     assert validated.bounds is not None
     assert all(percent(value) in text for value in validated.bounds.values)
-    assert "90 % coverage promised: held for 3 of 4 samples" in "\n".join(error_table(validated))
+    lines = "\n".join(error_table(validated))
+    assert "90 % coverage promised: held for 3 of 4 samples" in lines and "(split conformal on 70 runs)" in lines
+    assert ", 0.90 of the true mean" in lines
+    worst = validated.epsilon.max() / validated.epsilon.mean()
+    assert f"worst sample 1: epsilon {percent(validated.epsilon.max())}, {worst:.2g} times the mean" in lines
     bare = page(result())
     assert "bound" not in bare.attributes("id") and "conformal" not in bare.text
     assert "promised" not in "\n".join(error_table(result()))

@@ -205,6 +205,16 @@ def test_a_spectrum_from_other_runs_leaves_few_runs_to_the_coverage() -> None:
             np.testing.assert_allclose(bound, quotients.max() * spectrum.expected(signals[:num, None]))
 
 
+def test_few_runs_of_the_fit_follow_the_signal_as_it_is() -> None:
+    """The slope is drawn to 1, not to 0: three runs that agree with the expected errors do not bend them."""
+    expected = np.exp(np.random.default_rng(4).normal(size=10))
+    model = ErrorModel.fit({SIGNAL: np.log(expected)[:, None]}, 0.7 * expected)
+    assert (model.groups, model.num_fitted) == ((SIGNAL,), 3)
+    np.testing.assert_allclose(model.quotients, 1.0)
+    wide = {SIGNAL: np.log([[1e-4], [1e4]])}
+    np.testing.assert_allclose(model.expected(wide), [0.7e-4, 0.7e4], rtol=1e-6)
+
+
 def test_other_signals_have_an_expected_error_and_no_bound() -> None:
     trust = calibrated(7)
     low, high = pulses(np.array([4.0, 8.0]))

@@ -121,16 +121,19 @@ def test_bounds_and_the_sample_in_the_middle(case: Case) -> None:
     assert result.median_index == 5  # of the two in the middle the larger one
     np.testing.assert_allclose(result.epsilon, [0.02, 0.06, 0.01, 0.03], rtol=1e-12)
     assert result.share_held is None and "bound" not in result.to_json()
-    bounded = replace(result, bounds=Bounds(0.9, np.array([0.03, 0.05, 0.02, 0.04]), "split conformal on 70 runs"))
+    bounded = replace(
+        result, bounds=Bounds(0.9, np.array([0.03, 0.05, 0.02, 0.04]), np.full(4, 0.02), "split conformal on 70 runs")
+    )
     assert bounded.share_held == 0.75 and bounded.bounds is not None
     assert bounded.to_json()["bound"] == {
         "coverage": 0.9,
         "held": 0.75,
         "mean": pytest.approx(0.035),
+        "expected": pytest.approx(0.02),
         "basis": bounded.bounds.basis,
     }
     with pytest.raises(ValueError, match="3 bounds for 4 samples: give one each"):
-        replace(result, bounds=Bounds(0.9, np.ones(3), "split conformal on 70 runs"))
+        replace(result, bounds=Bounds(0.9, np.ones(3), np.ones(3), "split conformal on 70 runs"))
 
 
 def test_refusals(case: Case) -> None:

@@ -117,7 +117,7 @@ def _draw_training(place: Axes, frequency: Axes, parameters: Parameters, vectors
 
 
 def bounds(result: ValidationResult) -> Figure:
-    """ε of every sample against the bound that the generator promised for it; below the line it held.
+    """ε of every sample beside the bound that the generator promised for it: against it, over ω and by place.
 
     Raises:
         ValueError: The result has no bounds.
@@ -126,28 +126,38 @@ def bounds(result: ValidationResult) -> Figure:
         raise ValueError("this validation has no bounds to draw: the generator was not calibrated")
     promised, epsilon = result.bounds.values, result.epsilon
     held = result.bounds.held(epsilon)
+    axes_of, vectors = result.setting.case.parameters, np.array([sample.parameters for sample in result.samples])
+    omega, sources = axes_of.omegas(vectors), axes_of.sources(vectors)
     both = np.concatenate([promised, epsilon[epsilon > 0.0]])
     ends = (both.min() / 1.3, both.max() * 1.3)
-    order = np.argsort(promised)
-    place = np.empty(len(order), dtype=int)
-    place[order] = np.arange(1, len(order) + 1)
     with mpl.rc_context(drawing.STYLE):
-        figure = drawing.new_figure(10.5, 4.6)
-        against, each = figure.subplots(1, 2)
+        figure = drawing.new_figure(13.5, 4.6)
+        against, frequency, place = figure.subplots(1, 3, width_ratios=(1.0, 1.0, 1.1))
         against.plot(ends, ends, color=drawing.QUIET, linestyle=":", linewidth=1.2, label="error = bound")
-        each.plot(place[order], promised[order], color=drawing.INK, alpha=0.5, linewidth=1.3, label="bound")
+        frequency.plot(omega, promised, "_", color=drawing.INK, markersize=11, markeredgewidth=1.6, label="bound")
         for mask, color, label in ((held, drawing.GOOD, "held"), (~held, drawing.BEFORE, "exceeded")):
             if mask.any():
                 dots: dict[str, Any] = {"s": 34, "color": color, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
                 against.scatter(promised[mask], epsilon[mask], label=label, **dots)
-                each.scatter(place[mask], epsilon[mask], **dots)
+                frequency.scatter(omega[mask], epsilon[mask], **dots)
         against.set(xlabel="bound of ε", ylabel="ε, time mean", title="error against bound")
-        each.set(xlabel="samples in the order of their bounds", title="each sample and its bound")
-        for axes in (against, each):
+        frequency.set_title("errors and bounds by frequency")
+        drawing.measure(frequency.xaxis, "ω", f"rad/{result.scene.time_unit}", omega)
+        for axes in (against, frequency):
             _scale_by_percent(axes, "y", ends)
             axes.grid(True)
         _scale_by_percent(against, "x", ends)
-        labelled = [axes.get_legend_handles_labels() for axes in (against, each)]
+        drawing.draw_outlines(place, result.scene, domain=True)
+        share = epsilon / promised
+        scale = Normalize(0.0, max(1.0, float(share.max())))
+        edges = np.where(held, "white", drawing.BEFORE)
+        place.scatter(
+            *sources.T, c=share, cmap=drawing.ERROR, norm=scale, s=64, edgecolors=edges, linewidths=1.2, zorder=3
+        )
+        drawing.frame_space(place, result.scene)
+        place.set_title("error over bound, by place of the source")
+        drawing.color_bar(figure, place, scale, "ε / bound", cmap=drawing.ERROR)
+        labelled = [axes.get_legend_handles_labels() for axes in (against, frequency)]
         handles, labels = (first + second for first, second in zip(*labelled, strict=True))
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

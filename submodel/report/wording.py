@@ -121,19 +121,25 @@ def _excluded(case: Case) -> str:
 def error_table(result: ValidationResult) -> list[str]:
     """The errors as lines for a terminal."""
     lines = [f"{len(result.samples)} samples, interface {result.setting.interface}, errors relative to full FE"]
-    lines.append(f"{'':28}{'epsilon':>14}{'relative L2':>14}")
+    lines.append(f"{'':28}{'epsilon':>14}{'worst':>12}{'relative L2':>14}{'worst':>12}")
     for stage, words in zip(STAGES, ("on the boundary", "in the zone"), strict=True):
         for name in FIELDS:
             scores = result.scores(stage, name)
-            errors = (percent(scores.mean_epsilon), percent(scores.mean_relative_l2))
-            lines.append(f"{name + ' ' + words:<28}" + "".join(f"{error:>14}" for error in errors))
-    worst = result.sample(result.worst.index)
-    lines.append(f"worst sample {worst.index}: epsilon {percent(worst.epsilon)}")
-    if result.bounds is not None and result.share_held is not None:
+            epsilon = f"{percent(scores.mean_epsilon):>14}{percent(scores.worst_epsilon):>12}"
+            l2 = f"{percent(scores.mean_relative_l2):>14}{percent(scores.worst_relative_l2):>12}"
+            lines.append(f"{name + ' ' + words:<28}{epsilon}{l2}")
+    worst, mean = result.sample(result.worst.index), float(result.epsilon.mean())
+    times = "" if mean == 0.0 or len(result.samples) == 1 else f", {worst.epsilon / mean:.2g} times the mean"
+    lines.append(f"worst sample {worst.index}: epsilon {percent(worst.epsilon)}{times}")
+    bounds = result.bounds
+    if bounds is not None and result.share_held is not None:
         lines.append(
-            f"bound of epsilon, {100 * result.bounds.coverage:g} % coverage promised: held for "
+            f"bound of epsilon, {100 * bounds.coverage:g} % coverage promised: held for "
             f"{result.share_held * len(result.samples):.0f} of {len(result.samples)} samples, on average "
-            f"{percent(float(result.bounds.values.mean()))}"
+            f"{percent(float(bounds.values.mean()))} ({bounds.basis})"
         )
+        expected = float(bounds.expected.mean())
+        share = "" if mean == 0.0 else f", {expected / mean:.2f} of the true mean"
+        lines.append(f"epsilon that the calibration runs let expect: {percent(expected)}{share}")
     lines.append(f"levels left out of epsilon, before the wave arrives: {result.num_left_out}")
     return lines

@@ -112,11 +112,13 @@ class Bounds:
     Attributes:
         coverage: Share of fresh samples for which the bound is to hold.
         values: The bounds, shape (S,), in the order of the samples' numbers.
+        expected: Errors that the calibration runs let expect in the mean, shape (S,).
         basis: Words on the calibration runs that it rests on, and on what it follows.
     """
 
     coverage: float
     values: Array
+    expected: Array
     basis: str
 
     def held(self, epsilon: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -301,6 +303,7 @@ class ValidationResult:
                 "coverage": self.bounds.coverage,
                 "held": self.share_held,
                 "mean": float(self.bounds.values.mean()),
+                "expected": float(self.bounds.expected.mean()),
                 "basis": self.bounds.basis,
             }
         return values

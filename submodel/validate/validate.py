@@ -118,7 +118,9 @@ def bounds(generated: Generator, parameters: NDArray[np.float64], condition: str
     trust, values = generated.trust, generated.bounds(parameters, condition)
     if trust is None or values is None:
         return None
-    return Bounds(trust.coverage, values, trust.basis(condition))
+    model = trust.models[condition]
+    expected = values / model.factor(trust.coverage) * float(np.mean(model.quotients))
+    return Bounds(trust.coverage, values, expected, trust.basis(condition))
 
 
 def _overview(case: Case, parameters: NDArray[np.float64], comm: MPI.Comm) -> Overview | None:
