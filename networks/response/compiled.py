@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).parent / "native" / "waves.c"
 COMPILE = ["-std=c99", "-O3", "-march=native", "-ffast-math", "-fPIC", "-c"]
+TILE = 32
+"""Columns of a tile, as in the C code."""
 LINK = ["-shared"]
 """Linked apart, without -ffast-math, by which older compilers change the rounding of the whole process."""
 
@@ -100,6 +102,51 @@ class CompiledRays:
         pointers = [values.ctypes.data for values in (source, *arrays)]
         num_rays, pointers = len(source) * self._sizes[0], [*pointers, *self._pointers, out.ctypes.data]
         self._add(num_rays, *self._sizes, *self._limits, *pointers)
+
+
+class CompiledProducts:
+    """Multiplies rows of a wave table's left factors with its other factors, at every frequency.
+
+    Args:
+        library: that holds the function.
+        ranks: of each frequency.
+        products: of each frequency (rank, 2 arc), complex: of displacement, then load.
+    """
+
+    def __init__(
+        self, library: ctypes.CDLL, ranks: Sequence[int], products: Sequence[NDArray[np.complexfloating]]
+    ) -> None:
+        self._multiply = library.table_parts
+        self._multiply.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 5
+        self._multiply.restype = None
+        self._first = np.concatenate(([0], np.cumsum(ranks))).astype(np.int64)
+        self._num_arc = products[0].shape[1] // 2
+        self._products = np.ascontiguousarray(np.concatenate([_tiled(each) for each in products]), np.float32)
+
+    def __call__(self, rows: NDArray[np.float32], arcs: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Factors of cosines, then sines, of u and r, (source, arc, 2, 2 frequency).
+
+        Args:
+            rows: (source, 2 rank of every frequency), real parts of a frequency before imaginary ones.
+            arcs: (source, arc) the node whose numbers each node gets.
+        """
+        rows, arcs = np.ascontiguousarray(rows, np.float32), np.ascontiguousarray(arcs, np.int64)
+        num = len(self._first) - 1
+        if rows.shape[1] != 2 * self._first[-1] or arcs.shape != (len(rows), self._num_arc):
+            raise ValueError(f"rows {rows.shape} or nodes {arcs.shape} are not those of this table")
+        out = np.empty((len(rows), self._num_arc, 2, 2 * num), np.float32)
+        pointers = [each.ctypes.data for each in (self._first, rows, self._products, arcs, out)]
+        self._multiply(len(rows), num, self._num_arc, rows.shape[1], *pointers)
+        return out
+
+
+def _tiled(product: NDArray[np.complexfloating]) -> NDArray[np.floating]:
+    """Numbers of a product (rank, column) by tiles of columns, then rank, real parts before imaginary ones."""
+    columns = -(-product.shape[1] // TILE) * TILE
+    padded = np.zeros((len(product), columns), product.dtype)
+    padded[:, : product.shape[1]] = product
+    tiles = padded.reshape(len(product), columns // TILE, TILE).swapaxes(0, 1)
+    return np.stack((tiles.real, tiles.imag), 2).ravel()
 
 
 @cache

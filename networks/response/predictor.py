@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 ONSET = 1e-6
 """Largest s(0) that counts as 0, relative to the signal's maximum."""
 
-LARGEST = 2**23
-"""Numbers of the largest matrix of one pass."""
+LARGEST = 2**25
+"""Numbers of single precision that one pass works on at most: driven waves and fields of all its levels."""
 
 BATCH = 16
 """Sets of one pass: more are not faster, and need memory."""
@@ -50,8 +50,9 @@ class ResponsePredictor:
         self._inference = inference
         self._places, self._signals = checked(inference.spec, sets)
         self.num_levels: int = inference.spec.num_levels
-        _, num_sources, num_samples = self._signals.shape
-        self._size = max(1, min(batch_size, LARGEST // (num_sources * num_samples**2)))
+        spec, (_, num_sources, num_samples) = inference.spec, self._signals.shape
+        numbers = num_samples * (num_sources * 2 * (spec.num_frequencies + 1) + len(FIELDS) * spec.num_arc)
+        self._size = max(1, min(batch_size, LARGEST // numbers))
         self._single = len(sets) <= self._size
         self._captured = len(sets) == 1 and inference.device.type == "cuda"
         self._waves: DrivenWaves | None = None

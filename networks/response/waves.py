@@ -105,34 +105,33 @@ class DrivenWaves:
         """Displacement, velocity and load of some levels, (set, 3, time, arc)."""
         u, r = self.parts.unbind(2)
         num = u.shape[2] // 2
-        v = u.new_empty(*u.shape[:2], 2 * num + 2)
+        places = u.new_empty(len(u), 3, u.shape[1], 2 * num + 2)
         rate, falling = self._turns.rates
+        places[:, 0, :, :-2], places[:, 2, :, :-2] = u, r
+        places[:, ::2, :, -2:] = 0.0
+        v = places[:, 1]
         torch.mul(u[..., num:], rate, out=v[..., :num])
         torch.mul(u[..., :num], falling, out=v[..., num:-2])
         v[..., -2:] = u @ self._turns.end_rates
-        return lambda start, stop, dtype=torch.float32: self._product((u, v, r), start, stop, dtype)
+        return lambda start, stop, dtype=torch.float32: self._product(places, start, stop, dtype)
 
     @torch.inference_mode()
     def combined(self, weights: Weights) -> Levels:
         """A combination of the fields, of some levels, (set, time, arc)."""
-        places = self._combination(weights).places(self.parts)
-        return lambda start, stop, dtype=torch.float32: self._product((places,), start, stop, dtype)[:, 0]
+        places = self._combination(weights).places(self.parts)[:, None]
+        return lambda start, stop, dtype=torch.float32: self._product(places, start, stop, dtype)[:, 0]
 
     @torch.inference_mode()
-    def _product(self, places: tuple[Tensor, ...], start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        """(set, place, time, arc), added up over the sources of a set."""
-        sources, (count, num_arc) = self._num_sources, places[0].shape[:2]
-        shape = (count // sources, len(places), stop - start, num_arc)
-        out = self.times.new_empty(shape, dtype=dtype)
-        for number, place in enumerate(places):
-            rows, columns = self.times[:, : place.shape[2], start:stop].transpose(1, 2), place.transpose(1, 2)
-            product = out[:, number] if dtype == rows.dtype else rows.new_empty(shape[0], *shape[2:])
-            for source in range(sources):
-                each = slice(source, None, sources)
-                product.baddbmm_(rows[each], columns[each], beta=float(source > 0))
-            if dtype != rows.dtype:  # while the product is still in the caches
-                out[:, number] = product
-        return out
+    def _product(self, places: Tensor, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """(set and source, field, arc, 2 frequency + 2) to (set, field, time, arc), added up over a set's sources."""
+        sources, (count, num, num_arc) = self._num_sources, places.shape[:3]
+        rows, columns = self.times[:, :, start:stop].transpose(1, 2), places.flatten(1, 2).transpose(1, 2)
+        product = rows.new_empty(count // sources, stop - start, num * num_arc)
+        for source in range(sources):
+            each = slice(source, None, sources)
+            product.baddbmm_(rows[each], columns[each], beta=float(source > 0))
+        fields = product.unflatten(2, (num, num_arc)).transpose(1, 2)
+        return fields.to(dtype, memory_format=torch.contiguous_format)
 
 
 def node_weights(weights: Weights, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ A place's amplitudes are then few rows of one matrix, those of the corners of it
 frequency; sources at once are rows of the same products.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from networks.response.compiled import CompiledProducts, library
 from networks.response.inference import ResponseInference
 from networks.response.waves import DrivenWaves
 from networks.table.generator import TableGenerator
@@ -21,6 +23,10 @@ Array = NDArray[np.float64]
 SINGLE_UP_TO = 256 * 2**20
 """Bytes up to which the matrix of all source nodes is kept in single precision; beyond, in half precision with a scale
 for each column, which is as exact as what a file holds."""
+
+
+FEW = 8
+"""Sources up to which the compiled loop is faster than products of the BLAS, one a frequency."""
 
 
 class TableInference(ResponseInference):
@@ -38,7 +44,12 @@ class TableInference(ResponseInference):
         spec = generator.spec
         with torch.inference_mode():
             self._rows, self._scale = expanded(generator)
-            self._columns, self._products = _products(generator)
+            products = _products(generator)
+            self._columns, self._products = _padded(products, spec.ranks)
+        built = library() if self.device.type == "cpu" else None
+        self._multiply = None
+        if built is not None:
+            self._multiply = CompiledProducts(built, spec.ranks, [each.numpy() for each in products])
         self._symmetric = len(spec.symmetries) > 1
 
     @property
@@ -67,19 +78,25 @@ class TableInference(ResponseInference):
     @torch.inference_mode()
     def _parts(self, nodes: Tensor, shares: Tensor, arcs: Tensor) -> Tensor:
         """(source, corner) nodes and shares to (source, arc, 2, 2 frequency)."""
-        spec, count = self.spec, len(nodes)
         corners = self._rows.index_select(0, nodes.view(-1)).view(*nodes.shape, -1)
-        rows = torch.bmm(shares[:, None].to(corners), corners)[:, 0] if self._scale is None else (
-            (shares[..., None] * corners).sum(1) * self._scale
-        )  # fmt: skip
-        num, width = self._products.shape[:2]
+        if self._scale is None:
+            rows = torch.bmm(shares[:, None], corners)[:, 0]
+        else:
+            rows = (shares[..., None] * corners).sum(1) * self._scale
+        if self._multiply is not None and len(rows) <= FEW:
+            return torch.from_numpy(self._multiply(rows.numpy(), arcs.numpy()))
+        return self._multiplied(rows, arcs)
+
+    def _multiplied(self, rows: Tensor, arcs: Tensor) -> Tensor:
+        """Rows of left factors to (source, arc, 2, 2 frequency), without the compiled loop."""
+        (num, width), count, num_arc = self._products.shape[:2], len(rows), self.spec.num_arc
         padded = rows.new_zeros(count, num * width)
         padded[:, self._columns] = rows
         out = torch.bmm(padded.view(count, num, width).transpose(0, 1), self._products)  # (frequency, source, number)
-        parts = out.view(num, count, 2, 2, spec.num_arc).permute(1, 4, 3, 2, 0)
+        parts = out.view(num, count, 2, 2, num_arc).permute(1, 4, 3, 2, 0)
         if self._symmetric:
             parts = torch.take_along_dim(parts, arcs[:, :, None, None, None], 1)
-        return parts.reshape(count, spec.num_arc, 2, 2 * num)
+        return parts.reshape(count, num_arc, 2, 2 * num)
 
 
 def expanded(generator: TableGenerator) -> tuple[Tensor, Tensor | None]:
@@ -109,22 +126,27 @@ def expanded(generator: TableGenerator) -> tuple[Tensor, Tensor | None]:
     return out, scale if half else None
 
 
-def _products(generator: TableGenerator) -> tuple[Tensor, Tensor]:
-    """Right factors times patterns, in real numbers and as wide at every frequency.
+def _products(generator: TableGenerator) -> list[Tensor]:
+    """Right factors times patterns, (rank, 2 arc) of each frequency, complex."""
+    found = []
+    for k in range(generator.spec.num_frequencies):
+        _, right, gamma = generator.factors(k)
+        found.append(right @ gamma.to(right.dtype))
+    return found
+
+
+def _padded(products: list[Tensor], ranks: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Products in real numbers and as wide at every frequency.
 
     Returns:
         For each column of the rows its place among those of every frequency, as wide as the widest; and (frequency,
         2 rank, number), the numbers those of cosines then sines, displacement then load, and node.
     """
-    spec = generator.spec
-    num, width = spec.num_frequencies, 2 * max(1, *spec.ranks)
-    out = torch.zeros(num, width, 4 * spec.num_arc, device=generator.left.device)
+    num, width = len(products), 2 * max(1, *ranks)
+    out = torch.zeros(num, width, 2 * products[0].shape[1], device=products[0].device)
     columns = []
-    for k, rank in enumerate(spec.ranks):
-        _, right, gamma = generator.factors(k)
-        product = right @ gamma.to(right.dtype)
-        real, imaginary = product.real, product.imag
-        out[k, :rank] = torch.cat((real, -imaginary), 1)
-        out[k, rank : 2 * rank] = torch.cat((-imaginary, -real), 1)
+    for k, (product, rank) in enumerate(zip(products, ranks, strict=True)):
+        out[k, :rank] = torch.cat((product.real, -product.imag), 1)
+        out[k, rank : 2 * rank] = torch.cat((-product.imag, -product.real), 1)
         columns.append(k * width + np.arange(2 * rank))
     return torch.as_tensor(np.concatenate(columns)).to(out.device), out

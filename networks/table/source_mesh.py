@@ -100,9 +100,15 @@ class SourceMesh:
 
     def _triangles(self, places: Array, around: Integers) -> Array:
         """Barycentric coordinates (place, candidate, 3)."""
-        first, inverse = self._maps
-        both = np.einsum("pcij,pcj->pci", inverse[around], places[:, None] - first[around])
-        return np.concatenate((1 - both.sum(-1, keepdims=True), both), -1)
+        first, inverse = (part[around] for part in self._maps)
+        x, y = places[:, :1] - first[..., 0], places[:, 1:] - first[..., 1]
+        out = np.empty((*around.shape, 3))
+        for row in (0, 1):
+            np.multiply(inverse[..., row, 0], x, out=out[..., row + 1])
+            out[..., row + 1] += inverse[..., row, 1] * y
+        np.subtract(1.0, out[..., 1], out=out[..., 0])
+        out[..., 0] -= out[..., 2]
+        return out
 
     def _quadrilaterals(self, places: Array, around: Integers) -> Array:
         """Coordinates on the unit square (place, candidate, 2), by Newton's method."""

@@ -68,3 +68,47 @@ void drive_waves(int64_t count, int64_t num_levels, int64_t num, const double *r
         }
     }
 }
+
+/* Amplitudes of a wave table, networks/table/inference.py: rows of left factors (count, for each frequency its rank's real
+ * parts, then imaginary ones) times products (for each frequency, TILE columns and rank: real, then imaginary parts) to
+ * what multiplies cosines, then sines, (count, arc, 2, 2 num). Columns are the nodes of displacement, then of load, filled
+ * up to whole tiles, which stay in registers. `arcs` says for each node the one whose numbers it gets. */
+enum { TILE = 32 };
+
+void table_parts(int64_t count, int64_t num, int64_t num_arc, int64_t width, const int64_t *restrict first,
+                 const float *restrict rows, const float *restrict products, const int64_t *restrict arcs,
+                 float *restrict out)
+{
+    const int64_t tiles = (2 * num_arc + TILE - 1) / TILE;
+    float real[tiles * TILE], imaginary[tiles * TILE];
+    for (int64_t k = 0; k < num; k++) {
+        const int64_t rank = first[k + 1] - first[k];
+        const float *product = products + 2 * TILE * tiles * first[k];
+        for (int64_t i = 0; i < count; i++) {
+            const float *row = rows + i * width + 2 * first[k];
+            for (int64_t tile = 0; tile < tiles; tile++) {
+                const float *here = product + 2 * TILE * rank * tile;
+                float re[TILE] = {0.0f}, im[TILE] = {0.0f};
+                for (int64_t j = 0; j < rank; j++, here += 2 * TILE) {
+                    const float x = row[j], y = row[rank + j];
+                    for (int a = 0; a < TILE; a++) {
+                        re[a] += x * here[a] - y * here[TILE + a];
+                        im[a] -= x * here[TILE + a] + y * here[a];
+                    }
+                }
+                for (int a = 0; a < TILE; a++) {
+                    real[TILE * tile + a] = re[a];
+                    imaginary[TILE * tile + a] = im[a];
+                }
+            }
+            for (int64_t a = 0; a < num_arc; a++) {
+                const int64_t from = arcs[i * num_arc + a];
+                float *at = out + (i * num_arc + a) * 4 * num + k;
+                at[0] = real[from];
+                at[num] = imaginary[from];
+                at[2 * num] = real[num_arc + from];
+                at[3 * num] = imaginary[num_arc + from];
+            }
+        }
+    }
+}
