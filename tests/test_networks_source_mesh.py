@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from networks.table.factors import Factors
+from networks.table.factors import Factors, canonical
 from networks.table.source_mesh import SourceMesh
 
 Array = NDArray[np.float64]
@@ -109,7 +109,17 @@ def test_factors_multiply_and_are_counted() -> None:
     factors = Factors([some(5, 2), some(6, 3), some(4, 1)], [some(2, 4), some(3, 4), some(1, 2)],
                       [some(4, 8).real, some(2, 8).real], 2)  # fmt: skip
     assert factors.num_frequencies == 3 and factors.num_arc == 4
-    assert factors.numbers == 2 * (10 + 18 + 4 + 8 + 12 + 2) + 32 + 16
+    right = (8 - 3) + (12 - 6) + (2 - 1)
+    assert factors.numbers == 2 * (10 + 18 + 4 + right) + 4 * (8 - 4) + 2 * (8 - 2)
+    form = canonical(factors)
+    assert form.factors.numbers == factors.numbers
+    for k in range(3):
+        load = np.repeat((1.0, 2.0 ** form.ratios[k // 2]), 4)
+        np.testing.assert_allclose(form.factors.amplitudes(k) * load, factors.amplitudes(k), rtol=1e-10, atol=1e-10)
+        triangle = form.factors.right[k][:, form.rows[k]]
+        np.testing.assert_allclose(np.tril(triangle), np.eye(len(triangle)), atol=1e-12)
+        own = form.factors.gamma[k // 2][:, form.nodes[k // 2]]
+        np.testing.assert_allclose(own, np.eye(len(own)), atol=1e-12)
     np.testing.assert_array_equal(factors.amplitudes(2), factors.left[2] @ factors.right[2] @ factors.gamma[1])
     with pytest.raises(ValueError, match="do not multiply"):
         Factors(factors.left, factors.right[::-1], factors.gamma, 2)

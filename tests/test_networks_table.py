@@ -257,9 +257,9 @@ def test_a_file_gives_back_every_bit(tmp_path: Path) -> None:
     assert tensors.keys() == same.keys() and all(torch.equal(tensors[name], same[name]) for name in tensors)
     assert all(tensors[name].dtype == torch.float16 for name in ("left", "right", "gamma"))
     assert made.num_stored == sum(tensor.numel() for tensor in tensors.values())
-    assert made.num_parameters == sum(2 * p * made.spec.patterns[k // 8] for k, p in enumerate(made.spec.ranks)) + (
-        2 * int(made.lengths.sum()) + 2 * A * sum(made.spec.patterns)
-    )
+    right = sum(p * made.spec.patterns[k // 8] - p * (p + 1) // 2 for k, p in enumerate(made.spec.ranks))
+    gamma = sum(q * (2 * A - q) for q in made.spec.patterns)
+    assert made.num_parameters == 2 * (int(made.lengths.sum()) + right) + gamma
     assert pickle.loads(pickle.dumps(made)).spec == made.spec
 
 

@@ -8,7 +8,7 @@ Sources: [A] Boukraichi et al., "A priori compression of convolutional neural ne
 tensor decomposition for compact network representation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from networks.response.symmetry import Sector
 from networks.table.bases.area import Area, Patch
 from networks.table.bases.basis import Basis
 from networks.table.bases.catalogue import basis_from
-from networks.table.factors import Factors
+from networks.table.factors import Factors, canonical
 from networks.table.source_mesh import SourceMesh
 from networks.table.spec import TableSpec
 
@@ -49,18 +49,21 @@ class TableGenerator(nn.Module):
     nodes: Tensor
     cells: Tensor
     lengths: Tensor
+    rows: Tensor
+    pivots: Tensor
+    ratios: Tensor
 
     def __init__(self, spec: TableSpec) -> None:
         super().__init__()
         if not spec.computed:
             raise ValueError("this wave table has no factors yet: compute it from runs, with submodel train or build")
         self.spec, self.sector = spec, Sector(spec)
-        patterns = [spec.patterns[k // spec.share] for k in range(spec.num_frequencies)]
-        rights = sum(p * q for p, q in zip(spec.ranks, patterns, strict=True))
         self.left = nn.Parameter(torch.zeros(spec.entries, 2))
-        self.right = nn.Parameter(torch.zeros(rights, 2))
-        self.gamma = nn.Parameter(torch.zeros(sum(spec.patterns), 2 * spec.num_arc))
-        self.register_buffer("lengths", torch.zeros(sum(spec.ranks), dtype=torch.int32))
+        self.right = nn.Parameter(torch.zeros(spec.right_starts[-1], 2))
+        self.gamma = nn.Parameter(torch.zeros(spec.gamma_starts[-1]))
+        counts = {"lengths": sum(spec.ranks), "rows": sum(spec.ranks), "pivots": sum(spec.patterns)}
+        for name, count in {**counts, "ratios": len(spec.patterns)}.items():
+            self.register_buffer(name, torch.zeros(count, dtype=torch.int32))
         self._areas("", spec.mesh, spec.corners)
         if spec.patch is not None:
             self._areas("patch_", spec.patch, spec.corners)
@@ -84,7 +87,8 @@ class TableGenerator(nn.Module):
             basis: its description.
             patch: medium around the source area, from the origin; None where the basis needs none.
         """
-        lengths = factors.lengths or [np.full(each.shape[1], len(each)) for each in factors.left]
+        form = canonical(factors)
+        factors, lengths = form.factors, form.factors.lengths or []
         own = replace(
             spec,
             element=mesh.element,
@@ -103,15 +107,17 @@ class TableGenerator(nn.Module):
         tensors: dict[str, Any] = {"nodes": mesh.nodes, "cells": mesh.cells}
         if patch is not None:
             tensors |= {"patch_nodes": patch.nodes, "patch_cells": patch.cells, "patch_speed": patch.speed}
-        tensors["lengths"] = np.concatenate(lengths)
+        tensors |= {"lengths": np.concatenate(lengths), "rows": np.concatenate(form.rows)}
+        tensors |= {"pivots": np.concatenate(form.nodes), "ratios": np.array(form.ratios)}
         columns = [
             left[:length, column]
             for left, own_lengths in zip(factors.left, lengths, strict=True)
             for column, length in enumerate(own_lengths)
         ]
-        tensors["left"] = _pairs(np.concatenate(columns or [np.zeros(0)]))
-        tensors["right"] = _pairs(np.concatenate([each.ravel() for each in factors.right]))
-        tensors["gamma"] = np.concatenate(factors.gamma)
+        rights = [each.ravel()[_free(each.shape, rows)] for each, rows in zip(factors.right, form.rows, strict=True)]
+        tensors["left"], tensors["right"] = _pairs(columns), _pairs(rights)
+        gammas = [np.delete(each, nodes, 1).ravel() for each, nodes in zip(factors.gamma, form.nodes, strict=True)]
+        tensors["gamma"] = np.concatenate(gammas)
         load_unique(made, {name: torch.as_tensor(np.ascontiguousarray(values)) for name, values in tensors.items()})
         made.round()
         return made.eval()
@@ -164,32 +170,46 @@ class TableGenerator(nn.Module):
         spec, places = self.spec, self._places()
         band = k // spec.share
         n, p, q = spec.sizes[k], spec.ranks[k], spec.patterns[band]
-        entries = torch.view_as_complex(self.left[places["left"][k] : places["left"][k + 1]])
-        left = entries.new_zeros(n * p).index_put((places["where"][k],), entries).view(n, p)
-        right = torch.view_as_complex(self.right[places["right"][k] : places["right"][k + 1]]).view(p, q)
-        return left, right, self.gamma[places["gamma"][band] : places["gamma"][band + 1]]
+        starts, ends = (places["left"], spec.right_starts, spec.gamma_starts), (k, k, band)
+        flat = [
+            values[start[end] : start[end + 1]]
+            for values, start, end in zip((self.left, self.right, self.gamma), starts, ends, strict=True)
+        ]
+        entries, free = (torch.view_as_complex(each) for each in flat[:2])
+        left = entries.new_zeros(n * p).index_put((places["entries"][k],), entries).view(n, p)
+        own = self.rows[places["first"][k] : places["first"][k + 1]].long()
+        right = entries.new_zeros(p, q).index_put((torch.arange(p, device=own.device), own), entries.new_ones(()))
+        right = right.flatten().index_put((places["free"][k],), free).view(p, q)
+        return left, right, self._patterns(band, flat[2])
+
+    def _patterns(self, band: int, free: Tensor) -> Tensor:
+        """Patterns on Gamma of a band, (q, 2 arc)."""
+        q, num = self.spec.patterns[band], 2 * self.spec.num_arc
+        first = sum(self.spec.patterns[:band])
+        own = self.pivots[first : first + q].long()
+        others = torch.ones(num, dtype=torch.bool, device=own.device).index_fill(0, own, False).nonzero()[:, 0]
+        whole = free.new_zeros(q, num).index_put((torch.arange(q, device=own.device), own), free.new_ones(()))
+        whole = whole.index_copy(1, others, free.view(q, num - q))
+        load = whole.new_full((num // 2,), 1.0).ldexp(self.ratios[band])
+        return torch.cat((whole[:, : num // 2], whole[:, num // 2 :] * load), 1)
 
     def _places(self) -> dict[str, Any]:
-        """Where the factors of each frequency begin, and where the entries of a left one stand in it."""
+        """Where the factors of each frequency begin, and where the entries of the left and right ones stand in them."""
         spec = self.spec
         if "places" not in self._made or self._made["places"]["device"] != self.lengths.device:
-            lengths = self.lengths.cpu().numpy()
+            device = self.lengths.device
+            lengths, rows = self.lengths.cpu().numpy(), self.rows.cpu().numpy()
             first = np.concatenate(([0], np.cumsum(spec.ranks)))
-            where, sums = [], [0]
+            entries, free, sums = [], [], [0]
             for k, rank in enumerate(spec.ranks):
                 own = lengths[first[k] : first[k + 1]]
                 column = np.repeat(np.arange(rank), own)
                 row = np.arange(own.sum()) - np.repeat(np.cumsum(own) - own, own)
-                where.append(torch.as_tensor(row * rank + column, device=self.lengths.device))
+                entries.append(torch.as_tensor(row * rank + column, device=device))
+                shape = (rank, spec.patterns[k // spec.share])
+                free.append(torch.as_tensor(_free(shape, rows[first[k] : first[k + 1]]), device=device))
                 sums.append(sums[-1] + int(own.sum()))
-            rights = [p * spec.patterns[k // spec.share] for k, p in enumerate(spec.ranks)]
-            self._made["places"] = {
-                "device": self.lengths.device,
-                "where": where,
-                "left": sums,
-                "right": np.concatenate(([0], np.cumsum(rights))).tolist(),
-                "gamma": np.concatenate(([0], np.cumsum(spec.patterns))).tolist(),
-            }
+            self._made["places"] = {"device": device, "entries": entries, "free": free, "left": sums, "first": first}
         found: dict[str, Any] = self._made["places"]
         return found
 
@@ -225,8 +245,7 @@ class TableGenerator(nn.Module):
 
     def blocks(self) -> dict[str, list[int]]:
         """Where blocks of factors begin that have a scale each."""
-        places = self._places()
-        return {name: places[name] for name in FACTORS}
+        return {"left": self._places()["left"], "right": self.spec.right_starts, "gamma": self.spec.gamma_starts}
 
     @torch.no_grad()
     def packed(self) -> dict[str, Tensor]:
@@ -277,9 +296,17 @@ class TableGenerator(nn.Module):
         return {**self.__dict__, "_made": {}}
 
 
-def _pairs(values: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Complex numbers (n,) as real and imaginary parts, (n, 2)."""
+def _pairs(parts: Sequence[NDArray[np.complexfloating]]) -> NDArray[np.float32]:
+    """Complex numbers one after the other as real and imaginary parts, (n, 2)."""
+    values = np.concatenate((np.zeros(0), *parts))
     return np.stack((values.real, values.imag), -1).astype(np.float32)
+
+
+def _free(shape: tuple[int, ...], rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Places in a right factor (p, q), row by row, of numbers that are not 0 or 1 by its triangle."""
+    known = np.zeros(shape, bool)
+    known[:, rows] = np.tril(np.ones((shape[0], len(rows)), bool))
+    return np.flatnonzero(~known)
 
 
 def _halved(values: Tensor, starts: list[int]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Everything that determines a wave table but its numbers."""
 
 import dataclasses
+import itertools
 from typing import Any, ClassVar, Literal
 
 from networks.response.specification import ResponseSpecification
@@ -92,3 +93,14 @@ class TableSpec(ResponseSpecification):
     def corners(self) -> int:
         """Nodes of a cell of the source mesh."""
         return 3 if self.element == "p1" else (self.degree + 1) ** 2
+
+    @property
+    def right_starts(self) -> list[int]:
+        """Places where the right factors begin among their numbers, and their end; their triangles are known."""
+        ranks = [(rank, self.patterns[k // self.share]) for k, rank in enumerate(self.ranks)]
+        return [0, *itertools.accumulate(p * q - p * (p + 1) // 2 for p, q in ranks)]
+
+    @property
+    def gamma_starts(self) -> list[int]:
+        """Places where patterns of the bands begin among their numbers, and their end; their own nodes are known."""
+        return [0, *itertools.accumulate(q * (2 * self.num_arc - q) for q in self.patterns)]
