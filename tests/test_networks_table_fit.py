@@ -214,7 +214,7 @@ def test_splines_hold_smooth_fields() -> None:
 
 def test_faults_are_named() -> None:
     data, _ = problem()
-    with pytest.raises(ValueError, match="choose one of nodes, spline"):
+    with pytest.raises(ValueError, match="choose one of nodes, spline, helmholtz"):
         basis_from({"kind": "wavelets"}, data.area)
     with pytest.raises(ValueError, match="positive speed"):
         basis_from({"kind": "spline", "speed": 0.0}, data.area)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Complex = NDArray[np.complex64]
+Matrix = NDArray[np.complex64] | NDArray[np.float32]
 
 
 class Basis(Protocol):
@@ -21,7 +21,7 @@ class Basis(Protocol):
     kind: ClassVar[str]
     ordered: ClassVar[bool]
 
-    def matrix(self, k: int) -> Complex | None:
+    def matrix(self, k: int) -> Matrix | None:
         """Orthonormal columns (S, n_k); None where the nodes themselves are the basis."""
         ...
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from networks.table.bases.area import Area
 from networks.table.bases.basis import Basis, Nodes
+from networks.table.bases.helmholtz import Helmholtz
 from networks.table.bases.spline import Splines
 
-KINDS = ("nodes", "spline")
+KINDS = ("nodes", "spline", "helmholtz")
+MANY = 20
+"""Frequencies below the top of the band, from which on a field mixes with few neighbours."""
 
 
 def basis_from(description: dict[str, Any], area: Area) -> Basis:
@@ -23,4 +28,30 @@ def basis_from(description: dict[str, Any], area: Area) -> Basis:
         return Nodes()
     if kind == Splines.kind:
         return Splines(area, **numbers)
+    if kind == Helmholtz.kind:
+        return Helmholtz(area, **numbers)
     raise ValueError(f"there is no basis {description!r}: choose one of {', '.join(KINDS)}")
+
+
+def default_description(kind: str, area: Area, highest: float, tolerance: float) -> dict[str, Any]:
+    """Description of a basis of some kind that is fine enough for a tolerance.
+
+    Args:
+        kind: one of `KINDS`.
+        area: the source area.
+        highest: top of the case's band, rad per unit of time.
+        tolerance: relative error that compression may make.
+
+    Raises:
+        ValueError: splines without a patch, which says the slowest wave speed, or a kind that there is none of.
+    """
+    if kind == Nodes.kind:
+        return {"kind": kind}
+    if kind == Splines.kind:
+        if area.patch is None:
+            raise ValueError("splines need the slowest wave speed of the source area: describe them with their speed")
+        knots = float(np.interp(np.log(tolerance), np.log([0.003, 0.01, 0.03, 0.1]), [4.0, 3.3, 2.8, 2.3]))
+        return {"kind": kind, "speed": float(area.patch.speed.min()), "knots": round(knots, 2)}
+    if kind == Helmholtz.kind:
+        return {"kind": kind, "reach": 3 if highest >= MANY * area.bin else 6}
+    raise ValueError(f"there is no basis {kind!r}: choose one of {', '.join(KINDS)}")

@@ -10,7 +10,6 @@ from scipy.interpolate import BSpline
 from scipy.linalg import solve_triangular
 
 from networks.table.bases.area import Area
-from networks.table.bases.basis import Complex
 
 COARSEST = 0.15
 """Share of the highest frequency below which the knots grow no farther apart."""
@@ -45,9 +44,9 @@ class Splines:
                 f"got {speed}, {knots}, {degree}"
             )
         self._area, self._speed, self._knots, self._degree = area, float(speed), float(knots), int(degree)
-        self._matrices: dict[float, Complex] = {}
+        self._matrices: dict[float, NDArray[np.float32]] = {}
 
-    def matrix(self, k: int) -> Complex:
+    def matrix(self, k: int) -> NDArray[np.float32]:
         """Orthonormal columns (S, n_k); few of them at low frequencies."""
         omega = self._area.omega
         length = 2 * np.pi * self._speed / max(omega[k], COARSEST * omega[-1]) / self._knots
@@ -60,14 +59,14 @@ class Splines:
         """Speed, knots a wavelength and degree."""
         return {"kind": self.kind, "speed": self._speed, "knots": self._knots, "degree": self._degree}
 
-    def _orthonormal(self, step: float) -> Complex:
+    def _orthonormal(self, step: float) -> NDArray[np.float32]:
         x, y = (self._along(self._area.nodes[:, axis], step) for axis in (0, 1))
         values = (x[:, :, None] * y[:, None, :]).reshape(len(x), -1)
         values = values[:, np.abs(values).sum(0) > REACHED]
         normal = values.T @ values
         normal[np.diag_indices_from(normal)] += RIDGE * np.trace(normal) / len(normal)
         factor = np.linalg.cholesky(normal)
-        return np.asarray(solve_triangular(factor, values.T, lower=True).T, np.complex64)
+        return np.asarray(solve_triangular(factor, values.T, lower=True).T, np.float32)
 
     def _along(self, x: NDArray[np.float64], step: float) -> NDArray[np.float64]:
         low, high = float(x.min()), float(x.max())
