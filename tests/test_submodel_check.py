@@ -13,11 +13,11 @@ from test_submodel_dataset import NUM, flip, toy_case, toy_geometry, values, wri
 
 from solvers.gamma.chart import gamma_arrays, gamma_from
 from submodel.data.check import CheckReport, check
-from submodel.data.checksum import dataset_name, seal, shard_name
 from submodel.data.dataset_file import write_master
 from submodel.data.kinds import SampleManifest
 from submodel.data.manifest import MANIFEST_FILE, Request, shards_folder
 from submodel.data.shards import ShardWriter
+from submodel.data.storage.checksum import dataset_name, seal, shard_name
 from submodel.geometry.arrays import Geometry, MediumMap
 
 

@@ -19,12 +19,12 @@ from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case
 from submodel.case.sampling import SPLITS, Split
 from submodel.data import shards as shards_module
-from submodel.data.checksum import SEAL_SIZE, dataset_name, seal, shard_fault
 from submodel.data.dataset import Dataset
 from submodel.data.dataset_file import write_master
 from submodel.data.kinds import SampleManifest
 from submodel.data.manifest import DatasetError, Request, Task, shards_folder
 from submodel.data.shards import ShardWriter
+from submodel.data.storage.checksum import SEAL_SIZE, dataset_name, seal, shard_fault
 from submodel.geometry.arrays import FIELDS, ZONE_FIELD, Geometry, MediumMap
 
 NUM = {"train": 3, "test": 2, "calibration": 1}

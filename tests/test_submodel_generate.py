@@ -26,7 +26,7 @@ from submodel.data.dataset import Dataset, reader_of
 from submodel.data.kinds import SampleManifest
 from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, Task, shards_folder
 from submodel.data.shards import ShardWriter
-from submodel.data.whole import WriteError
+from submodel.data.storage.whole import WriteError
 from submodel.generate.generate import GenerationError, GenerationReport, generate
 from submodel.generate.production import Production
 from submodel.generate.reciprocal import ReciprocalProduction

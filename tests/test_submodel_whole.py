@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from submodel.data.whole import WriteError, whole_file
+from submodel.data.storage.whole import WriteError, whole_file
 
 
 def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path) -> None:

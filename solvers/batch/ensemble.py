@@ -20,6 +20,7 @@ from solvers.batch.halo import Exchange, find_neighbours
 from solvers.batch.native_build import aligned, compiled_steps, lanes_of, suffix
 from solvers.batch.row_order import local_matrix, num_ready, require_countable, waiting_last
 from solvers.batch.stencils import like_rows
+from solvers.batch.sums import LevelSums
 from solvers.batch.tiles import last_coupled, skewed_tiles
 from solvers.stepping.schemes import LEVELS_BETWEEN_CHECKS, CentralDifference, DivergenceError
 
@@ -136,6 +137,7 @@ class Ensemble:
         selection: Selection,
         history: NDArray[Any] | None = None,
         rates: NDArray[Any] | None = None,
+        sums: LevelSums | None = None,
     ) -> NDArray[Any]:
         """Steps from rest. Collective on the assembly's comm.
 
@@ -148,6 +150,7 @@ class Ensemble:
                 are zero by default.
             rates: Where the centred rate of change goes, at each slot but the first and the last; slots must be a step
                 apart then. Shape ``(lanes, num_slots - 2, num_records)``. Not wanted by default.
+            sums: Takes the levels between two checks as they come, whose slots must be its own. Not with boundary data.
 
         Returns:
             The history, each run's by itself: shape ``(lanes, num_slots, num_records)``, of the ensemble's type.
@@ -171,6 +174,8 @@ class Ensemble:
             until = min(num_steps, n - n % LEVELS_BETWEEN_CHECKS + LEVELS_BETWEEN_CHECKS)
             until = until if boundary is None else min(until, stop)
             self._advance(n, until)
+            if sums is not None:
+                sums.add(history, n + 1, until + 1)
             n = until
             if n % LEVELS_BETWEEN_CHECKS == 0 or n == num_steps:
                 self._check(n, boundary.bounds() if boundary is not None else loads.bounds if loads else None)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from solvers.batch.ensemble import BoundaryBlocks, Ensemble, Loads, Selection, lanes_of
-from solvers.stepping.schemes import CentralDifference, Stepper, march
+from solvers.batch.sums import LevelSums
+from solvers.stepping.schemes import LEVELS_BETWEEN_CHECKS, CentralDifference, Stepper, march
 from solvers.time.grid import centred_rate
 
 
@@ -39,6 +40,7 @@ class InTurn:
         selection: Selection,
         history: NDArray[Any] | None = None,
         rates: NDArray[Any] | None = None,
+        sums: LevelSums | None = None,
     ) -> NDArray[Any]:
         """Steps from rest. Collective on the assembly's comm. Arguments and result as of `Ensemble.run`.
 
@@ -50,6 +52,8 @@ class InTurn:
         for n, state in march(self._stepper, Input(self._stepper, loads, boundary), num_steps):
             if slots[n] >= 0:
                 out[0, slots[n]] = state[rows]
+            if sums is not None and n > 0 and (n % LEVELS_BETWEEN_CHECKS == 0 or n == num_steps):
+                sums.add(out, n - (n - 1) % LEVELS_BETWEEN_CHECKS, n + 1)
         if rates is not None:
             centred_rate(out[0], self._stepper.dt, out=rates[0])
         return out

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from solvers.batch.ensemble import Ensemble, Selection
 from solvers.batch.in_turn import InTurn, runs_at_once, runs_of
+from solvers.batch.sums import LevelSums, as_complex
 from solvers.problems.gather import Gathering
 from solvers.problems.loads import NodalLoad, loads_of_runs
 from solvers.stepping.schemes import DivergenceError, Stepper
@@ -90,6 +91,39 @@ class Runs:
             gathered = [record.gather(each) for each in history[: len(part)]]
             histories += [each for each in gathered if each is not None]
         return histories if record.comm.rank == 0 else None
+
+    def sums(
+        self, loads: Sequence[Sequence[NodalLoad]], record: Gathering, weights: NDArray[np.complex128]
+    ) -> list[NDArray[np.complex128]] | None:
+        """Weighted sums over the levels of runs from rest, which store no history. Collective on the assembly's comm.
+
+        Args:
+            loads: Of each run this rank's share of its loads.
+            record: Dofs that are summed, in this object's order.
+            weights: Of each level 0 .. num_steps, shape ``(num_sums, num_steps + 1)``.
+
+        Returns:
+            On the root each run's sums, shape ``(num_sums, num_recorded)``; ``None`` elsewhere.
+
+        Raises:
+            DivergenceError: On every rank, if a run diverges; it says which.
+        """
+        gathered: list[NDArray[np.float64]] = []
+        sums = LevelSums(weights)
+        num_values = 2 * len(weights) * len(record.local)
+        size = self.batch_size(np.float64, record.comm.allreduce(num_values, op=MPI.MAX))
+        selection = Selection(record.local, sums.slots)
+        for start in range(0, len(loads), size):
+            part = loads[start : start + size]
+            sums.begin(len(part), len(record.local))
+            try:
+                self._runs(len(part), np.float64).run(
+                    weights.shape[1] - 1, loads=loads_of_runs(self._stepper, part), selection=selection, sums=sums
+                )
+            except DivergenceError as error:
+                raise DivergenceError(error.step, error.time, error.norm, start + error.run) from error
+            gathered += [each for total in sums.totals() if (each := record.gather(total)) is not None]
+        return [as_complex(each) for each in gathered] if record.comm.rank == 0 else None
 
     def _runs(self, num_runs: int, dtype: DTypeLike) -> Ensemble | InTurn:
         key = (runs_at_once(self._stepper, num_runs, dtype), np.dtype(dtype).name)

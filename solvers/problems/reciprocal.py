@@ -10,7 +10,7 @@ Both hold for every stepper of `solvers.stepping.schemes`, in discrete time and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,11 +43,33 @@ class ReciprocalModel:
     """
 
     def __init__(self, model: FullModel, positions: NDArray[np.float64]) -> None:
+        comm = model.domain.mesh.comm
+        rows = gather_rows(comm, model.evaluator.matrix(positions), np.arange(len(positions)), len(positions))
+        self._prepare(model, rows)
+
+    @classmethod
+    def at_nodes(cls, model: FullModel, dofs: NDArray[np.int64]) -> Self:
+        """Responses to sources at nodes of the mesh. Collective on the full model's comm.
+
+        Args:
+            model: The full model.
+            dofs: Global numbers of the nodes' dofs, the same on every rank.
+
+        Raises:
+            ValueError: If the equation is not symmetric.
+        """
+        made, num = cls.__new__(cls), len(dofs)
+        shape = (num, model.V.dofmap.index_map.size_global)
+        root = model.domain.mesh.comm.rank == 0
+        made._prepare(model, sp.csr_matrix((np.ones(num), (np.arange(num), dofs)), shape=shape) if root else None)
+        return made
+
+    def _prepare(self, model: FullModel, rows: sp.csr_matrix | None) -> None:
+        """See what is recorded: means over dofs, rows on the root. Collective."""
         if not model.physics.symmetric:
             raise ValueError(f"the physics '{model.physics.name}' is not symmetric: use runs from samples instead")
         self._model = model
         comm, index_map = model.domain.mesh.comm, model.V.dofmap.index_map
-        rows = gather_rows(comm, model.evaluator.matrix(positions), np.arange(len(positions)), len(positions))
         wanted: NDArray[np.int64] = comm.bcast(None if rows is None else np.unique(rows.indices).astype(np.int64))
         self._means: sp.csr_matrix | None = None if rows is None else rows[:, wanted]
         self._first, last = index_map.local_range
@@ -78,6 +100,41 @@ class ReciprocalModel:
         Raises:
             DivergenceError: If a run diverges.
         """
+        loads = self._loads(wanted)
+        slots = np.maximum(np.arange(ONSET + self._model.time.num_levels) - (ONSET - 1), -1)
+        histories = self._model.runs.make(loads, self._record, slots)
+        if histories is None or self._means is None:
+            return None
+        return [np.asarray(self._means @ np.ascontiguousarray(history.T)) for history in histories]
+
+    def amplitudes(
+        self, wanted: Sequence[tuple[Quantity, int]], weights: NDArray[np.complex128]
+    ) -> list[NDArray[np.complex128]] | None:
+        """Weighted sums over the levels of responses, of which no history is stored. Collective.
+
+        Args:
+            wanted: As of `responses`.
+            weights: Of the levels n = 0, 1, ... of a response, shape ``(num_sums, num)``; at most num_levels of them.
+
+        Returns:
+            On the root of each run an array of shape ``(num_positions, num_sums)``; ``None`` elsewhere.
+
+        Raises:
+            ValueError: If there are weights of more levels than the model has.
+            DivergenceError: If a run diverges.
+        """
+        num, steps = weights.shape[1], ONSET + self._model.time.num_levels
+        if num > self._model.time.num_levels:
+            raise ValueError(f"the model has {self._model.time.num_levels} levels, the weights are of {num}")
+        by_level = np.zeros((len(weights), steps), dtype=np.complex128)
+        by_level[:, ONSET : ONSET + num] = weights
+        sums = self._model.runs.sums(self._loads(wanted), self._record, by_level)
+        if sums is None or self._means is None:
+            return None
+        return [np.asarray(self._means @ np.ascontiguousarray(each.T)) for each in sums]
+
+    def _loads(self, wanted: Sequence[tuple[Quantity, int]]) -> list[list[NodalLoad]]:
+        """What each run is driven by: an impulse on a node, or on the nodes that the load at it is a mean over."""
         impulse = self._averaged(self._impulse())
         inertia = np.asarray(self._difference(impulse) / self._model.time.dt**2, dtype=np.float64)
         rate = centred_rate(np.pad(impulse, 1), self._model.time.dt)
@@ -90,11 +147,7 @@ class ReciprocalModel:
                 loads.append([self._local(self._mass[node], inertia), self._local(self._stiffness[node], stiff)])
                 if self._damping.nnz:
                     loads[-1].append(self._local(self._damping[node], rate))
-        slots = np.maximum(np.arange(ONSET + self._model.time.num_levels) - (ONSET - 1), -1)
-        histories = self._model.runs.make(loads, self._record, slots)
-        if histories is None or self._means is None:
-            return None
-        return [np.asarray(self._means @ np.ascontiguousarray(history.T)) for history in histories]
+        return loads
 
     def _impulse(self) -> NDArray[np.float64]:
         samples: NDArray[np.float64] = np.zeros(ONSET + self._model.time.num_levels)

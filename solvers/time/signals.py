@@ -112,6 +112,22 @@ class Chirp:
 
 
 @dataclass(frozen=True)
+class Impulse:
+    """1 at level 1 of a run and 0 at all others: what follows is the impulse response, a level late.
+
+    Args:
+        dt: Time step.
+        highest_omega: Largest angular frequency that is going to be looked at, rad per unit of time.
+    """
+
+    dt: float
+    highest_omega: float
+
+    def __call__(self, t: ArrayLike) -> NDArray[np.float64]:
+        return np.where(np.rint(np.asarray(t, dtype=np.float64) / self.dt) == 1.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
 class Tabulated:
     """Samples of a signal, interpolated between; zero before the first, as the last one after it.
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from submodel.case.case import Case, CaseError
-from submodel.data.checksum import MISSING, shard_fault
-from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
-from submodel.data.kinds import KINDS
+from submodel.data.dataset import READERS, reader_of
+from submodel.data.dataset_file import DatasetFile
 from submodel.data.manifest import MANIFEST_FILE, DatasetError, Manifest, Task, shards_folder
+from submodel.data.storage.checksum import MISSING, shard_fault
 
 KINDS_OF_FINDING = ("file", "missing", "damaged", "duplicate", "parameters")  # the worst first
 MOST_LINES = 10  # of a report for a reader; the JSON holds all
@@ -79,7 +79,7 @@ def check(path: str | Path) -> CheckReport:
     """Read all of a dataset and compare it with its checksums, shapes and parameters. Local.
 
     Args:
-        path: the dataset, of either kind; it may be unfinished, or lack samples.
+        path: the dataset, of any kind; it may be unfinished, or lack samples.
 
     Returns:
         The report; a file that is no dataset is a finding too.
@@ -101,7 +101,7 @@ def _finding(task: Task, fault: str) -> Finding:
     return Finding("missing" if fault == MISSING else "damaged", str(task), fault)
 
 
-def _geometry_faults(dataset: Dataset | ReciprocalDataset) -> Iterator[str]:
+def _geometry_faults(dataset: DatasetFile[Any]) -> Iterator[str]:
     """Faults of the arrays that all samples share."""
     geometry, num_levels = dataset.geometry, dataset.case.time.levels
     if len(geometry.times) != num_levels or not (np.diff(geometry.times) > 0).all():
@@ -143,10 +143,11 @@ def _check_unfinished(path: Path, message: str) -> CheckReport:
 
 
 def _manifest(path: Path) -> Manifest | None:
-    """The manifest in a file, of either kind, or None."""
-    for kind in KINDS:
+    """The manifest in a file, of any kind, or None."""
+    for reader in READERS:
         try:
-            return kind.from_json(path.read_text())
+            manifest: Manifest = reader.KIND.from_json(path.read_text())
+            return manifest
         except (OSError, ValueError):
             continue
     return None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from solvers.time.grid import centred_rate
 from submodel.case.parameters import X, Y
 from submodel.case.sampling import Split
+from submodel.data.cross import CrossDataset
 from submodel.data.dataset_file import DatasetFile
 from submodel.data.kinds import QUANTITIES, ReciprocalManifest, SampleManifest
 from submodel.data.manifest import DatasetError, Task
@@ -144,10 +145,11 @@ class ReciprocalDataset(DatasetFile[ReciprocalManifest]):
         }
 
 
-READERS: tuple[type[Dataset] | type[ReciprocalDataset], ...] = (Dataset, ReciprocalDataset)
+Reader = type[Dataset] | type[ReciprocalDataset] | type[CrossDataset]
+READERS: tuple[Reader, ...] = (Dataset, ReciprocalDataset, CrossDataset)
 
 
-def reader_of(path: Path) -> type[Dataset] | type[ReciprocalDataset]:
+def reader_of(path: Path) -> Reader:
     """The class that reads a file, by its seal, of whatever version; `Dataset` where it is none. Local."""
     try:
         with open(path, "rb") as file:

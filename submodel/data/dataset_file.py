@@ -1,4 +1,4 @@
-"""The joining file of a dataset of either kind: written whole, read once its checksum and its shards' are compared.
+"""The joining file of a dataset of any kind: written whole, read once its checksum and its shards' are compared.
 
 The layout is specified in docs/dataset-format.md.
 """
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from solvers.gamma.chart import gamma_arrays, gamma_from
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import Case, CaseError
-from submodel.data.checksum import FORMAT_VERSION, SEAL_SIZE, dataset_name, is_sealed, shard_fault
 from submodel.data.hdf5 import File, join, open_file, put, sealed_file
-from submodel.data.kinds import KINDS
-from submodel.data.manifest import DatasetError, Joined, Manifest, Task, shards_folder
+from submodel.data.manifest import REFUSALS, DatasetError, Joined, Manifest, Task, shards_folder
+from submodel.data.storage.checksum import FORMAT_VERSION, SEAL_SIZE, dataset_name, is_sealed, shard_fault
 from submodel.geometry.arrays import Geometry, MediumMap
 
 REDO = "run the same `submodel generate` again, which redoes what is missing or damaged"
@@ -235,9 +234,9 @@ def _open_sealed(path: Path, kind: type[Manifest]) -> File:
     except OSError as error:
         raise DatasetError(f"cannot read {path} ({error.strerror}): name a dataset") from error
     seal = content[:SEAL_SIZE].tobytes().decode(errors="replace")
-    for other in KINDS:
-        if other is not kind and seal.startswith(other.SEAL):
-            raise DatasetError(f"{path} {other.REFUSAL}")
+    for other, refusal in REFUSALS.items():
+        if other != kind.SEAL and seal.startswith(other):
+            raise DatasetError(f"{path} {refusal}")
     if not seal.startswith(kind.SEAL):
         raise DatasetError(f"{path} is not a dataset of submodel: make one with `submodel generate`")
     version = seal.removeprefix(kind.SEAL).partition(",")[0]

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel.data.checksum import SEAL_SIZE, dataset_name, seal
 from submodel.data.manifest import DatasetError, Joined, shards_folder
-from submodel.data.whole import whole_file
+from submodel.data.storage.checksum import SEAL_SIZE, dataset_name, seal
+from submodel.data.storage.whole import whole_file
 
 METADATA_SIZE = 2**16  # bytes, generously, of what HDF5 writes beside the arrays of a shard
 VERSION = str(h5py.version.hdf5_version)

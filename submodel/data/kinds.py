@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from submodel import __version__
 from submodel.case.case import Case
 from submodel.case.sampling import SPLITS, sample
-from submodel.data.checksum import DATASET, RECIPROCAL
 from submodel.data.manifest import Joined, Manifest, Piece, Precision, Request, Shapes, Stored, Task, rows
+from submodel.data.storage.checksum import DATASET, RECIPROCAL
 from submodel.geometry.arrays import FIELDS, ZONE_FIELD, Geometry
 from submodel.geometry.symmetry import Symmetries
 
@@ -44,7 +44,6 @@ class SampleManifest(Manifest):
     FORMAT = "submodel-dataset"
     SEAL = DATASET
     UNIT = "samples"
-    REFUSAL = "holds samples: name a dataset made with `submodel generate --reciprocal`"
     SMALLER = "leave out the fields in the zone with --no-fields"
     STORED = ("train", "test", "calibration", "fields", "ranks_per_sample", "precision")
 
@@ -67,7 +66,7 @@ class SampleManifest(Manifest):
             )
         if sum(num.values()) == 0:
             raise ValueError("--train, --test and --calibration are all 0: ask for one sample at least")
-        seed = _seed(case, request)
+        seed = seed_of(case, request)
         drawn = {split: sample(case, num[split], seed, split) for split in SPLITS}
         for vector in np.concatenate(list(drawn.values())):
             case.require(vector)
@@ -158,7 +157,6 @@ class ReciprocalManifest(Manifest):
     FORMAT = "submodel-reciprocal"
     SEAL = RECIPROCAL
     UNIT = "runs"
-    REFUSAL = "holds reciprocal runs, which can only be trained on: name a dataset with samples"
     SMALLER = "ask for fewer sources with --train"
     STORED = ("ranks_per_sample", "symmetries", "orbits")
     LISTS = ("symmetries", "orbits")
@@ -173,7 +171,7 @@ class ReciprocalManifest(Manifest):
         num = _or_case(request.train, NUM_SOURCES)
         if num < 1:
             raise ValueError(f"--train is {num}: give the number of sources, 1 or more")
-        seed = _seed(case, request)
+        seed = seed_of(case, request)
         sources = case.parameters.sources(sample(case, num, seed, "train"))
         for place in sources:
             case.require_source(*place)
@@ -245,15 +243,16 @@ class ReciprocalManifest(Manifest):
         return f"was begun with the symmetries {self.symmetries}, yours are {asked.symmetries}"
 
 
-AnyManifest = SampleManifest | ReciprocalManifest
-KINDS: tuple[type[AnyManifest], ...] = (SampleManifest, ReciprocalManifest)
-
-
 def _or_case(asked: int | None, default: int) -> int:
     return default if asked is None else asked
 
 
-def _seed(case: Case, request: Request) -> int:
+def seed_of(case: Case, request: Request) -> int:
+    """Seed of a request, the case's by default.
+
+    Raises:
+        ValueError: it is negative.
+    """
     seed = _or_case(request.seed, case.parameters.seed)
     if seed < 0:
         raise ValueError(f"--seed is {seed}: give a whole number, 0 or more")

@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 
 from submodel.case.case import Case
 from submodel.case.errors import SubmodelError
-from submodel.data.checksum import FORMAT_VERSION
+from submodel.data.storage.checksum import CROSS, DATASET, FORMAT_VERSION, RECIPROCAL
 from submodel.geometry.arrays import Geometry
 
 Precision = Literal["double", "single"]
 MANIFEST_FILE = "plan.json"  # its name since version 1
 Shapes = Mapping[str, tuple[int, ...]]
+REFUSALS = {
+    DATASET: "holds samples: name a dataset made with `submodel generate --reciprocal`",
+    RECIPROCAL: "holds reciprocal runs, which can only be trained on: name a dataset with samples",
+    CROSS: "holds cross runs, of which a wave table is made: name a dataset with samples",
+}
+"""Words where another kind of dataset is wanted, by the beginning of a seal."""
 
 
 class DatasetError(SubmodelError, ValueError):
@@ -125,7 +131,6 @@ class Manifest(ABC):
     FORMAT: ClassVar[str]  # attribute of the joining file
     SEAL: ClassVar[str]  # the beginning of its seal
     UNIT: ClassVar[str]  # of what is counted
-    REFUSAL: ClassVar[str]  # where another kind is wanted
     SMALLER: ClassVar[str]  # a way to need less room
     STORED: ClassVar[tuple[str, ...]]  # attributes of the joining file beside case, seed and code_version
     LISTS: ClassVar[tuple[str, ...]] = ()  # those among them that stand there as JSON
@@ -165,7 +170,8 @@ class Manifest(ABC):
 
     def attributes(self) -> dict[str, Any]:
         """Attributes of the joining file's root."""
-        begin = {"format": self.FORMAT, "format_version": FORMAT_VERSION, "plan": self.key, "case": self.case}
+        begin: dict[str, Any] = {"format": self.FORMAT, "format_version": FORMAT_VERSION}
+        begin |= {"plan": self.key, "case": self.case}
         begin |= {"case_fingerprint": Case.from_json(self.case).fingerprint(), "code_version": self.code_version}
         own = {name: getattr(self, name) for name in ("seed", *self.STORED)}
         return begin | own | {name: json.dumps(own[name]) for name in self.LISTS}

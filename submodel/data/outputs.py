@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from submodel.case.errors import CaseError
-from submodel.data.checksum import DATASET, RECIPROCAL
 from submodel.data.manifest import shards_folder
-from submodel.data.whole import unfinished_name
+from submodel.data.storage.checksum import CROSS, DATASET, RECIPROCAL
+from submodel.data.storage.whole import unfinished_name
 
 Kind = Literal["dataset", "zoomed runs", "generator", "JSON", "page", "picture", "fields", "table", "text"]
 
@@ -38,8 +38,9 @@ def _is_json(head: bytes, path: Path) -> bool:
     return head.lstrip()[:1] in (b"{", b"[")
 
 
+SEALS = tuple(kind.encode() for kind in (DATASET, RECIPROCAL, CROSS))
 SORTS: dict[Kind, _Sort] = {
-    "dataset": _Sort("dataset.h5", lambda head, path: head.startswith((DATASET.encode(), RECIPROCAL.encode()))),
+    "dataset": _Sort("dataset.h5", lambda head, path: head.startswith(SEALS)),
     "zoomed runs": _Sort("zoomed.h5", lambda head, path: head.startswith(b"\x89HDF\r\n\x1a\n")),
     "generator": _Sort("generator.safetensors", lambda head, path: head[8:9] == b"{" and head[7:8] == b"\0"),
     "JSON": _Sort("errors.json", _is_json),

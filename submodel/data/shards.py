@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from submodel.data.checksum import SEAL_SIZE, seal_line, shard_name
 from submodel.data.hdf5 import VERSION, shard_places
 from submodel.data.manifest import DatasetError, Manifest, Task
-from submodel.data.whole import whole_file
+from submodel.data.storage.checksum import SEAL_SIZE, seal_line, shard_name
+from submodel.data.storage.whole import whole_file
 from submodel.geometry.arrays import Geometry
 
 Floats = NDArray[np.floating[Any]]

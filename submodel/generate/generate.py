@@ -17,10 +17,10 @@ from solvers.space.stability import ResolutionWarning
 from solvers.stepping.schemes import DivergenceError
 from submodel.case.case import Case
 from submodel.case.errors import SubmodelError
-from submodel.data.checksum import shard_fault
 from submodel.data.dataset_file import write_master
 from submodel.data.manifest import DatasetError, Manifest, Request, Task, shards_folder
 from submodel.data.shards import ShardWriter
+from submodel.data.storage.checksum import shard_fault
 from submodel.generate.production import Production
 from submodel.generate.reserve import begun, claimed, tidy
 from submodel.generate.samples import SampleProduction
@@ -89,7 +89,7 @@ def generate(
         GenerationError: a run failed, or its result could not be stored.
     """
     request = request or Request()
-    on_root(comm, lambda: _check_ranks(request.ranks_per_sample, comm))
+    on_root(comm, lambda: check_ranks(request.ranks_per_sample, comm))
     group = comm.Split(comm.rank // request.ranks_per_sample, comm.rank)
     with warnings.catch_warnings():
         if comm.rank > 0:  # every group has a root, which warns for itself
@@ -109,7 +109,7 @@ def _generate(
     start, comm, folder = time.perf_counter(), production.comm, shards_folder(path)
     asked = production.draw()
     manifest, finished = on_root(comm, lambda: begun(path, asked))
-    todo = _faulty(manifest, folder, comm)
+    todo = faulty(manifest, folder, comm)
     num_kept = len(manifest.tasks) - len(todo)
     if (summary := production.summary(manifest)) and announce and comm.rank == 0:
         announce(summary)
@@ -117,21 +117,61 @@ def _generate(
         on_root(comm, lambda: tidy(path, manifest))
         return GenerationReport(manifest, 0, num_kept, time.perf_counter() - start, 0.0)
     size, geometry = production.prepare(manifest), production.geometry
-    on_root(comm, lambda: _check_space(path, manifest, len(todo), manifest.num_bytes(todo, geometry)))
+    on_root(comm, lambda: require_space(path, manifest, len(todo), manifest.num_bytes(todo, geometry)))
     with ExitStack() as stack:
         on_root(comm, lambda: stack.enter_context(claimed(path, manifest)))
         built = time.perf_counter()
-        batches = batches_of(todo, size, comm.size // production.group.size)
-        work = _Work(production, manifest, batches, ShardWriter(folder, manifest, geometry))
-        done = _counted(progress, [len(batch) for batch in batches], comm)
-        failure = farm(len(batches), work.make, comm, production.group, done)
+        make_tasks(production, manifest, todo, size, folder, Counter(progress, len(todo), comm))
         looped = time.perf_counter()
-        if failure:
-            raise GenerationError(
-                f"{failure.message}; the {manifest.UNIT} made so far are kept, and the same command goes on from them"
-            ) from failure.error
         on_root(comm, lambda: write_master(path, manifest, geometry))
     return GenerationReport(manifest, len(todo), num_kept, built - start, looped - built)
+
+
+def make_tasks(
+    production: Production[Any], manifest: Manifest, todo: list[Task], size: int, folder: Path, counter: Counter
+) -> None:
+    """Make the shards of some tasks, shared by the groups of ranks. Collective on the production's comm.
+
+    Args:
+        production: makes them.
+        manifest: what they belong to.
+        todo: all of them.
+        size: number that is made at once.
+        folder: where the shards lie.
+        counter: hears of each batch.
+
+    Raises:
+        GenerationError: one could not be made.
+    """
+    comm, group = production.comm, production.group
+    batches = batches_of(todo, size, comm.size // group.size)
+    work = _Work(production, manifest, batches, ShardWriter(folder, manifest, production.geometry))
+    failure = farm(len(batches), work.make, comm, group, lambda item: counter.add(len(batches[item])))
+    if failure:
+        raise GenerationError(
+            f"{failure.message}; the {manifest.UNIT} made so far are kept, and the same command goes on from them"
+        ) from failure.error
+
+
+class Counter:
+    """Tells progress on the root how many tasks are done, beginning with none.
+
+    Args:
+        progress: called with the tasks done and those to do.
+        total: those to do.
+        comm: all ranks.
+    """
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int, comm: MPI.Comm) -> None:
+        self._progress = progress if comm.rank == 0 else None
+        self._count, self._total = 0, total
+        self.add(0)
+
+    def add(self, num: int) -> None:
+        """So many more are done. Root."""
+        self._count += num
+        if self._progress:
+            self._progress(self._count, self._total)
 
 
 @dataclass(frozen=True)
@@ -183,28 +223,14 @@ def batches_of(todo: list[Task], size: int, num_groups: int) -> list[list[Task]]
     return [todo[start : start + size] for start in range(0, len(todo), size)]
 
 
-def _counted(progress: Callable[[int, int], None] | None, sizes: list[int], comm: MPI.Comm) -> Callable[[int], None]:
-    """A call after each batch that tells progress on the root how many tasks are done, beginning with none."""
-    count = 0
-
-    def done(item: int | None = None) -> None:
-        nonlocal count
-        count += 0 if item is None else sizes[item]
-        if progress and comm.rank == 0:
-            progress(count, sum(sizes))
-
-    done()
-    return done
-
-
-def _faulty(manifest: Manifest, folder: Path, comm: MPI.Comm) -> list[Task]:
+def faulty(manifest: Manifest, folder: Path, comm: MPI.Comm) -> list[Task]:
     """The tasks whose shards are missing or damaged, looked at by all ranks. Collective on comm."""
     mine = [task for task in manifest.tasks[comm.rank :: comm.size] if shard_fault(folder, manifest.key, task)]
     everywhere = {task for part in comm.allgather(mine) for task in part}
     return [task for task in manifest.tasks if task in everywhere]
 
 
-def _check_ranks(ranks_per_sample: int, comm: MPI.Comm) -> None:
+def check_ranks(ranks_per_sample: int, comm: MPI.Comm) -> None:
     if ranks_per_sample < 1 or comm.size % ranks_per_sample:
         raise ValueError(
             f"--ranks-per-sample {ranks_per_sample} does not divide the {comm.size} ranks: "
@@ -212,7 +238,7 @@ def _check_ranks(ranks_per_sample: int, comm: MPI.Comm) -> None:
         )
 
 
-def _check_space(path: Path, manifest: Manifest, num: int, num_bytes: int) -> None:
+def require_space(path: Path, manifest: Manifest, num: int, num_bytes: int) -> None:
     """Refuse to begin what the disk cannot hold. Local.
 
     Raises:

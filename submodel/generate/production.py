@@ -12,9 +12,11 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from solvers.problems.full import FullModel
+from solvers.problems.reciprocal import preserves
 from submodel.case.case import Case
 from submodel.data.manifest import Manifest, Request, Task
 from submodel.geometry.arrays import Geometry
+from submodel.geometry.symmetry import Symmetries, find
 from submodel.solve import from_case as build
 from submodel.solve.task_farm import agree
 
@@ -42,13 +44,27 @@ class Production(ABC, Generic[AnyManifest]):
         Collective on comm.
         """
         first = self.comm.rank < self.comm.bcast(self.group.size)
-        models = agree(self.comm, lambda: [build.full_model(self.case, self.group)] if first else [])
-        return (models + agree(self.comm, lambda: [] if first else [build.full_model(self.case, self.group)]))[0]
+        models = agree(self.comm, lambda: [self.build_model()] if first else [])
+        return (models + agree(self.comm, lambda: [] if first else [self.build_model()]))[0]
+
+    def build_model(self) -> FullModel:
+        """The full model of the case. Collective on group."""
+        return build.full_model(self.case, self.group)
 
     @cached_property
     def geometry(self) -> Geometry:
         """Arrays that all samples share. Collective on comm."""
         return agree(self.comm, lambda: shared_geometry(self.case, self.model))
+
+    def mesh_symmetries(self, plain: Geometry) -> Symmetries:
+        """Those of the case's that the mesh has too, so that what they spare is exact. Collective on comm."""
+
+        def preserved() -> Symmetries:
+            possible = find(plain.gamma, plain.medium, self.case.symmetry.maps)
+            domain = self.model.domain
+            return Symmetries(tuple(each for each in possible if preserves(domain, each.matrix, each.shift)))
+
+        return agree(self.comm, preserved)
 
     def require_sources(self, places: NDArray[np.float64]) -> None:
         """Refuse places, (source, 2), that the mesh does not hold. Collective on comm."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.problems.reciprocal import ReciprocalModel, preserves
+from solvers.problems.reciprocal import ReciprocalModel
 from submodel.case.errors import CaseError
 from submodel.data.kinds import ReciprocalManifest
 from submodel.data.manifest import Task
 from submodel.generate.production import Production
-from submodel.geometry.symmetry import Symmetries, find
+from submodel.geometry.symmetry import Symmetries
 from submodel.solve.task_farm import agree, on_root
 
 
@@ -35,14 +35,7 @@ class ReciprocalProduction(Production[ReciprocalManifest]):
     @cached_property
     def symmetries(self) -> Symmetries:
         """Those of the case's that the mesh has too, so that what they spare is exact. Collective on comm."""
-        gamma, medium = self.geometry.gamma, self.geometry.medium
-
-        def preserved() -> Symmetries:
-            possible = find(gamma, medium, self.case.symmetry.maps)
-            domain = self.model.domain
-            return Symmetries(tuple(each for each in possible if preserves(domain, each.matrix, each.shift)))
-
-        return agree(self.comm, preserved)
+        return self.mesh_symmetries(self.geometry)
 
     def prepare(self, manifest: ReciprocalManifest) -> int:
         sources = np.array(manifest.sources)

@@ -16,7 +16,7 @@ from typing import TypeVar
 from submodel.data.dataset import READERS
 from submodel.data.manifest import MANIFEST_FILE, DatasetError, Manifest, shards_folder
 from submodel.data.outputs import require_file
-from submodel.data.whole import UNFINISHED, unfinished_name
+from submodel.data.storage.whole import UNFINISHED, unfinished_name, write_whole
 
 AnyManifest = TypeVar("AnyManifest", bound=Manifest)
 
@@ -97,6 +97,15 @@ def tidy(path: Path, manifest: Manifest) -> bool:
     except OSError as error:
         raise DatasetError(f"cannot write {error.filename or folder} ({error.strerror}): choose another -o") from error
     return new
+
+
+def renew(path: Path, manifest: Manifest) -> None:
+    """Write a manifest that has become more in place of the one beside a dataset's shards. Local.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    write_whole(shards_folder(path) / MANIFEST_FILE, manifest.to_json())
 
 
 def _beside(path: Path, folder: Path, kind: type[AnyManifest]) -> AnyManifest | None:

@@ -45,6 +45,33 @@ class MediumMap:
 
 
 @dataclass(frozen=True)
+class SourceArea:
+    """Finite elements of the places where sources may stand, and the medium around them.
+
+    Where the mesh is symmetric, those of one sector, which stand for all.
+
+    Args:
+        element: "p1" or "gll".
+        degree: of the elements.
+        nodes: (source node, 2) by y, then x, length.
+        cells: (cell, basis function) nodes of each cell; of a quadrilateral row by row, those along its second axis
+            next to each other.
+        patch_nodes: (node, 2) the source nodes, then those of some rings of cells around, which touch neither the
+            zone nor an edge.
+        patch_cells: (cell, basis function) nodes of each cell, those of the source area first.
+        patch_speed: (cell,) wave speed.
+    """
+
+    element: str
+    degree: int
+    nodes: NDArray[np.float64]
+    cells: NDArray[np.int64]
+    patch_nodes: NDArray[np.float64]
+    patch_cells: NDArray[np.int64]
+    patch_speed: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Arrays that all samples of a dataset share.
 
@@ -53,9 +80,11 @@ class Geometry:
         gamma: the zone's boundary.
         zone_points: (node, 2), the zone's nodes by y, then x.
         medium: the wave speed in the domain.
+        source_area: where the sources stand; of cross data only.
     """
 
     times: NDArray[np.float64]
     gamma: Gamma
     zone_points: NDArray[np.float64]
     medium: MediumMap
+    source_area: SourceArea | None = None

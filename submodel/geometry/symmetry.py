@@ -82,6 +82,30 @@ class Symmetries:
             orbits.append(list(members.items()))
         return orbits
 
+    def fold(self, points: ArrayLike, size: float) -> NDArray[np.float64]:
+        """The images of points, (point, 2), that lie farthest right, then up; in the sector that stands for all.
+
+        Args:
+            points: Places.
+            size: Extent of Γ: what differs by less than a millionth of it counts as equal.
+        """
+        images = np.stack([symmetry.apply(points) for symmetry in self.maps])
+        right, up = np.rint(np.moveaxis(images, -1, 0) * (1e6 / size))
+        chosen = np.where(right == right.max(0), up, -np.inf).argmax(0)
+        return np.asarray(images[chosen, np.arange(images.shape[1])])
+
+    def sector(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distances inside the edges of the sector that `fold` folds into, (map - 1, ...) of points (..., 2).
+
+        They are not negative where a point is its own image under `fold`.
+        """
+        inside = []
+        for symmetry in self.maps[1:]:
+            image = points @ symmetry.matrix.T + symmetry.shift
+            axis = 0 if not np.allclose(symmetry.matrix[0], (1.0, 0.0)) else 1
+            inside.append(points[..., axis] - image[..., axis])
+        return np.array(inside).reshape(len(self.maps) - 1, *points.shape[:-1])
+
 
 def find(
     gamma: Gamma, medium: MediumMap, requested: Literal["auto"] | Sequence[str] = "auto"

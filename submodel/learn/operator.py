@@ -17,6 +17,8 @@ from networks.response.symmetry import SymmetryMap
 from networks.training.plan import TrainingPlan
 from solvers.gamma.gamma import Gamma
 from submodel.case.case import NO_WALLS, Case, CaseError
+from submodel.case.spectrum import RATE as RATE
+from submodel.case.spectrum import band as band
 from submodel.data.dataset import Dataset, ReciprocalDataset
 from submodel.geometry.arrays import MediumMap
 from submodel.geometry.symmetry import Symmetry, find
@@ -24,10 +26,6 @@ from submodel.geometry.travel_time import travel_table
 from submodel.learn.budget import Length
 from submodel.learn.preparation import Preparation
 
-BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
-"""Frequencies between which a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
-RATE = 0.8
-"""Rate of the low-pass, in multiples of the band's highest angular frequency: 15 rad/s on the reference problem."""
 RATES = {"none": 5e-3, "direct": 5e-3, "walls": 1e-3}
 """Learning rates by rays; all rays of a box leave so little that large steps lose more than they find."""
 PERIOD = 1.25
@@ -168,12 +166,6 @@ def gamma_middle(gamma: Gamma) -> tuple[float, float]:
     """The middle of the bounding box of Γ, from which a generator counts places."""
     x, y = 0.5 * (gamma.points.min(axis=0) + gamma.points.max(axis=0))
     return float(x), float(y)
-
-
-def band(case: Case) -> tuple[float, float]:
-    """Lowest and highest angular frequency that the case's signals bring, rad per unit of time."""
-    low, high = BAND_OF[case.source.signal]
-    return low * case.parameters.omega[0], high * case.parameters.omega[1]
 
 
 def rays_of(case: Case, medium: MediumMap) -> Literal["none", "direct", "walls"]:

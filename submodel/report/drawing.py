@@ -25,7 +25,7 @@ from matplotlib.tri import Triangulation
 from scipy.spatial import Delaunay
 
 from submodel.case.quantities import Scale
-from submodel.data.whole import write_whole
+from submodel.data.storage.whole import write_whole
 from submodel.geometry.scene import Scene
 
 Array = npt.NDArray[np.floating]

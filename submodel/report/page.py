@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from submodel.case.quantities import Scale, seconds
-from submodel.data.whole import write_whole
+from submodel.data.storage.whole import write_whole
 from submodel.report import charts, drawing, pictures
 from submodel.report.wording import amount, count, facts, percent, size, verdict
 from submodel.validate.result import FIELDS, STAGES, ValidationResult

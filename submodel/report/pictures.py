@@ -19,7 +19,7 @@ from matplotlib.tri import Triangulation
 from PIL import Image
 
 from submodel.case.quantities import Scale, quantity
-from submodel.data.whole import write_whole
+from submodel.data.storage.whole import write_whole
 from submodel.geometry.metrics import QUIET_FRACTION
 from submodel.geometry.scene import Integers, Scene
 from submodel.report import drawing

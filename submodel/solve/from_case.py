@@ -14,6 +14,7 @@ from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
 from solvers.space.physics import Physics, physics_named
 from solvers.space.stability import points_per_wavelength, warn_if_coarse
+from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
 from submodel.case.sections import BoxDomain
@@ -24,14 +25,19 @@ DIGITS = 1e4
 """Steps of the coordinates' last bit that a cell must be wide: an error of 1e-4 of a cell is 1e-4 of a run."""
 
 
-def full_model(case: Case, comm: MPI.Comm) -> FullModel:
+def full_model(case: Case, comm: MPI.Comm, time: TimeGrid | None = None) -> FullModel:
     """The full model of a case. Collective on comm.
+
+    Args:
+        case: The case.
+        comm: Communicator that shares the mesh.
+        time: Levels of its runs, those of the case by default.
 
     Raises:
         ValueError: The solver cannot take the case: an unstable time step, groups missing from the mesh.
     """
     equation = physics(case)  # before the mesh: mpi4py hangs where an error takes a mesh down with it
-    return FullModel(domain(case, comm), discretization(case), case.time.grid, physics=equation)
+    return FullModel(domain(case, comm), discretization(case), time or case.time.grid, physics=equation)
 
 
 def zone_model(

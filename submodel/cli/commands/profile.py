@@ -36,7 +36,7 @@ def profile(
 ) -> None:
     """Time the parts of a run, and a batch of runs: seconds, share of the whole, and how near to the limit they are."""
     from submodel.data.outputs import require_file
-    from submodel.data.whole import write_json
+    from submodel.data.storage.whole import write_json
 
     with parallel() as comm:
         start = time.perf_counter()

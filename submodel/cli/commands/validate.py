@@ -37,7 +37,7 @@ def validate(
     from submodel.cli.terminal.progress import count_progress
     from submodel.data.dataset import Dataset
     from submodel.data.outputs import require_file, require_folder
-    from submodel.data.whole import write_json
+    from submodel.data.storage.whole import write_json
     from submodel.predict.generator import Generator
     from submodel.report.commands import reproduction
     from submodel.report.page import write_report

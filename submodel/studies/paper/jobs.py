@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from networks.paper.catalogue import variant
 from networks.paper.printed_tables import MODEL_TITLES, SCHEDULES, VARIANT_TITLES, ZONE_MODELS, Schedule
-from submodel.data.whole import write_json
+from submodel.data.storage.whole import write_json
 
 
 @dataclass(frozen=True)

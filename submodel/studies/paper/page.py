@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from networks.paper.printed_tables import MODEL_TITLES, SCHEDULES, VARIANT_TITLES
 from submodel import __version__
 from submodel.case.case import Case
-from submodel.data.whole import write_json, write_whole
+from submodel.data.storage.whole import write_json, write_whole
 from submodel.report import drawing
 from submodel.report.wording import amount
 from submodel.studies.paper.bench import Options

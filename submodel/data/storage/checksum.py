@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 FORMAT_VERSION = 4
 SEAL_SIZE = 512  # bytes; an HDF5 user block, which the library leaves alone
 MISSING = "is missing"
-DATASET, RECIPROCAL = "submodel dataset, version ", "submodel reciprocal dataset, version "
+DATASET, RECIPROCAL, CROSS = (f"submodel {kind}dataset, version " for kind in ("", "reciprocal ", "cross "))
 
 
 def dataset_name(kind: str = DATASET) -> str:
-    """Words of a dataset's seal; kind is `DATASET` or `RECIPROCAL`."""
+    """Words of a dataset's seal; kind is `DATASET`, `RECIPROCAL` or `CROSS`."""
     return f"{kind}{FORMAT_VERSION}"
 
 
