@@ -205,11 +205,13 @@ class TableGenerator(nn.Module):
                 own = lengths[first[k] : first[k + 1]]
                 column = np.repeat(np.arange(rank), own)
                 row = np.arange(own.sum()) - np.repeat(np.cumsum(own) - own, own)
-                entries.append(torch.as_tensor(row * rank + column, device=device))
-                shape = (rank, spec.patterns[k // spec.share])
-                free.append(torch.as_tensor(_free(shape, rows[first[k] : first[k + 1]]), device=device))
+                entries.append(row * rank + column)
+                free.append(_free((rank, spec.patterns[k // spec.share]), rows[first[k] : first[k + 1]]))
                 sums.append(sums[-1] + int(own.sum()))
-            self._made["places"] = {"device": device, "entries": entries, "free": free, "left": sums, "first": first}
+            with torch.inference_mode(False):  # a prediction may ask first, and training after
+                made = {name: [torch.as_tensor(each, device=device) for each in places]
+                        for name, places in (("entries", entries), ("free", free))}  # fmt: skip
+            self._made["places"] = {"device": device, "left": sums, "first": first, **made}
         found: dict[str, Any] = self._made["places"]
         return found
 
