@@ -134,7 +134,7 @@ class ReciprocalModel:
         return [np.asarray(self._means @ np.ascontiguousarray(each.T)) for each in sums]
 
     def _loads(self, wanted: Sequence[tuple[Quantity, int]]) -> list[list[NodalLoad]]:
-        """What each run is driven by: an impulse on a node, or on the nodes that the load at it is a mean over."""
+        """Loads of each run: an impulse on a node, or on the nodes that the load at it is a mean over."""
         impulse = self._averaged(self._impulse())
         inertia = np.asarray(self._difference(impulse) / self._model.time.dt**2, dtype=np.float64)
         rate = centred_rate(np.pad(impulse, 1), self._model.time.dt)

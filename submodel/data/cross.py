@@ -112,7 +112,7 @@ class CrossManifest(Manifest):
 
     @cached_property
     def members(self) -> dict[int, list[list[int]]]:
-        """Of the first node of each group all its nodes, each with the map that carries it to the first."""
+        """Nodes of each group by its first one, each with the map that carries it to the first."""
         return {orbit[0][0]: orbit for orbit in self.orbits}
 
     def loads_of(self, load: int) -> list[int]:

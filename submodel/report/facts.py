@@ -85,7 +85,7 @@ def _of_zoomed(path: Path) -> dict[str, Any]:
 
 
 def _of_dataset(path: Path) -> dict[str, Any]:
-    """Facts about a dataset of either kind."""
+    """Facts about a dataset of any kind."""
     from submodel.data.dataset import reader_of
 
     with reader_of(path).open(path) as dataset:
