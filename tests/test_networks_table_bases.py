@@ -15,9 +15,13 @@ from solver_problems import P1, box
 from networks.response.signal_response import LowPass
 from networks.table.bases.area import Area, Patch
 from networks.table.bases.basis import Nodes
-from networks.table.bases.catalogue import basis_from, default_description
+from networks.table.bases.catalogue import basis_from, default_description, priors
 from networks.table.bases.helmholtz import Helmholtz
+from networks.table.bases.waves import Waves, wave_number
 from networks.table.compress import Table
+from networks.table.data import PlainData, Times
+from networks.table.fit.plain import fitted_amplitudes
+from networks.table.solve import solve_plain
 from solvers.problems.full import FullModel
 from solvers.problems.reciprocal import ReciprocalModel
 from solvers.time.grid import TimeGrid
@@ -115,7 +119,7 @@ def test_the_stated_miss_of_a_basis_is_its_miss() -> None:
     gains = np.repeat(weights[None], 2, 0)
     maps = np.repeat(np.eye(4)[None], K, 0)
     basis = Helmholtz(area, smallest=0.05, reach=1)
-    cut = Table(fields, maps, np.arange(4), gains, basis).cut_to_error(1e-3)
+    cut = Table(fields, maps, gains, basis).cut_to_error(1e-3)
     whole, there = (np.zeros((len(area.nodes), 4, K), complex) for _ in (0, 1))
     for k in range(K):
         whole[:, :, k] = weights[k] * fields[:, :, k]
@@ -127,8 +131,95 @@ def test_the_stated_miss_of_a_basis_is_its_miss() -> None:
     assert any(
         (np.asarray(each) < one.shape[0]).any() for each, one in zip(cut.factors.lengths, cut.factors.left, strict=True)
     )
-    exact = Table(fields, maps, np.arange(4), gains, Nodes()).cut_to_error(1e-3)
+    exact = Table(fields, maps, gains, Nodes()).cut_to_error(1e-3)
     assert exact.basis_miss == 0.0 and exact.factors.numbers > cut.factors.numbers
+
+
+class AtNodes:
+    """Source nodes of an area; a place is a node."""
+
+    def __init__(self, nodes: NDArray[np.float64]) -> None:
+        self.nodes = nodes
+
+    def rows(self, points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        near = np.linalg.norm(self.nodes[None] - points[:, None], axis=2).argmin(1)
+        return near[:, None], np.ones((len(points), 1))
+
+
+def plain(num: int) -> tuple[PlainData, NDArray[np.complex128]]:
+    """Plain samples at some nodes, and the fields at all."""
+    area, fields, weights = problem()
+    fields = weights * fields
+    nodes = np.random.default_rng(0).permutation(len(area.nodes))[:num]
+    signals = np.sin(np.outer([4.0, 6.0], area.dt * np.arange(LEVELS + 1)))
+    times = Times(LEVELS, area.dt, 0.8 * TOP, area.omega, signals)
+    return PlainData(times, area.nodes[nodes], fields[nodes], AtNodes(area.nodes), area.patch), fields
+
+
+def test_plain_samples_make_a_table_whose_error_is_known() -> None:
+    errors = []
+    for num in (12, 30):
+        data, fields = plain(num)
+        solved = solve_plain(data, priors=priors("helmholtz", data.area, TOP), tolerance=0.005)
+        basis = basis_from(solved.basis, data.area)
+        there = np.stack([basis.matrix(k) @ solved.factors.amplitudes(k) for k in range(K)], 2)
+        error = np.linalg.norm(there - fields) / np.linalg.norm(fields)
+        assert 0.3 * error < solved.estimate[0] < 3 * error
+        errors.append(error)
+    assert errors[1] < 0.05 and errors[1] < 0.5 * errors[0]
+    changed = dataclasses.replace(data, direct=data.direct * np.where(np.arange(30) == 4, 2.0, 1.0)[:, None, None])
+    first, second = (solve_plain(each, priors=[{"kind": "helmholtz"}]).held_out for each in (data, changed))
+    assert np.linalg.norm(second[4] - first[4]) < 0.3 * np.linalg.norm(first[4])  # by another ridge, if at all
+    assert np.linalg.norm(second - first) > 10 * np.linalg.norm(second[4] - first[4])
+    with pytest.raises(ValueError, match="four runs at least"):
+        solve_plain(
+            dataclasses.replace(data, places=data.places[:3], direct=data.direct[:3]), priors=[{"kind": "helmholtz"}]
+        )
+    with pytest.raises(ValueError, match="choose another prior"):
+        solve_plain(data, priors=[{"kind": "nodes"}])
+    with pytest.raises(ValueError, match="needs a prior"):
+        solve_plain(data, priors=[])
+    with pytest.raises(ValueError, match="choose waves or helmholtz"):
+        priors("spline", data.area, TOP)
+    with pytest.raises(ValueError, match="direct must have shape"):
+        dataclasses.replace(data, places=data.places[:3])
+    with pytest.raises(ValueError, match="must be finite"):
+        dataclasses.replace(data, direct=data.direct * np.nan)
+
+
+def test_waves_hold_waves_of_their_speed() -> None:
+    area, _, _ = problem()
+    k, dispersion = 9, (0.01, 0.02)
+    number = wave_number(area.omega[k], 0.7, dispersion, area.omega[-1])
+    wave = np.exp(1j * number * (area.nodes @ (0.6, 0.8)))
+    left = []
+    for speed in (0.7, 2.0):
+        basis = Waves(area, speed, dispersion, reach=1)
+        again = basis_from(json.loads(json.dumps(basis.description())), area)
+        phi = again.matrix(k)
+        assert phi is not None and np.array_equal(phi, basis.matrix(k))
+        left.append(np.linalg.norm(wave - phi[:, :28] @ (phi[:, :28].T @ wave)) / np.linalg.norm(wave))
+    assert left[0] < 0.1 * left[1]
+    assert area.patch is not None
+    one = dataclasses.replace(area, patch=dataclasses.replace(area.patch, speed=0 * area.patch.speed + 0.7))
+    assert default_description("waves", one, TOP, 0.01)["speed"] == 0.7
+    with pytest.raises(ValueError, match="choose helmholtz where it varies"):
+        default_description("waves", area, TOP, 0.01)
+    with pytest.raises(ValueError, match="positive speed"):
+        Waves(area, 0.0)
+
+
+def test_amplitudes_are_fitted_where_runs_end() -> None:
+    omega = 2 * np.pi / (125 * 0.1) * np.arange(9)
+    g = np.random.default_rng(0)
+    true = g.normal(size=(3, 2, 9)) + 1j * g.normal(size=(3, 2, 9))
+    true[..., 0] = true[..., 0].real
+    responses = np.einsum("rnk,tk->rtn", true, np.exp(1j * np.outer(0.1 * np.arange(100), omega))).real
+    found = fitted_amplitudes(responses, omega, 0.1, ridge=1e-8)
+    assert np.allclose(found, true, atol=1e-4)
+    ridged = fitted_amplitudes(responses, omega, 0.1)
+    again = np.einsum("rnk,tk->rtn", ridged, np.exp(1j * np.outer(0.1 * np.arange(100), omega))).real
+    assert np.linalg.norm(again - responses) < 0.01 * np.linalg.norm(responses)
 
 
 def test_faults_of_bases_are_named() -> None:
@@ -144,5 +235,5 @@ def test_faults_of_bases_are_named() -> None:
         Helmholtz(dataclasses.replace(area, patch=quads))
     with pytest.raises(ValueError, match="smallest must be"):
         Helmholtz(area, smallest=2.0)
-    with pytest.raises(ValueError, match="choose one of nodes, spline, helmholtz"):
+    with pytest.raises(ValueError, match="choose one of nodes, spline, helmholtz, waves"):
         default_description("wavelets", area, TOP, 0.01)

@@ -149,7 +149,7 @@ def test_the_choice_prefers_the_larger_ridge_of_equal_ones() -> None:
 def test_compression_keeps_its_tolerance(tolerance: float) -> None:
     data, _ = problem(12, rank=8, num_loads=8)
     maps, _, _ = held_out(data)
-    table = Table(data.reciprocal, maps.cross.matrices, data.loads, maps.gains, Nodes())
+    table = Table(data.reciprocal, maps.matrices, maps.gains, Nodes())
     whole = maps.predict(data.reciprocal)
     cut = table.cut_to_error(tolerance)
     there = np.stack([cut.factors.amplitudes(k) for k in range(K)], 2)
@@ -214,7 +214,7 @@ def test_splines_hold_smooth_fields() -> None:
 
 def test_faults_are_named() -> None:
     data, _ = problem()
-    with pytest.raises(ValueError, match="choose one of nodes, spline, helmholtz"):
+    with pytest.raises(ValueError, match="choose one of nodes, spline, helmholtz, waves"):
         basis_from({"kind": "wavelets"}, data.area)
     with pytest.raises(ValueError, match="positive speed"):
         basis_from({"kind": "spline", "speed": 0.0}, data.area)

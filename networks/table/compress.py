@@ -63,9 +63,8 @@ class Table:
     """The table of fields and maps at hand, in a basis, ready to be cut.
 
     Args:
-        fields: (S, nr, K) of the loads run, unweighted.
-        maps: (K, nr, 2A) of weighted amplitudes.
-        loads: (nr,) the loads run.
+        fields: (S, nr, K), of the loads run or others.
+        maps: (K, nr, 2A) from these fields to the amplitudes of all loads.
         gains: (2, K) weights of u and of r.
         basis: over the source nodes.
         band: frequencies that share a basis of Gamma.
@@ -75,7 +74,6 @@ class Table:
         self,
         fields: Complex,
         maps: Complex,
-        loads: NDArray[np.integer],
         gains: Array,
         basis: Basis,
         band: int = 8,
@@ -92,9 +90,8 @@ class Table:
         for each, ratio in zip(self._bands, self._ratio, strict=True):
             moment = np.zeros((2 * self._half,) * 2)
             for k in each:
-                weighted = np.repeat(gains[:, k], self._half)
                 scale = self._common[k] * np.repeat((1.0, ratio), self._half)
-                here = self._frequency(weighted[loads, None] * maps[k] * (scale / weighted), k)
+                here = self._frequency(np.asarray(maps[k] * scale, complex), k)
                 self._frequencies.append(here)
                 table = here.core @ here.right
                 moment += (table.conj().T @ table).real

@@ -1,4 +1,4 @@
-"""Cross data: a few runs with the source at a place, a few more with the load on a node of Gamma."""
+"""Runs that tables are made of: with the source at a place, and with the load on a node of Gamma."""
 
 from __future__ import annotations
 
@@ -90,6 +90,40 @@ class CrossData:
             or not set(self.loads.tolist()) <= set(range(size))
         ):
             raise ValueError(f"loads must be different numbers of 0 .. {size - 1}, got {self.loads}")
+
+    @property
+    def area(self) -> Area:
+        """Nodes, frequencies and medium, for the bases."""
+        times = self.times
+        return Area(np.asarray(self.mesh.nodes), times.omega, times.dt, times.num_levels, self.patch)
+
+
+@dataclass(frozen=True)
+class PlainData:
+    """Amplitudes of runs with the source at some places, and nothing else.
+
+    Attributes:
+        times: levels and frequencies.
+        places: (n, 2), unit of length.
+        direct: (n, 2A, K) what they left on Gamma.
+        mesh: the source nodes and their cells.
+        patch: the medium around the source area; None where it is not known.
+    """
+
+    times: Times
+    places: NDArray[np.float64]
+    direct: NDArray[np.complexfloating]
+    mesh: SourceNodes
+    patch: Patch | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.direct.shape
+        if len(shape) != 3 or shape[0] != len(self.places) or shape[1] % 2 or shape[2] != len(self.times.omega):
+            raise ValueError(
+                f"direct must have shape ({len(self.places)}, 2 nodes, {len(self.times.omega)}), got {shape}"
+            )
+        if not np.isfinite(self.direct).all():
+            raise ValueError("direct amplitudes must be finite; check the dataset")
 
     @property
     def area(self) -> Area:

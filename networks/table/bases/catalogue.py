@@ -10,8 +10,9 @@ from networks.table.bases.area import Area
 from networks.table.bases.basis import Basis, Nodes
 from networks.table.bases.helmholtz import Helmholtz
 from networks.table.bases.spline import Splines
+from networks.table.bases.waves import Waves
 
-KINDS = ("nodes", "spline", "helmholtz")
+KINDS = ("nodes", "spline", "helmholtz", "waves")
 MANY = 20
 """Frequencies below the top of the band, from which on a field mixes with few neighbours."""
 
@@ -30,6 +31,8 @@ def basis_from(description: dict[str, Any], area: Area) -> Basis:
         return Splines(area, **numbers)
     if kind == Helmholtz.kind:
         return Helmholtz(area, **numbers)
+    if kind == Waves.kind:
+        return Waves(area, **numbers)
     raise ValueError(f"there is no basis {description!r}: choose one of {', '.join(KINDS)}")
 
 
@@ -52,6 +55,32 @@ def default_description(kind: str, area: Area, highest: float, tolerance: float)
             raise ValueError("splines need the slowest wave speed of the source area: describe them with their speed")
         knots = float(np.interp(np.log(tolerance), np.log([0.003, 0.01, 0.03, 0.1]), [4.0, 3.3, 2.8, 2.3]))
         return {"kind": kind, "speed": float(area.patch.speed.min()), "knots": round(knots, 2)}
+    reach = 3 if highest >= MANY * area.bin else 6
     if kind == Helmholtz.kind:
-        return {"kind": kind, "reach": 3 if highest >= MANY * area.bin else 6}
+        return {"kind": kind, "reach": reach}
+    if kind == Waves.kind:
+        speeds = set() if area.patch is None else set(area.patch.speed.tolist())
+        if len(speeds) != 1:
+            raise ValueError("waves need one wave speed around the source area: choose helmholtz where it varies")
+        return {"kind": kind, "speed": speeds.pop(), "reach": reach}
     raise ValueError(f"there is no basis {kind!r}: choose one of {', '.join(KINDS)}")
+
+
+def priors(kind: str, area: Area, highest: float) -> list[dict[str, Any]]:
+    """Descriptions of bases that say what fields are likely, of which held-out runs choose one.
+
+    The fewer runs there are, the fewer neighbours of a frequency and functions can be told apart.
+
+    Args:
+        kind: "waves" or "helmholtz".
+        area, highest: as of `default_description`.
+
+    Raises:
+        ValueError: another kind, or an area that does not have it.
+    """
+    plain = default_description(kind, area, highest, 0.01)
+    if "reach" not in plain:
+        raise ValueError(f"a basis of {kind} does not say what fields are likely: choose waves or helmholtz")
+    reach = plain["reach"]
+    narrow, wide = {**plain, "reach": reach - 1}, {**plain, "reach": reach + 2, "smallest": 1e-4}
+    return [narrow, plain, wide]

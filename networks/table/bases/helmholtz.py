@@ -4,16 +4,13 @@ At a frequency the amplitude on Gamma, as a function of the source's node, is by
 inside the source area: there ``(K - w^2 M) phi = 0``. Such fields are known by their values on a rim around: some
 ``P omega / (pi c) + few`` of them matter, P the length of the rim, where splines take the square of that. They are
 driven here by random loads on the rim of a patch, which absorbs what comes back; principal components of them are the
-basis. Amplitudes mix frequencies as far as the window of their transform does, and so does the basis.
-
-Fields are real and imaginary parts apart: the conjugate of a solution is another. Signs and sizes are fixed, so that
-the same description makes the same basis wherever it is read; only rounding differs.
+basis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,38 +18,30 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
 from networks.table.bases.area import Area, Patch
+from networks.table.bases.components import Components
 
-Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 SPARE = 20
 """Functions beyond the number of modes that a rim of this length carries."""
-SLOWEST = 0.3
-"""Lowest frequency of a field, in distances of frequencies: at rest the equation says little."""
 
 
 LOADS = 1.0
 """Loads for each of these modes; each gives two real fields."""
-MIXTURES = 2
-"""Sums over neighbouring frequencies, of each field with others of the neighbours."""
 
 
-class Helmholtz:
+class Helmholtz(Components):
     """Principal components of random discrete Helmholtz fields, orthonormal over the source nodes.
 
     Args:
         area: the source area with the patch around it.
-        smallest: relative deviation below which a component is left out.
-        reach: frequencies on each side whose fields are mixed in; few where the band holds many frequencies.
-        sizes: number of functions at each frequency, for a basis that is made again; by `smallest` else.
-        seed: of the loads.
+        smallest, reach, sizes, seed: as of `networks.table.bases.components.Components`.
 
     Raises:
         ValueError: no patch, one that is not of triangles, or numbers that make no basis.
     """
 
     kind: ClassVar[str] = "helmholtz"
-    ordered: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -69,53 +58,7 @@ class Helmholtz:
             )
         if area.patch.cells.shape[1] != 3:
             raise ValueError("a helmholtz basis is made on triangles: choose the basis spline or nodes instead")
-        if not 0 < smallest < 1 or reach < 0:
-            raise ValueError(f"smallest must be between 0 and 1 and reach 0 or more, got {smallest} and {reach}")
-        self._area, self._smallest, self._reach, self._seed = area, float(smallest), int(reach), int(seed)
-        self._equation = _Equation(area.patch, len(area.nodes), area.dt)
-        self._weights = _window(area, self._reach)
-        self._given = None if sizes is None else [int(size) for size in sizes]
-        self._fields: dict[int, Complex] = {}
-        self._made: dict[int, NDArray[np.float32]] = {}
-
-    def matrix(self, k: int) -> NDArray[np.float32]:
-        """Orthonormal columns (S, n_k), real, by falling deviation."""
-        if k not in self._made:
-            self._made[k] = self._components(k)
-        return self._made[k]
-
-    def description(self) -> dict[str, Any]:
-        """Numbers that make it again; all of its functions are made for it."""
-        sizes = [self.matrix(k).shape[1] for k in range(len(self._area.omega))]
-        return {
-            "kind": self.kind,
-            "smallest": self._smallest,
-            "reach": self._reach,
-            "sizes": sizes,
-            "seed": self._seed,
-        }
-
-    def _components(self, k: int) -> NDArray[np.float32]:
-        near = range(k - self._reach, k + self._reach + 1)
-        fields = [self._field(j) for j in near]
-        num = min(each.shape[1] for each in fields)
-        weighted = [weight * each[:, :num] for weight, each in zip(self._weights, fields, strict=True)]
-        mixed = [sum(np.roll(each, turn * i, 1) for i, each in enumerate(weighted)) for turn in range(MIXTURES)]
-        values = np.concatenate([part for each in mixed for part in (each.real, each.imag)], 1)
-        spectrum, vectors = np.linalg.eigh(values.T @ values)
-        spectrum, vectors = spectrum[::-1], vectors[:, ::-1]
-        size = int((spectrum > self._smallest**2 * spectrum[0]).sum()) if self._given is None else self._given[k]
-        columns = values @ (vectors[:, :size] / np.sqrt(spectrum[:size]))
-        reference = np.random.default_rng(self._seed).normal(size=len(columns))
-        self._fields = {j: field for j, field in self._fields.items() if j > k - self._reach}
-        return np.asarray(columns * np.sign(reference @ columns), np.float32)
-
-    def _field(self, j: int) -> Complex:
-        """Random fields (S, m) complex at frequency j, of which there may be one below 0 or past the last."""
-        if j not in self._fields:
-            omega = self._area.bin * max(abs(j), SLOWEST)
-            self._fields[j] = self._equation.fields(omega, np.random.default_rng((self._seed, j % 2**31)))
-        return self._fields[j]
+        super().__init__(area, _Equation(area.patch, len(area.nodes), area.dt), smallest, reach, sizes, seed)
 
 
 class _Equation:
@@ -154,14 +97,3 @@ class _Equation:
             matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.1, options={"SymmetricMode": True}
         )
         return np.asarray(factors.solve(loads)[: self.num], np.complex128)
-
-
-def _window(area: Area, reach: int) -> Array:
-    """Weights of frequencies o bins away: of the transform of the window that amplitudes are taken with."""
-    levels = np.arange(area.period_levels)
-    share = np.clip((levels - area.num_levels + 1) / (area.period_levels - area.num_levels + 1), 0, 1)
-    with np.errstate(divide="ignore"):
-        window = 1 / (1 + np.exp(np.clip(1 / (1 - share) - 1 / share, -50, 50)))
-    window[share <= 0] = 1
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(-reach, reach + 1), levels) / area.period_levels)
-    return np.asarray(np.abs(turns @ window) / area.period_levels)
