@@ -127,7 +127,7 @@ def test_the_corner_is_the_reference_with_other_parameters() -> None:
         ("zone.upper", [0.25, 1.0], r"zone\.upper = .* touches the domain's boundary along y: leave at least one"),
         ("zone.upper", [-0.25, -0.5], r"zone\.upper = .* is not above and to the right"),
         ("medium.speed", -1.0, r"medium\.speed should be greater than 0, got -1\.0"),
-        ("medium.speed", "fast", r"medium\.speed should be a valid number, got \"fast\""),
+        ("medium.speed", "fast", r"medium\.speed: \"fast\" has the name fast, which is not known: a formula knows"),
         ("medium.speed", float("inf"), r"medium\.speed should be a finite number"),
         ("medium.speed", {"steel": 5.0}, r"medium\.speed is given per physical group, which a box does not have"),
         ("medium.speed", {"steel": -5.0}, r"medium\.speed should be greater than 0, got -5\.0"),

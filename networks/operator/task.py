@@ -77,8 +77,6 @@ class ResponseTask:
         ValueError: as `train_operator`.
     """
 
-    keeps_best = False
-
     def __init__(
         self,
         spec: OperatorSpec,
@@ -107,6 +105,7 @@ class ResponseTask:
         self.model.rays.factors.requires_grad_(False)
         self.chosen, self.held = split_samples(len(data.sources), plan.validation, plan.seed)
         self.num_held = len(self.held)
+        self.keeps_best = self.num_held > 0  # the rays alone, where no pass is better than they
         self.optimizer = Soap(self.model.net.parameters(), plan.learning_rate)
 
     def begin(self, fit: Fit, *, resumed: bool) -> None:
@@ -120,6 +119,8 @@ class ResponseTask:
             self._fit_rays(fit, (u, r))
         self.group.broadcast(self.model)
         self._prepare(fresh=self.fresh and not begun)
+        if self.fresh and self.spec.rays != "none" and not begun:
+            fit.keep_start()  # of the rays alone
         if not begun:
             settle_training(self.model, (self.train_split[0][: self.plan.batch_size],), self.group, part=self.model.net)
 

@@ -114,10 +114,17 @@ class Fit:
         if resumed and self.path is not None:
             restore(self.path, self)
             self.stored = self.elapsed
-        elif self.task.origin["initial"] is not None and self.task.num_held and self.task.keeps_best:
-            self.best_score = float(self.task.score())  # what training must better
         self.task.begin(self, resumed=resumed)
+        if self.task.origin["initial"] is not None and not resumed:
+            self.keep_start()
         self.began = self.group.agree(self.elapsed)
+
+    def keep_start(self) -> None:
+        """Take the weights that there are for the best so far: what passes must better to be kept."""
+        if self.task.num_held and self.task.keeps_best:
+            self.best_score = float(self.task.score())
+            for name, tensor in unique_tensors(self.task.model).items():
+                self.best[name].copy_(tensor)
 
     @functools.cached_property
     def digest(self) -> str:

@@ -37,9 +37,7 @@ class CellSearch:
         self._tree = geometry.bb_tree(mesh, mesh.topology.dim, padding=padding)
         self._outline = geometry_dofs(mesh)[:, AROUND[mesh.topology.cell_name()]]
 
-    def around(
-        self, points: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    def around(self, points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """Pairs of a point and a local cell that holds it.
 
         Args:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from solvers.mesh import compat
 from solvers.mesh.inherited_facets import inherited_facets
+from solvers.mesh.speed import Law, Speed, cell_speeds
 
 CELL_TYPES = {"triangle": dmesh.CellType.triangle, "quadrilateral": dmesh.CellType.quadrilateral}
 
@@ -29,6 +30,8 @@ class Domain:
         outer_facets: Owned facets of ∂Ω, where u = 0; of a zone mesh those of its boundary that belong to ∂Ω.
         free_facets: Owned facets of a boundary that is left free (∂u/∂n = 0), such as a hole that the zone alone has.
             All other facets of a zone's boundary are Γ.
+        group: Number of the material of each local cell, ghosts included, where a law is there.
+        law: Wave speeds of the materials where one varies from place to place: a refined zone evaluates it anew.
     """
 
     mesh: dmesh.Mesh
@@ -36,6 +39,8 @@ class Domain:
     zone_cells: NDArray[np.int32]
     outer_facets: NDArray[np.int32]
     free_facets: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    group: NDArray[np.int32] | None = None
+    law: Law | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def box_domain(
     zone_upper: tuple[float, float],
     *,
     cell: str,
-    speed: float,
+    speed: Speed,
 ) -> Domain:
     """Ω = [lower, upper] in equal cells, Ω' = [zone_lower, zone_upper] along cell edges. Collective on comm.
 
@@ -80,12 +85,11 @@ def box_domain(
         zone_lower: Lower left corner of Ω'.
         zone_upper: Upper right corner of Ω'.
         cell: ``"triangle"`` or ``"quadrilateral"``.
-        speed: Wave speed.
+        speed: Wave speed, or a function of the place that is taken at the midpoints of the cells.
 
     Raises:
         ValueError: If the zone is not strictly inside Ω or not along cell edges, or the speed not positive.
     """
-    _require_positive_speed(np.asarray(speed))
     for axis, name in enumerate("xy"):
         step = (upper[axis] - lower[axis]) / cells[axis]
         if not lower[axis] < zone_lower[axis] < zone_upper[axis] < upper[axis]:
@@ -100,16 +104,15 @@ def box_domain(
     mesh = _rectangle(comm, lower, upper, cells, cell)
     middle = cell_midpoints(mesh)
     inside = np.all((middle > zone_lower) & (middle < zone_upper), axis=1)
-    return Domain(
-        mesh, np.full(len(middle), float(speed)), np.flatnonzero(inside).astype(np.int32), exterior_facets(mesh)
-    )
+    speeds = cell_speeds(comm, speed, middle)
+    return Domain(mesh, speeds, np.flatnonzero(inside).astype(np.int32), exterior_facets(mesh))
 
 
 def gmsh_domain(
     comm: MPI.Comm,
     path: Path,
     *,
-    speed: float | Mapping[str, float],
+    speed: Speed | Mapping[str, Speed],
     outer: str = "outer",
     zone: str | tuple[str, ...] = "zone",
 ) -> Domain:
@@ -118,7 +121,7 @@ def gmsh_domain(
     Args:
         comm: Communicator that shares the mesh.
         path: The .msh file.
-        speed: One wave speed, or one for each named surface group.
+        speed: One wave speed, or one for each named surface group; functions are taken at the midpoints of the cells.
         outer: Named curve group that is all of ∂Ω.
         zone: Named surface group, or groups, that make up Ω'.
 
@@ -141,22 +144,22 @@ def gmsh_domain(
     places = np.concatenate(comm.allgather(dmesh.compute_midpoints(mesh, mesh.topology.dim - 1, untagged)))
     if len(places):
         raise ValueError(f"{path.name}: {_fault_of_boundary(places[:, :2], outer)}")
-    speeds = np.zeros(len(data.cell_tags))
+    group, law = np.zeros_like(data.cell_tags), Law({0: speed} if not isinstance(speed, Mapping) else {})
     if isinstance(speed, Mapping):
-        for name, value in speed.items():
+        for name in speed:
             _require_group(path, "surface", name, surfaces)
-            _require_positive_speed(np.asarray(value))
-            speeds[data.cell_tags == surfaces[name]] = value
-        untouched = comm.allreduce(int(np.count_nonzero(speeds == 0.0)))
-        if untouched:
-            raise ValueError(
-                f"{path.name}: {untouched} cells have no wave speed; name a speed for each group of {sorted(surfaces)}"
-            )
-    else:
-        _require_positive_speed(np.asarray(speed))
-        speeds[:] = speed
+        group, law = data.cell_tags, Law({surfaces[name]: value for name, value in speed.items()})
+    values = law(comm, cell_midpoints(mesh), group)
+    untouched = comm.allreduce(int(np.count_nonzero(values == 0.0)))
+    if untouched:
+        raise ValueError(
+            f"{path.name}: {untouched} cells have no wave speed; name a speed for each group of {sorted(surfaces)}"
+        )
     inside = np.isin(data.cell_tags, [surfaces[name] for name in zones])
-    return Domain(mesh, speeds, np.flatnonzero(inside).astype(np.int32), boundary)
+    zone_cells = np.flatnonzero(inside).astype(np.int32)
+    if not law.varies:
+        return Domain(mesh, values, zone_cells, boundary)
+    return Domain(mesh, values, zone_cells, boundary, group=group, law=law)
 
 
 def zone_submesh(domain: Domain) -> Domain:
@@ -175,16 +178,18 @@ def refined_zone_box(
     cells: tuple[int, int],
     *,
     cell: str,
-    speed: float,
+    speed: Speed,
 ) -> Domain:
     """A zone mesh of its own: the box [lower, upper] in ``cells`` squares. Collective on comm."""
-    _require_positive_speed(np.asarray(speed))
     mesh = _rectangle(comm, lower, upper, cells, cell)
-    return _zone_of(mesh, np.full(len(cell_midpoints(mesh)), float(speed)))
+    return _zone_of(mesh, cell_speeds(comm, speed, cell_midpoints(mesh)))
 
 
 def refined(zone: Domain, factor: int) -> Domain:
-    """A zone of triangles with every edge cut into ``factor`` (a power of two). Collective on the mesh's comm."""
+    """A zone of triangles with every edge cut into ``factor`` (a power of two). Collective on the mesh's comm.
+
+    A wave speed that varies from place to place is that of the small cells' own midpoints.
+    """
     if factor < 1 or factor & (factor - 1):
         raise ValueError(f"a zone from a gmsh file is refined by 1, 2, 4, 8, ...; got {factor}")
     if factor > 1 and zone.mesh.topology.cell_name() != "triangle":
@@ -193,6 +198,8 @@ def refined(zone: Domain, factor: int) -> Domain:
         mesh, parent = compat.refine_uniformly(zone.mesh)
         zone = _descendant(mesh, parent, zone)
         factor //= 2
+        if zone.law is not None and zone.group is not None:
+            zone = replace(zone, speed=zone.law(mesh.comm, cell_midpoints(mesh), zone.group))
     return zone
 
 
@@ -248,13 +255,12 @@ def _fault_of_boundary(places: NDArray[np.float64], outer: str) -> str:
 
 def _descendant(mesh: dmesh.Mesh, parents: NDArray[np.int32], origin: Domain) -> Domain:
     """A zone mesh with the speed and the edges of the domain that it stems from. Collective on the mesh's comm."""
-    edges = [inherited_facets(mesh, parents, origin.mesh, each) for each in (origin.outer_facets, origin.free_facets)]
-    return Domain(mesh, origin.speed[parents], np.arange(len(parents), dtype=np.int32), *edges)
-
-
-def _require_positive_speed(speed: NDArray[np.float64]) -> None:
-    if not np.all(speed > 0.0):
-        raise ValueError(f"the wave speed must be positive, got {np.min(speed)}")
+    outer, free = (
+        inherited_facets(mesh, parents, origin.mesh, each) for each in (origin.outer_facets, origin.free_facets)
+    )
+    group = None if origin.group is None else origin.group[parents]
+    cells = np.arange(len(parents), dtype=np.int32)
+    return Domain(mesh, origin.speed[parents], cells, outer, free, group, origin.law)
 
 
 def _require_group(path: Path, kind: str, name: str, groups: Mapping[str, int]) -> None:

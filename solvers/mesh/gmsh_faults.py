@@ -99,7 +99,7 @@ def _fault_of_groups() -> str | None:
         return "no physical groups in it: name the outer curve and the surfaces (Physical Curve, Physical Surface)"
     surfaces = [tag for dimension, tag in groups if dimension == 2]
     if surfaces and not any(gmsh.model.getPhysicalName(2, tag) for tag in surfaces):
-        return f"the surface groups {surfaces} have numbers only: name them, as in Physical Surface(\"zone\") = {{2}}"
+        return f'the surface groups {surfaces} have numbers only: name them, as in Physical Surface("zone") = {{2}}'
     for dimension, entity in gmsh.model.getEntities(2):
         of_entity = gmsh.model.getPhysicalGroupsForEntity(dimension, entity)
         if not len(of_entity):  # gmsh saves its cells only where it is told to save all

@@ -31,11 +31,13 @@ from submodel.case.sections import (
     Zone,
     covers,
 )
+from submodel.case.speed import Formula
 from submodel.case.training import Training
 
 __all__ = ["Case", "CaseError"]
 
 NO_WALLS = 'training.rays = "walls" is for a box of one wave speed: write rays = "direct", which suits any domain'
+SPEED_POINTS = 65  # along either side of a box, where a formula is tried
 ALIGNMENT = 1e-6  # of a cell: farther than this from a grid line is not "on" it
 
 
@@ -93,7 +95,7 @@ class Case(Section):
             case = cls.model_validate_json(json.dumps(data, default=str))
             case._directory = directory
             case.training.predicted()
-            return case._with_mesh_checksum()
+            return case._with_checksums()
         except ValidationError as error:
             raise CaseError(f"{label}: {explain(error, cls)}") from error
         except ValueError as error:
@@ -135,6 +137,8 @@ class Case(Section):
         for key in ("train", "test", "calibration", "seed"):
             del physics["parameters"][key]
         physics["domain"].pop("file", None)
+        physics["medium"] = {key: value for key, value in physics["medium"].items() if value is not None}
+        physics["medium"].pop("file", None)
         if physics["equation"] == {"kind": "wave"}:  # as in cases that were written before there were others
             del physics["equation"]
         return physics
@@ -161,6 +165,19 @@ class Case(Section):
             raise CaseError(
                 f'domain.file = "{self.domain.file}": there is no file {path}; make the mesh, or correct the path'
             )
+        return path
+
+    def speed_file(self) -> Path:
+        """Where the wave speeds lie that are read from a file.
+
+        Raises:
+            CaseError: The case has none, or the file is not there.
+        """
+        if self.medium.file is None:
+            raise CaseError("medium.speed is in the case itself: only medium.file is read")
+        path = self._directory / self.medium.file
+        if not path.is_file():
+            raise CaseError(f'medium.file = "{self.medium.file}": there is no file {path}; correct the path')
         return path
 
     def require(self, vector: ArrayLike) -> None:
@@ -219,21 +236,37 @@ class Case(Section):
                 "medium.speed is given per physical group, which a box does not have: write speed = 1.0, "
                 'or use a domain of kind = "gmsh"'
             )
+        _check_speed(self.domain, self.medium)
         _check_zone(self.domain, self.zone)
         _check_sources(self.domain, self.zone, self.parameters)
         return self
 
-    def _with_mesh_checksum(self) -> Case:
-        """The same case, with the checksum of its mesh file filled in and compared."""
-        if not isinstance(self.domain, GmshDomain):
-            return self
-        digest = hashlib.sha256(self.mesh_file().read_bytes()).hexdigest()
-        if self.domain.sha256 not in (None, digest):
-            raise CaseError(
-                f'domain.sha256 = "{self.domain.sha256}" is not that of {self.domain.file}, {digest}: '
-                "the mesh has changed; leave sha256 out to accept it"
-            )
-        return self.model_copy(update={"domain": self.domain.model_copy(update={"sha256": digest})})
+    def _with_checksums(self) -> Case:
+        """The same case, with the checksums of its files filled in and compared."""
+        update: dict[str, Any] = {}
+        if isinstance(self.domain, GmshDomain):
+            digest = _checksum("domain", self.domain.file, self.domain.sha256, self.mesh_file())
+            update["domain"] = self.domain.model_copy(update={"sha256": digest})
+        if self.medium.file is not None:
+            digest = _checksum("medium", self.medium.file, self.medium.sha256, self.speed_file())
+            update["medium"] = self.medium.model_copy(update={"sha256": digest})
+        return self.model_copy(update=update) if update else self
+
+
+def _checksum(table: str, file: str, declared: str | None, path: Path) -> str:
+    """Checksum of a file that a case names.
+
+    Raises:
+        CaseError: It is not the one that the case declares.
+    """
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if declared not in (None, digest):
+        thing = "mesh" if table == "domain" else "file"
+        raise CaseError(
+            f'{table}.sha256 = "{declared}" is not that of {file}, {digest}: '
+            f"the {thing} has changed; leave sha256 out to accept it"
+        )
+    return digest
 
 
 def _different(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -243,6 +276,22 @@ def _different(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, An
             yield from _different(before.get(name), after.get(name), f"{key}.{name}" if key else name)
     elif before != after:
         yield key, before, after
+
+
+def _check_speed(domain: BoxDomain, medium: Medium) -> None:
+    """Refuse a formula that is not positive and finite; the solvers look at every cell."""
+    if not isinstance(medium.speed, str):
+        return
+    axes = (np.linspace(domain.lower[axis], domain.upper[axis], SPEED_POINTS) for axis in (0, 1))
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    values = Formula(medium.speed)(points)
+    bad = np.flatnonzero(~((values > 0) & (values < np.inf)))
+    if len(bad):
+        x, y = points[bad[0]]
+        raise ValueError(
+            f"medium.speed: {medium.speed} is {values[bad[0]]:g} at ({x:g}, {y:g}): "
+            "write a formula that is positive and finite in all of the domain"
+        )
 
 
 def _check_zone(domain: BoxDomain, zone: Zone) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from solvers.gamma.condition import CONDITIONS, InterfaceCondition, condition_named
 from solvers.time.grid import TimeGrid
+from submodel.case.speed import Formula
 
 Point = tuple[float, float]
 SymmetryMap = Literal["mirror-x", "mirror-y", "transpose", "antitranspose", "rotate-90", "rotate-180", "rotate-270"]
@@ -109,11 +110,46 @@ class Zone(Section):
 
 
 class Medium(Section):
-    """Wave speed, in length per time: one number, or one per physical group of cells."""
+    """Wave speed, in length per time: a number, a formula of x and y, or one of these per physical group; or a file.
 
-    speed: PositiveFloat | Annotated[dict[str, PositiveFloat], Field(min_length=1)] = Field(
-        description="wave speed, or one per physical group", examples=[1.0]
+    What varies from place to place is taken at the midpoint of each cell, and of each cell of a refined zone.
+    """
+
+    speed: PositiveFloat | str | Annotated[dict[str, PositiveFloat | str], Field(min_length=1)] | None = Field(
+        default=None,
+        description="wave speed, or a formula of x and y, or one of these per physical group",
+        examples=[1.0],
     )
+    file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="in place of speed: a file of rows x,y,speed, one for each cell, relative to the case file",
+        examples=["speed.csv"],
+    )
+    sha256: str | None = Field(default=None, description="checksum of the file, filled in when read", examples=["9f86"])
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.speed is None) == (self.file is None):
+            raise ValueError(
+                "medium.speed is missing: add `speed = 1.0` (a number, or a formula of x and y) to [medium], or a file"
+                if self.speed is None
+                else f'medium.speed and medium.file = "{self.file}" exclude each other: give one of them'
+            )
+        for key, formula in self.formulas.items():
+            try:
+                Formula(formula)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
+        return self
+
+    @property
+    def formulas(self) -> dict[str, str]:
+        """The formulas by their dotted keys."""
+        groups: dict[str, float | str | None] = {"": None}
+        groups |= self.speed if isinstance(self.speed, dict) else {"": self.speed}
+        named = {f"medium.speed.{name}".rstrip("."): each for name, each in groups.items()}
+        return {name: each for name, each in named.items() if isinstance(each, str)}
 
 
 class Time(Section):

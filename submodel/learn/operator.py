@@ -34,6 +34,9 @@ HIGHEST = 10.67
 """Highest frequency of the amplitudes, in multiples of that of the band: the onset of a signal is steep."""
 MOST_FREQUENCIES = 200
 """Amplitudes at most: with more the fit of the rays of a long run takes longer than the training."""
+FEW, HELD = 50, 0.2
+"""Sources below which, where the rays leave almost nothing, that share is held out: the network stops before it fits
+what is peculiar to those that it sees, at the rays alone if need be."""
 RECIPROCAL_WIDTH = 160
 """Channels of a network whose data never end."""
 SINE = 1e-9
@@ -93,7 +96,7 @@ def of_responses(case: Case, problem: Problem, learnt: tuple[Array, Array, Array
     maps = find(problem.gamma, problem.medium, case.symmetry.maps)
     spec = replace(spec, symmetries=symmetry_maps(maps, spec.origin))
     plan = operator_plan(
-        validation=case.training.validation or 0.0,
+        validation=validation(case, spec, len(learnt[0])),
         epochs=length.epochs,
         seconds=length.seconds,
         learning_rate=RATES[spec.rays],
@@ -102,6 +105,13 @@ def of_responses(case: Case, problem: Problem, learnt: tuple[Array, Array, Array
         threads=length.threads,
     )
     return Preparation(spec, plan, ResponseData(*learnt, travel))
+
+
+def validation(case: Case, spec: OperatorSpec, num_sources: int) -> float:
+    """Share of the sources that is held out, where the case leaves it open."""
+    if case.training.validation is not None:
+        return case.training.validation
+    return HELD if spec.rays == "walls" and 2.0 / HELD <= num_sources < FEW else 0.0
 
 
 def fine_tuning(plan: TrainingPlan) -> TrainingPlan:

@@ -10,6 +10,7 @@ from typing import Any
 from submodel.case.case import Case, CaseError
 from submodel.case.quantities import box, quantity
 from submodel.data.generator_file import GeneratorFile
+from submodel.report.wording import speed_words
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def of_case(case: Case) -> dict[str, Any]:
         facts["zone"] = box(case.zone.lower, case.zone.upper, length)
     omega = box(parameters.omega[:1], parameters.omega[1:], f"rad/{second}")
     return facts | {
-        "speed": _speeds(case),
+        "speed": speed_words(case),
         "time": f"{quantity(case.time.final, second)} in {case.time.levels} levels, "
         f"dt = {quantity(case.time.dt, second)}",
         "discretization": f"{discretization.element}, degree {discretization.degree}, {discretization.stepper}",
@@ -56,13 +57,6 @@ def of_case(case: Case) -> dict[str, Any]:
 
 def _counts(train: int, test: int, calibration: int) -> str:
     return f"{train} training, {test} test" + (f", {calibration} calibration" if calibration else "")
-
-
-def _speeds(case: Case) -> str:
-    speed, unit = case.medium.speed, f"{case.units.length}/{case.units.time}"
-    if isinstance(speed, float):
-        return quantity(speed, unit)
-    return ", ".join(f"{name} {quantity(value, unit)}" for name, value in speed.items())
 
 
 def _of_zoomed(path: Path) -> dict[str, Any]:

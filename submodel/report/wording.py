@@ -74,7 +74,7 @@ def facts(result: ValidationResult) -> list[tuple[str, str]]:
             f"{count(len(result.scene.gamma.points))} nodes on {num_loops} closed curve{'' if num_loops == 1 else 's'}",
         ),
         ("interface condition", setting.interface),
-        ("wave speed", _speed(case)),
+        ("wave speed", speed_words(case)),
         ("element", ELEMENTS[case.discretization.element].format(case.discretization.degree)),
         (
             "time stepping",
@@ -106,11 +106,14 @@ def _zone(case: Case) -> str:
     return box(case.zone.lower, case.zone.upper, case.units.length)
 
 
-def _speed(case: Case) -> str:
+def speed_words(case: Case) -> str:
+    """Wave speed of a case: numbers and formulas, by group where there are groups."""
     unit, speed = f"{case.units.length}/{case.units.time}", case.medium.speed
-    if isinstance(speed, dict):
-        return ", ".join(f"{name}: {quantity(value, unit)}" for name, value in speed.items())
-    return quantity(speed, unit)
+    if speed is None:
+        return f"{case.medium.file}, the value of each cell, {unit}"
+    groups = speed if isinstance(speed, dict) else {"": speed}
+    words = {name: f"{each} {unit}" if isinstance(each, str) else quantity(each, unit) for name, each in groups.items()}
+    return ", ".join(f"{name} {each}".strip() for name, each in words.items())
 
 
 def _excluded(case: Case) -> str:

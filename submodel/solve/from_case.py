@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from solvers.mesh.containment import containment
 from solvers.mesh.domain import Defect, Domain, box_domain, gmsh_domain, refined, refined_zone_box, zone_submesh
 from solvers.mesh.medium import grid, sampled_speed, spacing
+from solvers.mesh.speed import Speed
 from solvers.problems.full import FullModel
 from solvers.problems.zone import ZoneModel
 from solvers.space.assembly import Discretization
@@ -17,7 +18,8 @@ from solvers.space.stability import points_per_wavelength, warn_if_coarse
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import PointSource
 from submodel.case.case import Case, CaseError
-from submodel.case.sections import BoxDomain
+from submodel.case.sections import BoxDomain, Zone
+from submodel.case.speed import Formula, Tabulated
 from submodel.geometry.arrays import MediumMap
 from submodel.geometry.source_region import in_the_zone, outside_the_domain
 
@@ -67,9 +69,7 @@ def zone_model(
     """
     chosen, equation = case.interface.condition(condition), physics(case)
     zone = _zone(case, comm, refine, np.empty((0, 2)) if sources is None else sources)
-    model = ZoneModel(
-        zone, discretization(case), case.time.grid, physics=equation, condition=chosen, defect=defect
-    )
+    model = ZoneModel(zone, discretization(case), case.time.grid, physics=equation, condition=chosen, defect=defect)
     if omega:
         points = points_per_wavelength(model.zone, case.discretization.degree, omega)
         if comm.rank == 0:
@@ -120,27 +120,49 @@ def domain(case: Case, comm: MPI.Comm) -> Domain:
 def _mesh(case: Case, comm: MPI.Comm) -> Domain:
     section = case.domain
     if not isinstance(section, BoxDomain):
-        return gmsh_domain(comm, case.mesh_file(), speed=case.medium.speed, outer=section.outer, zone=section.zone)
-    if case.zone is None or isinstance(case.medium.speed, dict):
-        raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
+        return gmsh_domain(comm, case.mesh_file(), speed=speed(case), outer=section.outer, zone=section.zone)
+    zone, one = _zone_and_speed(case)
     return box_domain(
         comm,
         section.lower,
         section.upper,
         section.cells,
-        case.zone.lower,
-        case.zone.upper,
+        zone.lower,
+        zone.upper,
         cell=discretization(case).cell,
-        speed=case.medium.speed,
+        speed=one,
     )
+
+
+def speed(case: Case) -> Speed | dict[str, Speed]:
+    """The wave speed of a case as the solvers take it: numbers and functions of the place.
+
+    Raises:
+        CaseError: The file of a medium is not there.
+        ValueError: It holds something else than wave speeds.
+    """
+    medium = case.medium
+    if medium.speed is None:
+        return Tabulated.read(case.speed_file())
+    if isinstance(medium.speed, dict):
+        return {name: Formula(each) if isinstance(each, str) else each for name, each in medium.speed.items()}
+    return Formula(medium.speed) if isinstance(medium.speed, str) else medium.speed
+
+
+def _zone_and_speed(case: Case) -> tuple[Zone, Speed]:
+    """Zone and wave speed of a box."""
+    one = speed(case)
+    if case.zone is None or isinstance(one, dict):
+        raise CaseError("a box domain needs [zone] and one number or formula for medium.speed: add them to the case")
+    return case.zone, one
 
 
 def medium_map(case: Case, domain: Domain) -> MediumMap:
     """The wave speed on a grid. Collective on the domain's comm."""
-    box, speed = case.domain.box, case.medium.speed
-    if box is not None and isinstance(speed, float):  # known without a search
+    box, one = case.domain.box, case.medium.speed
+    if box is not None and isinstance(one, float):  # known without a search
         x, y = grid(*box, spacing(domain))
-        return MediumMap(x, y, np.full((len(y), len(x)), speed, np.float32))
+        return MediumMap(x, y, np.full((len(y), len(x)), one, np.float32))
     return MediumMap(*sampled_speed(domain))
 
 
@@ -177,9 +199,8 @@ def _zone(case: Case, comm: MPI.Comm, refine: int, sources: NDArray[np.float64])
         require_sources(case, whole, sources)
         return refined(zone_submesh(whole), refine)
     require_sources(case, None, sources)
-    if case.zone is None or isinstance(case.medium.speed, dict):
-        raise CaseError("a box domain needs [zone] and one number for medium.speed: add them to the case")
-    lower, upper = case.zone.lower, case.zone.upper
+    zone, one = _zone_and_speed(case)
+    lower, upper = zone.lower, zone.upper
     sizes = [(section.upper[axis] - section.lower[axis]) / section.cells[axis] for axis in (0, 1)]
     cells = [round((upper[axis] - lower[axis]) / sizes[axis]) * refine for axis in (0, 1)]
     return refined_zone_box(
@@ -188,5 +209,5 @@ def _zone(case: Case, comm: MPI.Comm, refine: int, sources: NDArray[np.float64])
         upper,
         (cells[0], cells[1]),
         cell=discretization(case).cell,
-        speed=case.medium.speed,
+        speed=one,
     )
