@@ -25,7 +25,7 @@ REACHED = Reached(
     runs=(15, 30),
     lines=("the operator generator left 3 %",),
     steps=({"num_direct": 5, "error": 0.1},),
-    seconds=12.5,
+    built={"--budget": "60"},
 )
 FILE = GeneratorFile(
     case=Case.from_dict(tomllib.loads(TOY)),

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from networks.paper.printed_tables import MODEL_TITLES, TABLES, VARIANT_TITLES
 from networks.training.fit import TrainingError
 from submodel.case.case import Case, CaseError
-from submodel.cli.commands import reproduce as command
+from submodel.cli.commands import models as command
 from submodel.data.dataset import Dataset
 from submodel.data.manifest import DatasetError, Request
 from submodel.generate.generate import generate

@@ -14,7 +14,7 @@ from networks.table.bases.area import Patch
 from networks.table.data import CrossData
 from networks.table.generator import TableGenerator
 from networks.table.inference import TableInference
-from networks.table.solve import solve_table
+from networks.table.solve import Solved, solve_table
 from networks.table.source_mesh import SourceMesh
 from networks.table.spec import TableSpec
 from networks.training.plan import Epoch, History, TrainingPlan
@@ -29,12 +29,14 @@ class TableData:
         tolerance: wanted mean relative error of u; None for as small as the runs are.
         basis: description of the basis; the nodes of the mesh by default.
         numbers: real numbers of the factors at most, in place of a tolerance.
+        runs: reciprocal runs that the loads come from, where symmetries serve several by one; else one a load.
     """
 
     cross: CrossData
     tolerance: float | None = None
     basis: dict[str, Any] | None = None
     numbers: int | None = None
+    runs: int | None = None
 
     def relative(self, spec: TableSpec) -> Self:
         """The same, places counted from a specification's origin."""
@@ -74,12 +76,7 @@ class TableFamily:
         """
         clock = options.get("clock", monotonic)
         start = clock()
-        own = data.relative(spec)
-        seed = 0 if plan is None else plan.seed
-        solved = solve_table(own.cross, tolerance=own.tolerance, basis=own.basis, numbers=own.numbers, seed=seed)
-        runs = (len(own.cross.places), len(own.cross.loads))
-        problem = replace(spec, runs=runs, loads=tuple(int(load) for load in own.cross.loads))
-        made = TableGenerator.of(problem, solved.factors, own.mesh, solved.basis, needed(solved.basis, own.cross.patch))
+        made, solved = compute(spec, data, 0 if plan is None else plan.seed)
         done = Epoch(1, clock() - start, solved.estimate[0], None, 0.0)
         return made, History((done,), 1, ())
 
@@ -126,6 +123,25 @@ class TableFamily:
     def inputs(self, spec: TableSpec, parameters: np.ndarray, sources: np.ndarray) -> tuple[Tensor, ...]:
         """The sources' places, from the origin of the specification."""
         return (torch.as_tensor(spec.relative(sources)),)
+
+
+def compute(spec: TableSpec, data: TableData, seed: int = 0) -> tuple[TableGenerator, Solved]:
+    """Compute a table from runs, and what is known of its error.
+
+    Args:
+        spec: of the problem.
+        data: runs, and what is asked.
+        seed: of the folds.
+
+    Raises:
+        ValueError: data that make no table.
+    """
+    own = data.relative(spec)
+    solved = solve_table(own.cross, tolerance=own.tolerance, basis=own.basis, numbers=own.numbers, seed=seed)
+    runs = (len(own.cross.places), len(own.cross.loads) if own.runs is None else own.runs)
+    problem = replace(spec, runs=runs, loads=tuple(int(load) for load in own.cross.loads))
+    patch = needed(solved.basis, own.cross.patch)
+    return TableGenerator.of(problem, solved.factors, own.mesh, solved.basis, patch), solved
 
 
 def needed(basis: dict[str, Any], patch: Patch | None) -> Patch | None:

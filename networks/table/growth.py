@@ -37,11 +37,13 @@ class Growth:
     Attributes:
         direct, reciprocal: their numbers; one of them is 0.
         halved: the errors that say so.
+        fall: of the logarithm of the error with one run more of this kind, about.
     """
 
     direct: int
     reciprocal: int
     halved: Halved
+    fall: float = 0.0
 
     @property
     def reason(self) -> str:
@@ -74,25 +76,28 @@ def halved(data: CrossData, *, seed: int = 0) -> Halved:
     )
 
 
-def next_runs(data: CrossData, *, steps: tuple[int, int] = (5, 10), seed: int = 0) -> Growth:
+def next_runs(
+    data: CrossData, *, steps: tuple[int, int] = (5, 10), runs: int | None = None, seed: int = 0
+) -> Growth:
     """Choose what to add, from the runs at hand alone.
 
     Args:
         data: the runs.
         steps: direct and reciprocal runs that would be added.
+        runs: reciprocal runs that the loads come from, fewer where symmetries serve several by one; else one a load.
         seed: of the folds of cross-validation.
     """
     num_direct, num_loads = len(data.direct), len(data.loads)
     out = halved(data, seed=seed)
     rates = []
-    for error, num, part in (
-        (out.direct, num_direct, max(FEWEST, (num_direct + 1) // 2)),
-        (out.reciprocal, num_loads, max(1, num_loads // 2)),
+    for error, num, part, paid in (
+        (out.direct, num_direct, max(FEWEST, (num_direct + 1) // 2), num_direct),
+        (out.reciprocal, num_loads, max(1, num_loads // 2), runs or num_loads),
     ):
         rates.append(
-            np.log(error / out.whole) / np.log(num / part) / num if error and out.whole and num > part else 0.0
+            np.log(error / out.whole) / np.log(num / part) / paid if error and out.whole and num > part else 0.0
         )
     complete = num_loads >= data.direct.shape[1]
     if complete or rates[0] > rates[1]:
-        return Growth(steps[0], 0, out)
-    return Growth(0, min(steps[1], data.direct.shape[1] - num_loads), out)
+        return Growth(steps[0], 0, out, float(rates[0]))
+    return Growth(0, min(steps[1], data.direct.shape[1] - num_loads), out, float(rates[1]))

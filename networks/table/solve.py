@@ -44,7 +44,7 @@ class Solved:
             having been run, source nodes stand for them here and below.
         map_errors: (nd, 3) the same without compression.
         residual, field: (K,) mean squares over runs and nodes of held-out errors of u and of u.
-        held_out: (nd, 2A, K) the direct runs as predicted, unweighted and uncompressed.
+        held_out: (nd, 2A, K) the direct runs as predicted, unweighted, compression included.
         lines: the report, a line each.
     """
 
@@ -252,12 +252,12 @@ def _reduced(
         cut = _cut(table, whole, max(asked**2 - runs**2, (SHARE * max(runs, asked)) ** 2) ** 0.5)
     lost = whole.compressed(cut.factors) - whole.there
     if len(errors):
-        true, final, uncut = direct, predicted + lost, predicted
+        true, final = direct, predicted + lost
     else:
-        true, final, uncut = whole.there, whole.there + lost, whole.there
+        true, final = whole.there, whole.there + lost
         errors = np.zeros((len(true), 3))
     half = true.shape[1] // 2
-    residual = (np.abs(uncut - true)[:, :half] ** 2).mean((0, 1))
+    residual = (np.abs(final - true)[:, :half] ** 2).mean((0, 1))
     strength = (np.abs(true)[:, :half] ** 2).mean((0, 1))
     solved = Solved(
         cut.factors,
@@ -266,7 +266,7 @@ def _reduced(
         errors,
         np.asarray(residual, float),
         np.asarray(strength, float),
-        np.asarray(uncut, np.complex64),
+        np.asarray(final, np.complex64),
         [line],
     )
     solved.lines.extend(_report(solved, cut))

@@ -6,7 +6,18 @@ import os
 
 import typer
 
-from submodel.cli.commands import calibrate, compress, generate, info, models, profile, reproduce, train, validate, zoom
+from submodel.cli.commands import (
+    build,
+    calibrate,
+    compress,
+    generate,
+    info,
+    models,
+    profile,
+    train,
+    validate,
+    zoom,
+)
 from submodel.cli.terminal.command import Command
 
 # read when NumPy and torch are imported: threads that spin while they wait, and two pools of them, slow a training
@@ -32,13 +43,14 @@ def _prepare() -> None:
 for run, example in (
     (generate.generate, generate.EPILOG_GENERATE),
     (generate.check, generate.EPILOG_CHECK),
+    (build.build, build.EPILOG),
     (train.train, train.EPILOG),
     (compress.compress, compress.EPILOG),
     (calibrate.calibrate, calibrate.EPILOG),
     (zoom.zoom, zoom.EPILOG),
     (validate.validate, validate.EPILOG),
-    (models.models, models.EPILOG),
-    (reproduce.reproduce, reproduce.EPILOG),
+    (models.models, models.EPILOG_MODELS),
+    (models.reproduce, models.EPILOG_REPRODUCE),
     (profile.profile, profile.EPILOG),
     (info.info, info.EPILOG_INFO),
     (info.demo, info.EPILOG_DEMO),

@@ -83,7 +83,7 @@ class Reached:
         runs: Direct and reciprocal runs that it was made of; runs with a source alone count as direct.
         lines: Why this form, and what else its making says, a sentence each.
         steps: Errors that were estimated on the way, see `submodel.studies.build.search.Step`, plain values.
-        seconds: All of it took.
+        built: Options of `submodel build`, where that made it.
     """
 
     form: str
@@ -94,7 +94,7 @@ class Reached:
     runs: tuple[int, int]
     lines: tuple[str, ...] = ()
     steps: tuple[Mapping[str, Any], ...] = ()
-    seconds: float = 0.0
+    built: Mapping[str, Any] | None = None
 
     @property
     def kept(self) -> bool:
@@ -230,6 +230,11 @@ class GeneratorFile:
         Raises:
             GeneratorFileError: It was made without.
         """
+        if self.training is None and self.reached is not None:
+            raise GeneratorFileError(
+                "a wave table is computed, not trained: make a smaller one by --tolerance or --numbers of submodel "
+                "build or train"
+            )
         if self.training is None:
             raise GeneratorFileError("the generator's file does not say how it was trained: make it by submodel train")
         return self.training

@@ -10,12 +10,21 @@ from networks import family
 from networks.training.plan import History, TrainingPlan
 from submodel.case.case import Case
 from submodel.case.models import family_of
+from submodel.data.cross import CrossDataset
 from submodel.data.dataset import Dataset, ReciprocalDataset
+from submodel.data.generator_file import Reached
 from submodel.data.manifest import DatasetError
 from submodel.learn.budget import Length
 
-BUILT_IN = {"paper": "submodel.learn.paper", "operator": "submodel.learn.operator"}
+BUILT_IN = {
+    "paper": "submodel.learn.paper",
+    "operator": "submodel.learn.operator",
+    "table": "submodel.learn.table",
+}
 """Modules that prepare the trainings of the family of that name."""
+
+
+AnyDataset = Dataset | ReciprocalDataset | CrossDataset
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,15 @@ class Preparation:
     plan: TrainingPlan
     data: Any
 
+    @property
+    def computes(self) -> bool:
+        """True where the generator is computed at once, to an error, instead of trained in passes."""
+        return False
+
+    def reached(self) -> Reached | None:
+        """Form and error of the generator that `train` made, where it was made to an error."""
+        return None
+
     def train(self, **options: Any) -> tuple[Any, History]:
         """Train; options are those of `networks.family.Family.train`."""
         return family.named(self.spec.family).train(self.spec, self.data, self.plan, **options)
@@ -42,6 +60,7 @@ class Preparer(Protocol):
 
     Attributes:
         LEARNS_RESPONSES: It learns from reciprocal data too.
+        LEARNS_CROSS_DATA: It learns from cross data; it need not be there where it does not.
     """
 
     LEARNS_RESPONSES: bool
@@ -73,7 +92,7 @@ def preparer(name: str) -> Preparer:
     return PREPARERS[name]
 
 
-def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) -> Preparation:
+def prepare(case: Case, dataset: AnyDataset, length: Length) -> Preparation:
     """Read what a case's model learns from a dataset.
 
     Raises:
@@ -85,12 +104,17 @@ def prepare(case: Case, dataset: Dataset | ReciprocalDataset, length: Length) ->
     return own.prepare(case, dataset, length)
 
 
-def require_learnable(own: Preparer, dataset: Dataset | ReciprocalDataset, model: str) -> None:
-    """Refuse a reciprocal dataset for a family that needs samples.
+def require_learnable(own: Preparer, dataset: AnyDataset, model: str) -> None:
+    """Refuse a reciprocal dataset for a family that needs samples, and cross data for one that takes none.
 
     Raises:
         DatasetError: It cannot learn from them.
     """
+    if isinstance(dataset, CrossDataset) and not getattr(own, "LEARNS_CROSS_DATA", False):
+        raise DatasetError(
+            f"{dataset.path} holds cross data, which {model} cannot learn from: choose --model table, or use a dataset "
+            "made without --cross"
+        )
     if isinstance(dataset, ReciprocalDataset) and not own.LEARNS_RESPONSES:
         raise DatasetError(
             f"{dataset.path} holds responses by reciprocity, which {model} cannot learn from: "

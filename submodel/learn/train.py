@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from networks import checkpoint
@@ -17,14 +18,19 @@ from networks.training.state import AnotherTrainingError
 from submodel.case.case import Case, CaseError
 from submodel.case.errors import explain
 from submodel.case.models import COMMON, family_of
+from submodel.case.parameters import OMEGA, X, Y
 from submodel.case.training import Training
+from submodel.data.cross import CrossDataset
 from submodel.data.dataset import Dataset, ReciprocalDataset, reader_of
-from submodel.data.generator_file import GeneratorFile, TrainingRecord
+from submodel.data.generator_file import GeneratorFile, Reached, TrainingRecord
 from submodel.data.manifest import DatasetError
 from submodel.data.outputs import require_file
 from submodel.geometry.source_region import DomainMap
 from submodel.learn.budget import Length
-from submodel.learn.preparation import Preparation, prepare
+from submodel.learn.preparation import AnyDataset, Preparation, prepare
+
+MOST_PLACES = 300
+"""Source nodes that a file names, at most."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,19 @@ class Trained:
         path: The generator's file.
         generator: The network, with the weights that were kept.
         history: Its passes.
+        reached: Form and error of one that was made to an error.
     """
 
     path: Path
     generator: Any
     history: History
+    reached: Reached | None = None
+
+    @property
+    def words(self) -> str:
+        """Its size, and what came of its making, in a line."""
+        made = self.history.words if self.reached is None else f"{self.reached.form}: {self.reached.words()}"
+        return f"{self.generator.num_parameters} parameters, {made}"
 
 
 def with_training(case: Case, **changes: Any) -> Case:
@@ -95,13 +109,14 @@ def train_generator(
     require_file(output, "generator.safetensors")
     with open_training_data(dataset_path, case) as dataset:
         ready = prepare(case, dataset, length)
-        file = generator_file(case, dataset)
+        file = generator_file(with_training(case, seed=length.seed) if ready.computes else case, dataset)
     generator, history = run_training(ready, unfinished, restart=restart, progress=progress)
     if current_group().leads:
-        document = replace(file, training=training_record(ready.plan, history)).to_document()
+        record = None if ready.computes else training_record(ready.plan, history)
+        document = replace(file, training=record, reached=ready.reached()).to_document()
         checkpoint.save(output, generator, metadata=document)
         unfinished.unlink(missing_ok=True)
-    return Trained(output, generator, history)
+    return Trained(output, generator, history, ready.reached())
 
 
 def unfinished_path(output: Path) -> Path:
@@ -128,8 +143,8 @@ def run_training(ready: Preparation, unfinished: Path, *, restart: bool, **optio
         ) from error
 
 
-def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
-    """Open a dataset of either kind, and see that it belongs to the case and has something to learn from.
+def open_training_data(path: Path, case: Case) -> AnyDataset:
+    """Open a dataset of any kind, and see that it belongs to the case and has something to learn from.
 
     Raises:
         CaseError: It belongs to another case.
@@ -146,8 +161,11 @@ def open_training_data(path: Path, case: Case) -> Dataset | ReciprocalDataset:
     return dataset
 
 
-def generator_file(case: Case, dataset: Dataset | ReciprocalDataset) -> GeneratorFile:
+def generator_file(case: Case, dataset: AnyDataset) -> GeneratorFile:
     """The document of a generator that learns from a dataset, before its training."""
+    options = dataset.manifest.options()
+    if isinstance(dataset, CrossDataset):
+        options["--cross"] = f"{len(dataset.places)}+{len(dataset.manifest.loads)}"
     return GeneratorFile(
         case=case,
         gamma=dataset.gamma,
@@ -155,10 +173,22 @@ def generator_file(case: Case, dataset: Dataset | ReciprocalDataset) -> Generato
         zone_points=dataset.zone_points if isinstance(dataset, Dataset) else np.empty((0, 2)),
         dataset=dataset.path.name,
         dataset_key=dataset.manifest.key,
-        dataset_options=dataset.manifest.options(),
+        dataset_options=options,
         reciprocal=isinstance(dataset, ReciprocalDataset),
-        parameters=dataset.training_parameters(),
+        parameters=covered(dataset) if isinstance(dataset, CrossDataset) else dataset.training_parameters(),
     )
+
+
+def covered(dataset: CrossDataset) -> NDArray[np.float64]:
+    """Parameters of places that reciprocal runs know, which are all source nodes, (place, axis): NaN but for the place.
+
+    A few hundred of them tell where sources may stand.
+    """
+    axes = dataset.case.parameters
+    nodes = np.array([place for place in dataset.source_mesh["nodes"] if axes.contains_source(*place)])
+    chosen = np.random.default_rng(0).permutation(len(nodes))[:MOST_PLACES] if len(nodes) else []
+    places = np.concatenate((dataset.places, nodes[chosen])) if len(nodes) else dataset.places
+    return axes.vectors({OMEGA: np.full(len(places), np.nan), X: places[:, 0], Y: places[:, 1]})
 
 
 def training_record(plan: TrainingPlan, history: History) -> TrainingRecord:

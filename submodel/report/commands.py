@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 AGAIN = Path("again")
 """Folder of what the command lines make."""
 DEFAULTS = {"--ranks-per-sample": 1, "--precision": "double"}
+WITH_OPTION = ("rays", "variant", "tolerance", "basis", "numbers")
+"""Keys of [training] that are options of `submodel train` by the same name."""
 WITHOUT_OPTION = ("fields", "size", "batch_size", "validation")
 """Keys of [training] that `submodel train` has no option for."""
 
@@ -41,7 +43,8 @@ def reproduction(
         last += ["--boundary", "recorded"]
     else:
         made = again.make(generator)
-        if generator.trust is not None and dataset.num_samples("calibration"):
+        built = generator.file.reached is not None and generator.file.reached.built is not None  # with its bound
+        if generator.trust is not None and not built and dataset.num_samples("calibration"):
             coverage = ["--coverage", generator.trust.coverage]
             again.run("submodel", "calibrate", case, "--dataset", data, "--generator", made, *coverage)
         last += ["--generator", made]
@@ -96,7 +99,12 @@ class _Again:
         return made
 
     def _train(self, file: GeneratorFile, output: Path) -> None:
-        options, plan = file.dataset_options, file.trained().plan
+        if file.reached is not None and file.reached.built is not None:
+            options = {"--tolerance": file.reached.tolerance, **file.reached.built}
+            words = [word for name, value in options.items() if value is not None for word in (name, value)]
+            self.run("mpirun", "-n", 2, "submodel", "build", self.case, "-o", output, *words)
+            return
+        options = file.dataset_options
         if options is not None and file.reciprocal:
             options = {**options, "--reciprocal": True}
         data = self.generate(file.dataset, file.dataset_key, options)
@@ -104,13 +112,17 @@ class _Again:
         for key in WITHOUT_OPTION:
             if getattr(trained, key) != getattr(now, key):
                 self.lines.append(f"# the case then had [training] {key} = {getattr(trained, key)}")
-        options = {"rays": trained.rays, "variant": trained.variant}
         taken = family_of(trained.model).keys
-        words = [word for key, value in options.items() if key in taken for word in (f"--{key}", value)]
+        keys = [key for key in WITH_OPTION if key in taken and getattr(trained, key) is not None]
+        words = [word for key in keys for word in (f"--{key}", getattr(trained, key))]
         words += ["--compressible"] * trained.compressible
-        words += ["--epochs", plan["epochs"]] if plan["seconds"] is None else ["--seconds", plan["seconds"]]
+        seed = trained.seed
+        if file.reached is None:
+            plan = file.trained().plan
+            words += ["--epochs", plan["epochs"]] if plan["seconds"] is None else ["--seconds", plan["seconds"]]
+            seed = plan["seed"]
         begin = ["submodel", "train", self.case, "--dataset", data, "-o", output, "--model", trained.model]
-        self.run(*begin, *words, "--seed", plan["seed"])
+        self.run(*begin, *words, "--seed", seed)
 
     def _compress(self, compression: Mapping[str, Any], output: Path) -> None:
         words = ["submodel", "compress", AGAIN / compression["from"]["file"], "-o", output]

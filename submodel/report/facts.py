@@ -100,7 +100,10 @@ def _of_generator(path: Path) -> dict[str, Any]:
     if "case" in metadata:
         file = GeneratorFile.from_document(metadata, path)
         facts["case"] = f"{file.case.name} ({file.case.fingerprint()})"
-        facts["trained on"] = f"{len(file.parameters)} samples of {file.dataset}"
+        if file.reached is None:
+            facts["trained on"] = f"{len(file.parameters)} samples of {file.dataset}"
+        else:
+            facts["made from"] = file.dataset
         if file.training is not None:
             facts["training"] = f"{len(file.training.train)} epochs in {file.training.seconds:.0f} s"
             facts |= {"note": "; ".join(file.training.remarks)} if file.training.remarks else {}

@@ -126,6 +126,7 @@ def calibrate(
 
 
 def calibrate_held_out(
+    case: Case,
     generated: Generator,
     parameters: NDArray[np.float64],
     pairs: Sequence[tuple[Trace, Trace]],
@@ -141,6 +142,7 @@ def calibrate_held_out(
     runs of a fit on all are a little better than those held out, so that the bound errs on the safe side.
 
     Args:
+        case: The generator's, whose mesh is at hand.
         generated: The generator.
         parameters: Of the runs, shape (sample, axis).
         pairs: Predicted and true trace of each run; needed on every rank.
@@ -160,7 +162,7 @@ def calibrate_held_out(
     conditions = served({*generated.fields, "velocity"})
     epsilon: dict[str, NDArray[np.float64]] = {}
     for number, name in enumerate(conditions):
-        zone, tell = build.zone_model(generated.case, comm, condition=name), _shifted(progress, number, len(conditions))
+        zone, tell = build.zone_model(case, comm, condition=name), _shifted(progress, number, len(conditions))
         errors = np.empty(len(pairs))
         for index, pair in enumerate(pairs):
             predicted, true = (zone.gather(zone.run(trace).displacement) for trace in pair)

@@ -67,6 +67,8 @@ def train(
     from submodel.cli.terminal.progress import show_progress
     from submodel.learn.train import train_generator, training_length, with_training
 
+    if tolerance is not None and model is None:
+        model = "table"
     changes = {"model": model, "variant": variant, "compressible": compressible, "rays": rays}
     read = with_training(Case.load(case), **changes, tolerance=tolerance, basis=basis, numbers=numbers)
     length = training_length(read, epochs=epochs, seconds=seconds, device=device, threads=threads, seed=seed)
@@ -83,7 +85,7 @@ def train(
         )
     if not leads:
         return
-    typer.echo(f"{output}: {trained.generator.num_parameters} parameters, {trained.history.words}")
-    for remark in trained.history.remarks:
+    typer.echo(f"{output}: {trained.words}")
+    for remark in trained.history.remarks if trained.reached is None else trained.reached.lines:
         typer.echo(f"note: {remark}")
     calibrate_where_possible(read, str(case), dataset, output, device)

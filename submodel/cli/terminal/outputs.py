@@ -13,6 +13,7 @@ from submodel.data.outputs import Kind, require_output
 
 GENERATED: dict[str, Kind] = {"": "dataset"}
 TRAINED: dict[str, Kind] = {"": "generator", "{stem}.unfinished.safetensors": "generator"}
+BUILT: dict[str, Kind] = {"": "generator", "{stem}.cross.h5": "dataset", "{stem}.png": "picture"}
 JSON: dict[str, Kind] = {"": "JSON"}
 ZOOMED: dict[str, Kind] = {
     "fields.xdmf": "fields",
@@ -40,6 +41,7 @@ DEMO: dict[str, Kind] = {
 }
 OUTPUTS: dict[str, dict[str, dict[str, Kind]]] = {
     "generate": {"output": GENERATED},
+    "build": {"output": BUILT},
     "train": {"output": TRAINED},
     "compress": {"output": TRAINED},
     "calibrate": {},

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from submodel.case.errors import CaseError
-from submodel.case.quantities import seconds
 
 START = (5, 10)
 """Direct and reciprocal runs that a build begins with."""
@@ -65,8 +64,9 @@ class Budget:
         """Seconds since it began. Local."""
         return time.monotonic() - self.begun
 
-    def words(self) -> str:
-        """The limit in words."""
+    @property
+    def option(self) -> str | None:
+        """The limit as `of` reads it; None for none."""
         if self.runs is not None:
-            return f"{self.runs} runs"
-        return "no limit" if self.seconds is None else seconds(self.seconds)
+            return str(self.runs)
+        return None if self.seconds is None else f"{self.seconds:g}s"

@@ -10,12 +10,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 from mpi4py import MPI
 
-from submodel.learn.held_out import Estimate, Judgement
+from submodel.learn.held_out import Estimate, Judgement, needed_runs
 from submodel.solve.task_farm import on_root
 from submodel.studies.build.budget import CHECK, START, Budget
 
-DIRECT, RECIPROCAL = 5, 10
-"""Runs of a kind that are added at once."""
+DIRECT = 5
+"""Direct runs that are added at once, see `networks.table.growth.next_runs`."""
 
 
 class Supply(Protocol):
@@ -117,10 +117,10 @@ class Search:
     def needed(self, tolerance: float) -> int | None:
         """Runs that a tolerance would take, guessed from what the last ones brought; None where that is nothing."""
         last = self.last
-        if last.fall <= 0 or self.floor >= tolerance:
+        if self.floor >= tolerance:
             return None
-        more = np.log(max(last.upper, tolerance) / tolerance) / last.fall
-        return max(last.num_runs + int(np.ceil(more)), sum(self.runs)) + CHECK
+        num = needed_runs(last.num_runs, last.upper, tolerance, last.fall)
+        return None if num is None else max(num, sum(self.runs)) + CHECK
 
 
 def search(
@@ -197,8 +197,7 @@ class _Way:
             start = time.monotonic()
             judged, floor = self._supply.judge(direct, reciprocal), self._supply.floor(direct)
             self._thinking = time.monotonic() - start
-            fall = max(judged.per_direct, judged.per_reciprocal)
-            step = Step.of((direct, reciprocal), judged.estimate, floor, fall=fall)
+            step = Step.of((direct, reciprocal), judged.estimate, floor, fall=judged.growth.fall)
             return step, floor, self._next(step, judged)
 
         step, self.floor, more = on_root(self._comm, look)
@@ -222,9 +221,8 @@ class _Way:
         """As the second of `judge`. Root."""
         if step.upper < self._tolerance:
             return None
-        ways = [(DIRECT, 0), (0, min(RECIPROCAL, self._supply.most_reciprocal - step.num_reciprocal))]
-        if judged.per_reciprocal >= judged.per_direct:
-            ways.reverse()
+        room = self._supply.most_reciprocal - step.num_reciprocal
+        ways = [(judged.growth.direct, min(judged.growth.reciprocal, room)), (DIRECT, 0)]  # the second is the cheaper
         for way in ways:
             if any(way) and self._allows(step.num_runs + sum(way) + CHECK, sum(way) + CHECK):
                 return way
