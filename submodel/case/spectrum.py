@@ -17,8 +17,10 @@ BAND_OF = {"sine": (1.0, 1.0), "ricker": (0.2, 2.2)}
 """Frequencies between which a signal's spectrum stands above a tenth of its peak, in multiples of omega."""
 RATE = 0.8
 """Rate of the low-pass, in multiples of the band's highest angular frequency: 15 rad/s on the reference problem."""
-SPAN = {"sine": 6.0, "ricker": 1.2}
+SPAN = {"sine": 6.0, "ricker": 1.1}
 """Frequencies that a run's motion needs, in multiples of the band's highest one: the onset of a sine is steep."""
+SPREAD = 7
+"""Frequencies more: on so many the taper of the responses spreads each one, which counts where there are few."""
 
 
 def band(case: Case) -> tuple[float, float]:
@@ -33,7 +35,7 @@ def amplitudes_of(case: Case) -> Amplitudes:
     Where the levels of a run cannot show as many, all that they show.
     """
     one = Amplitudes(case.time.levels, case.time.dt, 1, RATE * band(case)[1])
-    num = 1 + round(SPAN[case.source.signal] * band(case)[1] / one.spacing)
+    num = 1 + SPREAD + round(SPAN[case.source.signal] * band(case)[1] / one.spacing)
     return replace(one, num_frequencies=min(num, one.most_frequencies))
 
 

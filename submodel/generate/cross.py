@@ -20,7 +20,7 @@ from solvers.space.cells import gather_cells
 from solvers.time.grid import TimeGrid
 from solvers.time.signals import Impulse, PointSource
 from submodel.case.case import Case, CaseError
-from submodel.case.spectrum import amplitudes_of, band, case_signals
+from submodel.case.spectrum import amplitudes_of, case_signals
 from submodel.data.cross import DIRECT, FLOOR, RECIPROCAL, CrossManifest, area_of
 from submodel.data.dataset_file import write_master
 from submodel.data.hdf5 import open_file
@@ -120,7 +120,7 @@ class CrossProduction(Production[CrossManifest]):
         self, manifest: CrossManifest, batch: list[Task]
     ) -> Iterator[tuple[Task, dict[str, NDArray[np.floating[Any]]]]]:
         about = amplitudes_of(self.case)
-        impulse = Impulse(self.model.time.dt, band(self.case)[1])
+        impulse = Impulse(self.model.time.dt, self.case.parameters.omega[1])
         sources = [PointSource(tuple(manifest.places[task.index]), impulse) for task in batch]  # type: ignore[arg-type]
         runs = self.model.run_many(sources, fields=False)
         for task, run in zip(batch, runs or (), strict=runs is not None):
