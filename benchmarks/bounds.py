@@ -4,7 +4,13 @@
     ./run submodel train cases/paper2d.toml --dataset bounds.h5 -o paper2d.safetensors --seconds 40
     ./run python3 benchmarks/bounds.py cases/paper2d.toml --dataset bounds.h5 --generator paper2d.safetensors
 
-and so for any case and generator. Calibrations are drawn from the calibration split, a subset each, and every one
+and so for any case and generator, such as a wave table (with `model = "table"` and `tolerance = 0.01` in the case):
+
+    ./run submodel generate userplate.toml -o bounds.h5 --train 0 --test 600 --calibration 300
+    ./run submodel generate userplate.toml --cross 10+30 -o cross.h5
+    ./run submodel train userplate.toml --dataset cross.h5 -o userplate.safetensors
+
+Calibrations are drawn from the calibration split, a subset each, and every one
 bounds all test samples. Three bounds: one number for all (split conformal on all its runs), one that follows frequency
 and place, and the product's: it follows the signal by the spectrum of held-out residuals, and the place where it helps.
 """

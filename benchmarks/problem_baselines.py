@@ -185,7 +185,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "| case | form | runs | seconds of one core | ms a set | numbers | u | v | r | worst u |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["case"], list(FORMS).index(row["form"]))):
         errors = [*row["mean"].values(), row["worst"]["u"]]
         cells = [row["case"], row["form"], row["runs"], f"{row['seconds']:.0f}", f"{row['milliseconds_a_set']:.1f}"]
         cells += [f"{row['numbers'] / 1e3:.4g} k", *(f"{100 * error:.3g} %" for error in errors)]

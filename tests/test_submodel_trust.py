@@ -98,7 +98,9 @@ def test_density_of_the_training() -> None:
     features = where.features([[1.0, 1.0]], [2.0], np.empty((1, 0)))
     assert features.keys() == {"frequency", "distance", "density", "place"}
     assert features["frequency"][0] == pytest.approx([1.0, 1.0])
-    assert features["distance"][0] == pytest.approx([np.log(np.hypot(8.0, 8.0))])
+    middle = np.median(np.linalg.norm(grid - 9.0, axis=1))
+    far = np.log(np.hypot(8.0, 8.0) / middle)
+    assert features["distance"][0] == pytest.approx([far, far**2])
     assert features["density"][0] == pytest.approx([2.0 / 3.0, 2.0 / 3.0])  # itself, and two neighbours
     assert features["place"][0] == pytest.approx([0.5, 0.5])  # of the box's width from its middle
     assert where.features([[1.0, 1.0]], [2.0], [[0.5]])["axes"] == 0.5

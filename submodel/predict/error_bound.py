@@ -61,8 +61,8 @@ class Training:
     def features(self, sources: ArrayLike, omega: ArrayLike, others: ArrayLike) -> dict[str, Array]:
         """Quantities beside the signal's own error that the error may depend on, by group, (sample, column) each.
 
-        Frequency and its square; distance of the source to Γ (logarithm); distance to the nearest training sources,
-        also in wavelengths; place of the source in its box; registered axes.
+        Frequency and its square; logarithm of the distance of the source to Γ, relative to the training's, and its
+        square; distance to the nearest training sources, also in wavelengths; place in the box; registered axes.
 
         Args:
             sources: Shape (sample, 2).
@@ -73,11 +73,12 @@ class Training:
         waves = np.array(np.asarray(omega) / (0.5 * sum(self.parameters.omega)), dtype=np.float64)
         corners = np.array([self.parameters.source_lower, self.parameters.source_upper])
         extent = np.maximum(np.ptp(corners, axis=0), 1e-9 * np.abs(corners).max())
-        to_zone, _ = cKDTree(self.interface).query(places)
+        zone = cKDTree(self.interface)
+        to_zone = np.log(zone.query(places)[0] / np.median(zone.query(self.sources)[0]))
         gap = self.distance(places)
         groups = {
             "frequency": np.column_stack([waves, waves**2]),
-            "distance": np.log(to_zone)[:, None],
+            "distance": np.column_stack([to_zone, to_zone**2]),
             "density": np.column_stack([gap, waves * gap]),
             "place": (places - corners.mean(axis=0)) / extent,
         }
