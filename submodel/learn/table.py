@@ -81,7 +81,7 @@ class Made:
         return f"wave table, basis {self.solved.basis['kind']}, {self.num_stored} numbers stored"
 
     def reached(self, tolerance: float, lines: tuple[str, ...] = ()) -> Reached:
-        """What its file says of its making."""
+        """Record of its making, for its file."""
         estimate, spec = self.estimate, self.generator.spec
         return Reached(
             form=self.title,
