@@ -25,8 +25,9 @@ from submodel.data.dataset import Dataset
 from submodel.predict.error_bound import Training, Trust
 from submodel.predict.error_model import ErrorModel, num_sorted, rank_of
 from submodel.predict.generator import Generator
+from submodel.predict.signal_error import ResidualSpectrum
 from submodel.report import pictures
-from submodel.validate.calibrate import calibrate
+from submodel.validate.calibrate import calibrate, calibrate_held_out
 from submodel.validate.validate import bounds
 from submodel.zoom.many import zoom_many
 from submodel.zoom.setup import ZoneSetup
@@ -157,3 +158,27 @@ def test_calibration_takes_its_own_split_and_no_other(tmp_path: Path, monkeypatc
     for name in ("dirichlet", "impedance"):
         assert 0.02 < found.epsilon[name] < 0.08
         assert found.bound[name] >= 0.9 * found.epsilon[name]
+
+
+def test_runs_held_out_make_a_bound(shop: tuple[Case, Generator]) -> None:
+    """Traces that are off by a factor: the zone is linear, so is its error; ten runs do where a spectrum is known."""
+    case, generator = shop
+    true = generator.predict_vectors(np.array([[2.5, *HERE]])).trace()
+    sizes = np.linspace(0.01, 0.1, 10)
+    wrong = [
+        replace(true, displacement=(1 + e) * true.displacement, velocity=(1 + e) * true.velocity, load=(1 + e) * load)
+        for e, load in ((size, np.asarray(true.load)) for size in sizes)
+    ]
+    spectrum = ResidualSpectrum(np.array([2.0, 3.0]), np.array([0.01, 0.01]), np.ones(2), 2.0, case.time.dt, 10)
+    vectors = np.tile([2.5, *HERE], (10, 1))
+    found = calibrate_held_out(case, generator, vectors, [(each, true) for each in wrong], spectrum, MPI.COMM_SELF)
+    assert found.num_runs == 10 and set(found.epsilon) == {"dirichlet", "impedance"}
+    for name, model in found.trust.models.items():
+        assert (model.num_fitted, model.num_sorted) == (0, 10)
+        share = np.array(model.quotients) / sizes
+        np.testing.assert_allclose(share, share[0], rtol=1e-6)
+        assert found.bound[name] == pytest.approx(found.epsilon[name] * sizes.max() / sizes.mean(), rel=1e-6)
+        assert found.epsilon[name] < sizes.mean()  # a mean over nodes of what is at most that
+    few = [(wrong[0], true)] * 8
+    with pytest.raises(ValueError, match="a coverage of 90 % needs 9 calibration runs"):
+        calibrate_held_out(case, generator, vectors[:8], few, spectrum, MPI.COMM_SELF)
