@@ -185,9 +185,9 @@ def covered(dataset: CrossDataset) -> NDArray[np.float64]:
     A few hundred of them tell where sources may stand.
     """
     axes = dataset.case.parameters
-    nodes = np.array([place for place in dataset.source_mesh["nodes"] if axes.contains_source(*place)])
-    chosen = np.random.default_rng(0).permutation(len(nodes))[:MOST_PLACES] if len(nodes) else []
-    places = np.concatenate((dataset.places, nodes[chosen])) if len(nodes) else dataset.places
+    nodes = np.array([place for place in dataset.source_mesh["nodes"] if axes.contains_source(*place)]).reshape(-1, 2)
+    chosen = np.random.default_rng(0).permutation(len(nodes))[:MOST_PLACES]
+    places: NDArray[np.float64] = np.concatenate((dataset.places, nodes[chosen]))
     return axes.vectors({OMEGA: np.full(len(places), np.nan), X: places[:, 0], Y: places[:, 1]})
 
 

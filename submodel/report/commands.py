@@ -100,8 +100,8 @@ class _Again:
 
     def _train(self, file: GeneratorFile, output: Path) -> None:
         if file.reached is not None and file.reached.built is not None:
-            options = {"--tolerance": file.reached.tolerance, **file.reached.built}
-            words = [word for name, value in options.items() if value is not None for word in (name, value)]
+            wishes = {"--tolerance": file.reached.tolerance, **file.reached.built}
+            words = [word for name, value in wishes.items() if value is not None for word in (name, value)]
             self.run("mpirun", "-n", 2, "submodel", "build", self.case, "-o", output, *words)
             return
         options = file.dataset_options

@@ -77,7 +77,7 @@ class Built:
         if reached.floor >= self.tolerance:
             return f"{words}; the number of frequencies alone leaves {100 * reached.floor:.2g} %"
         if self.needed is None:
-            return f"{words}, and more runs have stopped helping: ask for less"
+            return f"{words}, and more runs of these kinds did not help: ask for less, or give more by --budget"
         return f"{words}; some {self.needed} runs would do: start it again with a larger --budget"
 
 

@@ -107,13 +107,13 @@ def train_operator(
     times, true = runs.times, runs.direct[seen:]
     predicted = amplitudes(generator, runs.places[seen:])
     num = max(predicted.shape[2], true.shape[2])
-    bin_ = float(times.omega[1] - times.omega[0])
-    times = replace(times, omega=bin_ * np.arange(num))
+    omega: NDArray[np.float64] = float(times.omega[1] - times.omega[0]) * np.arange(num, dtype=np.float64)
+    times = replace(times, omega=omega)
     held_out = HeldOut(runs.places[seen:], _padded(true, num), _padded(predicted, num), times)
     responses = Responses.of(times.signals, times.rate, times.dt, times.omega)
     signals = range(len(times.signals))
     pairs = zip(held_out.true, held_out.predicted, strict=True)
-    errors = np.array([np.mean([responses.errors(each, *pair)[0] for each in signals]) for pair in pairs])
+    errors = np.array([np.mean([responses.errors(each, a, b)[0] for each in signals]) for a, b in pairs])
     estimate, floor = Estimate(errors), floor_of(dataset, len(runs.places))
     reached = Reached(
         form=f"operator generator, rays {generator.spec.rays}, {generator.num_parameters} numbers",

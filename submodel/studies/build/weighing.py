@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,10 @@ TRAINED = 10
 """Direct runs that an operator generator is trained on at first."""
 HELD_OUT = 2 * CHECK
 """Direct runs that it does not see."""
+MOST_TRAINED = 160
+"""Direct runs that it is trained on at most."""
+HELPS = 0.9
+"""Factor of the error that twice as many runs must bring, or no more are made."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +97,28 @@ class Weighing:
         open, once, where the rays of the walls are known: a table needs more runs there, if it is a box of few
         crossings.
         """
-        asked = self._wanted.form
-        if asked == "table" or not self._wanted.budget.allows(TRAINED + HELD_OUT):
+        asked, num = self._wanted.form, TRAINED
+        if asked == "table" or not self._allows(num):
             return False
-        num = TRAINED
         self._supply.grow(num + HELD_OUT, 0)
         if asked == "auto" and not on_root(self._comm, self._rays_are_known):
             return False
+        before = math.inf
         while True:
-            well = on_root(self._comm, lambda num=num: self._operator(num))  # type: ignore[misc]
-            more = 2 * num + HELD_OUT
-            if well or asked == "auto" or not on_root(self._comm, lambda m=more: self._wanted.budget.allows(m)):  # type: ignore[misc]
+            well, error = self._try_operator(num)
+            helps = error < HELPS * before and 2 * num <= MOST_TRAINED
+            if well or asked == "auto" or not (helps and self._allows(2 * num)):
                 return well
-            num *= 2
-            self._supply.grow(more, 0)
+            num, before = 2 * num, error
+            self._supply.grow(num + HELD_OUT, 0)
+
+    def _try_operator(self, num: int) -> tuple[bool, float]:
+        """Train on the first direct runs, and say if the error is below the tolerance, and what it is. Collective."""
+        return on_root(self._comm, lambda: (self._operator(num), self._candidates[-1].reached.error))
+
+    def _allows(self, num: int) -> bool:
+        """True where a training on so many runs is within the budget. Collective."""
+        return on_root(self._comm, lambda: self._wanted.budget.allows(num + HELD_OUT))
 
     def table(self, ended: Search) -> bool:
         """Make the table of the runs that a search ended with, and say if the tolerance is reached.
@@ -117,6 +130,7 @@ class Weighing:
             with self._supply.opened() as dataset:
                 runs = self._supply.data(*ended.runs)
                 ready = of_cross_runs(self._case, dataset, self._length(), *ended.runs)
+                self._tell(f"making the table of {ended.runs[0]} + {ended.runs[1]} runs")
                 tables = ready.tables()
                 made = best(tables, self._wanted.tolerance)
                 self._lines += [f"{each.title}: u {100 * each.error:.2g} %" for each in tables if each is not made]
@@ -160,7 +174,8 @@ class Weighing:
         self._candidates.append(tried)
         estimate = Estimate(tried.errors)
         self.note(Step.of((num, 0), estimate, tried.reached.floor, check=True))
-        return tried.upper < self._wanted.tolerance
+        most = self._wanted.numbers
+        return tried.upper < self._wanted.tolerance and (most is None or tried.num_stored <= most)
 
     def _length(self) -> Length:
         """Length of a training: a minute at most, and half of what the budget leaves."""
