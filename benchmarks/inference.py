@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ from networks.operator.spec import OperatorSpec
 from networks.response.predictor import ResponsePredictor
 from networks.response.signal_response import LowPass, centred_rate, toeplitz
 from networks.response.symmetry import SymmetryMap
+from networks.table.factors import Factors
+from networks.table.family import FAMILY as TABLES
+from networks.table.generator import TableGenerator
+from networks.table.inference import TableInference
+from networks.table.source_mesh import SourceMesh
+from networks.table.spec import TableSpec
 from solvers.gamma.condition import Impedance
 from solvers.gamma.datum import DatumWeights
 from solvers.mesh.domain import refined_zone_box
@@ -45,6 +51,17 @@ DT = 2.0 / 255.0
 BAND = (2.0 * np.pi, 6.0 * np.pi)
 SOURCE = (0.513, 0.621)
 NUM_SETS = 64
+
+
+@dataclass(frozen=True)
+class Fed:
+    """Weights of what a zone is fed with."""
+
+    displacement: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    load: NDArray[np.float64]
+    lead: int = 0
+    theta: float = 0.25
 
 
 def zone_model(num_levels: int, cells: int = 32) -> ZoneModel:
@@ -205,6 +222,8 @@ def main() -> None:
             what = "whole history of what the zone is fed with, domain of 513² nodes, one core"
             report.claim(Claim(what, best["data"], unit="ms", at_least=False))
             many(report, zone, FAMILY.ready(made, asked.device), repeats, title)
+    if asked.device == "cpu":
+        tables(report, 3 if asked.quick else 100)
     report.table(
         Table(
             "Boundary data of 128 nodes, ms; the last column in us",
@@ -213,6 +232,65 @@ def main() -> None:
         )
     )
     report.write(asked.output)
+
+
+def wave_table(num_levels: int, num_frequencies: int, num_arc: int, rank: int, cells: int) -> TableInference:
+    """A wave table of random factors over a square of triangles, ready to predict."""
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(*2 * (np.linspace(0.0, 1.0, cells + 1),), indexing="ij")
+    i, j = np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij")
+    a, row = (i * (cells + 1) + j).ravel(), cells + 1
+    mesh = SourceMesh(
+        np.stack((x, y), -1).reshape(-1, 2),
+        np.concatenate((np.stack((a, a + row, a + row + 1), 1), np.stack((a, a + row + 1, a + 1), 1))),
+    )
+    angle = 2 * np.pi * np.arange(num_arc) / num_arc
+    points = tuple((float(np.cos(each)), float(np.sin(each))) for each in angle)
+
+    def normal(*shape: int) -> NDArray[np.complex64]:
+        return np.asarray(rng.standard_normal(shape) + 1j * rng.standard_normal(shape), np.complex64)
+
+    patterns = rank + rank // 2
+    factors = Factors(
+        [normal(len(mesh.nodes), rank) for _ in range(num_frequencies)],
+        [normal(rank, patterns) for _ in range(num_frequencies)],
+        [rng.standard_normal((patterns, 2 * num_arc)) for _ in range(0, num_frequencies, 8)],
+    )
+    spec = TableSpec(num_levels, DT, 15.0, BAND, points, num_frequencies)
+    return TABLES.ready(TableGenerator.of(spec, factors, mesh, {"kind": "nodes"}))
+
+
+def tables(report: Report, repeats: int) -> None:
+    """Wave tables of the sizes of the user's plate and of the reference problem."""
+    rows: list[list[str | float | int]] = []
+    problems = {"plate with hole and weld": (441, 72, 40, 20, 43, 0.5), "reference": (256, 48, 128, 40, 55, 1.3)}
+    for title, (num, frequencies, num_arc, rank, cells, target) in problems.items():
+        ready = wave_table(num, frequencies, num_arc, rank, cells)
+        rng = np.random.default_rng(0)
+        places = rng.uniform(0.1, 0.9, (NUM_SETS, 1, 2))
+        signals = np.sin(rng.uniform(*BAND, (NUM_SETS, 1, 1)) * DT * np.arange(num + 1))
+        u, v, r = rng.standard_normal((3, num_arc))
+        weights = Fed(u, v, r)
+
+        def whole(size: int, weights: Fed | None, made: Any = ready, all_sets: Any = (places, signals)) -> Any:
+            sets = SourceSets(*(each[:size] for each in all_sets))
+            return TABLES.predictor(made, sets).levels(0, made.spec.num_levels, weights)
+
+        calls: dict[str, Callable[[], Any]] = {
+            "one": lambda call=whole: call(1, None),  # type: ignore[misc]
+            "one fed": lambda call=whole, fed=weights: call(1, fed),  # type: ignore[misc]
+            "many": lambda call=whole: call(NUM_SETS, None),  # type: ignore[misc]
+            "many fed": lambda call=whole, fed=weights: call(NUM_SETS, fed),  # type: ignore[misc]
+        }
+        best = {name: 1e3 * value for name, value in least(calls, repeats=repeats).items()}
+        many_sets = [best[name] / NUM_SETS for name in ("many", "many fed")]
+        rows.append([title, best["one"], best["one fed"], *many_sets])
+        what = f"wave table, whole history of u, v and r, {title}, one core"
+        report.claim(Claim(what, best["one"], target, "ms", at_least=False))
+        what = f"wave table, the zone's data of a set of {NUM_SETS}, {title}, one core"
+        report.claim(Claim(what, many_sets[1], 0.25, "ms", at_least=False))
+    columns = ["problem", "u, v and r", "the zone's data", f"u, v and r, {NUM_SETS} sets", "the zone's data, so many"]
+    report.table(Table("Wave tables: whole histories, ms a set", columns, rows))
 
 
 def many(report: Report, zone: ZoneModel, made: OperatorInference, repeats: int, title: str) -> None:

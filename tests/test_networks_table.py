@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from networks import checkpoint, family
 from networks.checkpoint import CheckpointError
+from networks.compression.compress import compress
 from networks.core.prediction import SourceSets
 from networks.core.tensor_file import read_tensors, write_tensors
 from networks.response import inference as response_inference
@@ -322,6 +323,11 @@ def test_facts_and_the_seam() -> None:
     assert off(made(*inputs).detach().double().numpy(), Defined(made).responses(PLACES)) < 2 * SINGLE
     with pytest.raises(ValueError, match="has no factors yet"):
         FAMILY.build(make_spec())
+
+
+def test_a_compression_of_layers_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match="truncated factors already: make one of fewer numbers"):
+        compress(table(), "svd", ratio=2)
 
 
 @pytest.mark.parametrize(

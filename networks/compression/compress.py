@@ -142,7 +142,7 @@ def units_of(model: nn.Module, method: str, options: CompressionOptions = Compre
     selected = select(model, grouped if groups is not None and layers is None else layers)
     selected = {**selected, **select(model, grouped)}
     if not selected:
-        raise ValueError("the model has no layer that can be compressed")
+        raise ValueError(getattr(model, "incompressible", "the model has no layer that can be compressed"))
     shapes = shapes_of(selected, positions)
     alone = [Group((name,), "alone") for name in selected if name not in grouped]
     order = {name: number for number, name in enumerate(select(model))}

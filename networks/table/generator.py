@@ -43,6 +43,12 @@ class TableGenerator(nn.Module):
         ValueError: a specification without sizes.
     """
 
+    incompressible = (
+        "a wave table consists of truncated factors already: make one of fewer numbers from the same runs, by a larger "
+        "tolerance or by numbers = N"
+    )
+    """Reason why a compression of its layers is refused."""
+
     left: nn.Parameter
     right: nn.Parameter
     gamma: nn.Parameter
