@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from roof_problems import done, errors_of, toy
+from test_networks_operator import SOURCES, make_spec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -19,6 +21,8 @@ import baselines  # noqa: E402
 import evaluation  # noqa: E402
 import regression  # noqa: E402
 
+from networks import checkpoint  # noqa: E402
+from networks.operator.network import OperatorGenerator  # noqa: E402
 from submodel.case.case import Case  # noqa: E402
 from submodel.data.dataset import Dataset  # noqa: E402
 
@@ -163,3 +167,22 @@ def test_command_line(
     with pytest.raises(SystemExit):
         runpy.run_path(str(BENCHMARKS / "baselines.py"), run_name="__main__")
     assert "unknown forms magic; there are POD + RBF" in capsys.readouterr().err
+
+
+def test_rays_alone_are_the_generator_without_its_network(tmp_path: Path) -> None:
+    without = runpy.run_path(str(BENCHMARKS / "rays_alone.py"))["without_network"]
+    torch.manual_seed(0)
+    generator = OperatorGenerator(make_spec())
+    for tensor in (generator.net.last.weight, generator.decoder, *generator.rays.factors):
+        torch.nn.init.normal_(tensor, std=0.1)
+    sources = torch.as_tensor(SOURCES, dtype=torch.float32)
+    checkpoint.save(tmp_path / "g.safetensors", generator, metadata={})
+    assert without(tmp_path / "g.safetensors", tmp_path / "r.safetensors") == 80
+    alone, _ = checkpoint.load(tmp_path / "r.safetensors")
+    with torch.no_grad():
+        known = generator.known(sources)
+        assert known is not None and not torch.allclose(generator.amplitudes(sources), known, rtol=1e-2)
+        torch.testing.assert_close(alone.amplitudes(sources), known)
+    checkpoint.save(tmp_path / "g.safetensors", OperatorGenerator(make_spec(rays="none")), metadata={})
+    with pytest.raises(ValueError, match="no operator generator with rays"):
+        without(tmp_path / "g.safetensors", tmp_path / "r.safetensors")

@@ -6,7 +6,7 @@ import html
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -61,8 +61,12 @@ def test_the_examples_of_the_help_are_right() -> None:
 
 
 def test_the_commands_of_the_demonstration_are_right(tmp_path: Path) -> None:
-    names = [parse(shlex.join(command))[0] for _, command in demo.steps(tmp_path / "a.toml", tmp_path)]
-    assert names == ["generate", "check", "train", "validate"]
+    plans = {kind: demo.steps(kind, tmp_path / "a.toml", tmp_path) for kind in get_args(demo.Kind)}
+    lines = {kind: [shlex.join(command) for _, command in plan] for kind, plan in plans.items()}
+    assert lines["plate"].pop(0).startswith("python3 ")
+    names = {kind: [parse(line)[0] for line in each] for kind, each in lines.items()}
+    assert names["plate"] == ["build", "zoom", "generate", "validate"]
+    assert names["paper"] == ["generate", "train", "compress", "zoom", "generate", "validate"]
 
 
 def reproduced(page: Path) -> list[str]:

@@ -22,6 +22,16 @@ def choice(kind: Any, words: str) -> Any:
         kind: a Literal of them, or a register that has them as names.
         words: help.
     """
+    return typer.Option(help=words, **_one_of(kind))
+
+
+def choice_argument(kind: Any, words: str) -> Any:
+    """An argument that takes one of the strings of a Literal."""
+    return typer.Argument(help=words, **_one_of(kind))
+
+
+def _one_of(kind: Any) -> dict[str, Any]:
+    """Reader and name of one of some strings."""
     known = get_args(kind) or kind
 
     def read(text: str) -> str:
@@ -29,7 +39,7 @@ def choice(kind: Any, words: str) -> Any:
             raise typer.BadParameter(f"{text!r} is not one of {', '.join(known)}")
         return text
 
-    return typer.Option(parser=read, metavar=f"[{'|'.join(known)}]", help=words)
+    return {"parser": read, "metavar": f"[{'|'.join(known)}]"}
 
 
 def numbers(name: str, metavar: str, words: str) -> Any:
