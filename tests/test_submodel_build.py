@@ -40,6 +40,7 @@ class Pretended:
     check: Callable[[int, int], float] | None = None
     most: int = 200
     least: float = 0.0
+    before: int = 0
     asked: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -48,6 +49,9 @@ class Pretended:
 
     def grow(self, num_direct: int, num_reciprocal: int) -> None:
         self.asked.append((num_direct, num_reciprocal))
+
+    def total(self, num_direct: int, num_reciprocal: int) -> int:
+        return max(num_direct, self.before) + num_reciprocal
 
     def judge(self, num_direct: int, num_reciprocal: int) -> Judgement:
         mean = self.error(num_direct, num_reciprocal)
@@ -109,6 +113,12 @@ def test_a_search_keeps_to_its_budget_and_says_what_it_would_take() -> None:
     needed = done.needed(0.001)  # exp(-r / 20) = 0.002 at r = 124; a halving tells less than a doubling brings
     assert needed is not None and 134 <= needed <= 180
     assert searched(Pretended(lambda d, r: 0.5), 0.001, Budget.of("40")).needed(0.001) is None
+
+
+def test_runs_that_another_form_took_count_in_the_budget() -> None:
+    taken = Pretended(lambda d, r: 0.5 * np.exp(-r / 20), before=20)
+    done = searched(taken, 0.001, Budget.of("47"))
+    assert max(taken.total(*asked) for asked in taken.asked) <= 47 and done.runs[1] == 20
 
 
 def test_frequencies_that_do_not_reach_end_a_search_at_once() -> None:

@@ -30,6 +30,10 @@ class Supply(Protocol):
         """Have at least so many runs of each kind. Collective."""
         ...
 
+    def total(self, num_direct: int, num_reciprocal: int) -> int:
+        """Runs that there are once there are at least so many of each kind, with all that were asked for before."""
+        ...
+
     def judge(self, num_direct: int, num_reciprocal: int) -> Judgement:
         """Judge a table from the first runs of each kind. Root."""
         ...
@@ -154,12 +158,12 @@ def search(
         if more is not None:
             direct, reciprocal = direct + more[0], reciprocal + more[1]
             continue
-        if not way.affords(direct + reciprocal + CHECK, CHECK):
+        if not way.affords(direct + CHECK, reciprocal, CHECK):
             return way.end((direct, reciprocal), reached=False)
         checked = way.check(direct, reciprocal)
         direct += CHECK
         well = step.upper < tolerance and checked.error < tolerance
-        if well or not way.affords(direct + reciprocal + DIRECT, DIRECT):
+        if well or not way.affords(direct + DIRECT, reciprocal, DIRECT):
             return way.end((direct, reciprocal), reached=well)
 
 
@@ -209,9 +213,9 @@ class _Way:
         fresh = on_root(self._comm, lambda: self._supply.fresh(direct, reciprocal, CHECK))
         return self._add(Step.of((direct, reciprocal), fresh, self.floor, check=True))
 
-    def affords(self, num: int, more: int) -> bool:
-        """True where so many runs all together, of which some are new, are within the budget."""
-        return on_root(self._comm, lambda: self._allows(num, more))
+    def affords(self, direct: int, reciprocal: int, more: int) -> bool:
+        """True where so many runs of each kind, of which some are new, are within the budget."""
+        return on_root(self._comm, lambda: self._allows(direct, reciprocal, more))
 
     def end(self, runs: tuple[int, int], *, reached: bool) -> Search:
         """The search, ended with these runs."""
@@ -224,13 +228,15 @@ class _Way:
         room = self._supply.most_reciprocal - step.num_reciprocal
         ways = [(judged.growth.direct, min(judged.growth.reciprocal, room)), (DIRECT, 0)]  # the second is the cheaper
         for way in ways:
-            if any(way) and self._allows(step.num_runs + sum(way) + CHECK, sum(way) + CHECK):
+            runs = (step.num_direct + way[0] + CHECK, step.num_reciprocal + way[1])
+            if any(way) and self._allows(*runs, sum(way) + CHECK):
                 return way
         return None
 
-    def _allows(self, num: int, more: int) -> bool:
+    def _allows(self, direct: int, reciprocal: int, more: int) -> bool:
         """As `affords`; time for a judgement, and for the making and calibration of a table, is kept back. Root."""
-        return self._budget.allows(num, more * self._running / max(self._num, 1) + 4 * self._thinking)
+        expected = more * self._running / max(self._num, 1) + 4 * self._thinking
+        return self._budget.allows(self._supply.total(direct, reciprocal), expected)
 
     def _grow(self, direct: int, reciprocal: int) -> None:
         start = time.monotonic()

@@ -39,6 +39,7 @@ class CrossSupply:
     def __init__(self, case: Case, path: Path, comm: MPI.Comm, bar: Bar) -> None:
         self.case, self.path = case, path
         self._runs, self._bar = CrossRuns(case, path, comm=comm), bar
+        self._asked = (0, 0)
         self._judge: tuple[tuple[int, int], Judge] | None = None
 
     @contextmanager
@@ -49,8 +50,13 @@ class CrossSupply:
 
     def grow(self, num_direct: int, num_reciprocal: int) -> None:
         """As `Supply.grow`."""
+        self._asked = (max(self._asked[0], num_direct), max(self._asked[1], num_reciprocal, 1))
         with self._bar("run", "runs") as progress:
             self._runs.grow(num_direct, max(1, num_reciprocal), progress=progress)
+
+    def total(self, num_direct: int, num_reciprocal: int) -> int:
+        """As `Supply.total`; what was there before does not count, so that a build that goes on decides the same."""
+        return max(self._asked[0], num_direct) + max(self._asked[1], num_reciprocal, 1)
 
     @property
     def most_reciprocal(self) -> int:

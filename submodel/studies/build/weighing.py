@@ -118,7 +118,7 @@ class Weighing:
 
     def _allows(self, num: int) -> bool:
         """True where a training on so many runs is within the budget. Collective."""
-        return on_root(self._comm, lambda: self._wanted.budget.allows(num + HELD_OUT))
+        return on_root(self._comm, lambda: self._wanted.budget.allows(self._supply.total(num + HELD_OUT, 0)))
 
     def table(self, ended: Search) -> bool:
         """Make the table of the runs that a search ended with, and say if the tolerance is reached.
