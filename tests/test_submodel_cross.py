@@ -149,7 +149,7 @@ def test_other_arguments_and_kinds_are_refused(copied: Path) -> None:
 
 
 def test_a_manifest_survives_json_and_keeps_its_key_as_it_grows() -> None:
-    manifest = CrossManifest("{}", 1, 1, "0", 7, ["identity"], [[[0, 0]], [[1, 0]]], [[0.5, 0.5]], [3])
+    manifest = CrossManifest("{}", 1, 1, "0", 7, ["identity"], [[[0, 0]], [[1, 0]]], [[0.5, 0.5]], [3], [[0.1, 0.2, 3]])
     assert CrossManifest.from_json(manifest.to_json()) == manifest
     assert manifest.with_loads([1]).key == manifest.key
     assert manifest.loads_of(3) == [3]
@@ -171,6 +171,31 @@ def test_loads_are_those_of_a_pivoted_qr() -> None:
         choose_loads(direct, alone, chosen[:3], 10)
 
 
+def test_made_up_runs_obey_the_map_of_real_ones(tmp_path: Path, whole: Path) -> None:
+    """With nearly all loads run, what made-up runs say of the rest holds for real direct runs."""
+    runs = CrossRuns(Case.from_dict(toy_data() | NO_MAPS), tmp_path / "data.h5", comm=ALONE)
+    runs.grow(3, 20, 10)
+    few = shards(tmp_path / "data.h5")
+    assert runs.grow(3, 20, 40).num_made == 30
+    runs.close()
+    assert few.items() <= shards(tmp_path / "data.h5").items()
+    assert check(tmp_path / "data.h5").ok
+    with CrossDataset.open(tmp_path / "data.h5") as data:
+        assert data.made_up.shape == (40, 32, 7) and "40 made-up" in data.describe()["runs"]
+        rest = np.setdiff1d(np.arange(32), data.loads)
+        missed = total = 0.0
+        for k in range(1, 7):
+            given = data.made_up[:, data.loads, k].astype(complex)
+            left, sizes, right = np.linalg.svd(given, full_matrices=False)
+            damped = sizes / (sizes**2 + 1e-7 * sizes[0] ** 2)
+            maps = right.conj().T @ (damped[:, None] * (left.conj().T @ data.made_up[:, rest, k]))
+            missed += float(np.linalg.norm(data.direct[:, data.loads, k] @ maps - data.direct[:, rest, k]) ** 2)
+            total += float(np.linalg.norm(data.direct[:, rest, k]) ** 2)
+        assert np.sqrt(missed / total) < 0.03, np.sqrt(missed / total)
+    with CrossDataset.open(whole) as data:
+        assert data.made_up.shape == (0, 32, 7)
+
+
 def test_the_command_says_what_it_needs_and_what_frequencies_cost(tmp_path: Path) -> None:
     case, path = toy(tmp_path), tmp_path / "x.h5"
     text = done("generate", case, "-o", path, "--cross", "2+3")
@@ -183,6 +208,9 @@ def test_the_command_says_what_it_needs_and_what_frequencies_cost(tmp_path: Path
     for option in (["--test", "3"], ["--train", "3"], ["--calibration", "1"], ["--reciprocal"], ["--no-fields"]):
         refused(submodel("generate", case, "-o", path, "--cross", "2+3", *option), option[0], "leave")
     refused(submodel("generate", case, "-o", path, "--cross", "2+3", "--precision", "single"), "leave --precision out")
+    refused(submodel("generate", case, "-o", path, "--made-up", "5"), "--made-up goes with --cross")
+    refused(submodel("generate", case, "-o", path, "--cross", "2+3", "--made-up", "0"), "1 or more, or leave it out")
+    assert "2 runs made, 5 were there" in done("generate", case, "-o", path, "--cross", "2+3", "--made-up", "2")
 
 
 # Under mpirun: on any number of ranks.
@@ -191,9 +219,12 @@ def test_the_command_says_what_it_needs_and_what_frequencies_cost(tmp_path: Path
 @pytest.mark.mpi
 def test_the_bytes_do_not_depend_on_the_ranks(comm: MPI.Comm, shared_path: Path) -> None:
     together, alone = shared_path / "together.h5", shared_path / "alone.h5"
-    grow(toy_case(), together, 4, 6, comm)
+    for path, each in ((together, comm), (alone, ALONE)):
+        if each is comm or comm.rank == 0:
+            runs = CrossRuns(toy_case(), path, comm=each)
+            runs.grow(4, 6, 9)
+            runs.close()
     if comm.rank == 0:
-        grow(toy_case(), alone, 4, 6, ALONE)
         assert shards(together) == shards(alone)
     comm.barrier()
 
@@ -203,6 +234,7 @@ def test_all_ranks_may_share_each_run(comm: MPI.Comm, shared_path: Path) -> None
     runs = CrossRuns(toy_case(), shared_path / "all.h5", Request(ranks_per_sample=comm.size), comm=comm)
     runs.grow(2, 3)
     runs.grow(4, 6)
+    runs.grow(4, 6, 5)
     runs.close()
     if comm.rank == 0:
         grow(toy_case(), shared_path / "one.h5", 2, 3, ALONE)

@@ -28,7 +28,7 @@ from submodel.data.storage.checksum import CROSS
 from submodel.geometry.arrays import Geometry, SourceArea
 from submodel.geometry.symmetry import Symmetries, Symmetry, find
 
-DIRECT, RECIPROCAL, FLOOR = "direct", "reciprocal", "floor"
+DIRECT, MADE_UP, RECIPROCAL, FLOOR = "direct", "made-up", "reciprocal", "floor"
 STREAM = 17  # of the random numbers of places, beside those of the splits
 
 
@@ -42,6 +42,7 @@ class CrossManifest(Manifest):
         orbits: as of a reciprocal dataset, groups of nodes of Γ that the maps carry onto one another.
         places: (x_s, y_s) of each direct run.
         loads: of each reciprocal run: the first node of a group for u, that and the number of nodes for r.
+        made_up: (x, y, level at which it goes off) of each source on a patch around the zone.
     """
 
     num_frequencies: int
@@ -49,13 +50,14 @@ class CrossManifest(Manifest):
     orbits: list[list[list[int]]]
     places: list[list[float]]
     loads: list[int]
+    made_up: list[list[float]]
 
     FORMAT = "submodel-cross"
     SEAL = CROSS
     UNIT = "runs"
     SMALLER = "ask for fewer runs with --cross"
-    STORED = ("ranks_per_sample", "num_frequencies", "symmetries", "orbits", "loads")
-    LISTS = ("symmetries", "orbits", "loads")
+    STORED = ("ranks_per_sample", "num_frequencies", "symmetries", "orbits", "loads", "made_up")
+    LISTS = ("symmetries", "orbits", "loads", "made_up")
 
     @classmethod
     def draw(cls, case: Case, request: Request, symmetries: Symmetries) -> Self:
@@ -74,6 +76,7 @@ class CrossManifest(Manifest):
             orbits=[[list(member) for member in orbit] for orbit in symmetries.orbits()],
             places=[],
             loads=[],
+            made_up=[],
         )
 
     def with_places(self, num: int, fold: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Self:
@@ -102,7 +105,7 @@ class CrossManifest(Manifest):
     @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits of all but the runs, which may become more."""
-        fixed = replace(self, places=[], loads=[])
+        fixed = replace(self, places=[], loads=[], made_up=[])
         return hashlib.sha256(fixed.to_json().encode()).hexdigest()[:16]
 
     @property
@@ -121,11 +124,12 @@ class CrossManifest(Manifest):
         return [quantity * self.num_nodes + member for member, _ in self.members[node]]
 
     def counts(self) -> dict[str, int]:
-        return {DIRECT: len(self.places), RECIPROCAL: len(self.loads)}
+        return {DIRECT: len(self.places), MADE_UP: len(self.made_up), RECIPROCAL: len(self.loads)}
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (*(Task(DIRECT, i) for i in range(len(self.places))), *(Task(RECIPROCAL, load) for load in self.loads))
+        made = [Task(group, i) for group in (DIRECT, MADE_UP) for i in range(self.counts()[group])]
+        return (*made, *(Task(RECIPROCAL, load) for load in self.loads))
 
     def options(self) -> dict[str, Any]:
         return {"--seed": self.seed, "--ranks-per-sample": self.ranks_per_sample}
@@ -133,12 +137,16 @@ class CrossManifest(Manifest):
     def marks(self, task: Task) -> dict[str, Any]:
         if task.group == DIRECT:
             return {"place": np.array(self.places[task.index])}
+        if task.group == MADE_UP:
+            return {"source": np.array(self.made_up[task.index])}
         return {"loads": np.array(self.loads_of(task.index))}
 
     def shapes(self, task: Task, geometry: Geometry) -> Shapes:
         num = self.num_frequencies
         if task.group == DIRECT:
             return {DIRECT: (2 * self.num_nodes, num, 2), FLOOR: (3,)}
+        if task.group == MADE_UP:
+            return {MADE_UP: (2 * self.num_nodes, num, 2)}
         return {RECIPROCAL: (len(self.loads_of(task.index)), len(area_of(geometry).nodes), num, 2)}
 
     def contents(self, geometry: Geometry) -> Iterator[Stored | Joined]:
@@ -154,6 +162,9 @@ class CrossManifest(Manifest):
         for name, shape in self.shapes(Task(DIRECT, 0), geometry).items():
             axes = "run,field" if name == FLOOR else "run,load,frequency,part"
             yield Joined(name, shape, [Piece(each, name, shape) for each in direct], axes)
+        shape = self.shapes(Task(MADE_UP, 0), geometry)[MADE_UP]
+        made_up = [Piece(Task(MADE_UP, i), MADE_UP, shape) for i in range(len(self.made_up))]
+        yield Joined(MADE_UP, shape, made_up, "run,load,frequency,part")
         pieces = []
         for load in self.loads:
             run = Task(RECIPROCAL, load)
@@ -166,6 +177,8 @@ class CrossManifest(Manifest):
         if task.group == DIRECT:
             x, y = self.places[task.index]
             return f"{task} (source {x:g}, {y:g})"
+        if task.group == MADE_UP:
+            return str(task)
         quantity, node = divmod(task.index, self.num_nodes)
         return f"{task} ({'load' if quantity else 'displacement'} at node {node})"
 
@@ -175,10 +188,10 @@ class CrossManifest(Manifest):
     def require(self, case: Case, vector: tuple[float, ...]) -> None:
         case.require_source(*vector)
 
-    def num_bytes_of(self, num_direct: int, num_reciprocal: int, geometry: Geometry) -> int:
+    def num_bytes_of(self, num_made_up: int, num_reciprocal: int, geometry: Geometry) -> int:
         """Bytes of the arrays of some runs more, at most."""
         largest = max(self.members, key=lambda node: len(self.members[node]))
-        both = ((num_direct, Task(DIRECT, 0)), (num_reciprocal, Task(RECIPROCAL, largest)))
+        both = ((num_made_up, Task(MADE_UP, 0)), (num_reciprocal, Task(RECIPROCAL, largest)))
         return sum(num * self.num_bytes([task], geometry) for num, task in both)
 
     @classmethod
@@ -239,6 +252,19 @@ class CrossDataset(DatasetFile[CrossManifest]):
         self._require_whole(task for task in self.manifest.tasks if task.group == DIRECT)
         return _complex(self._read(DIRECT, ...))
 
+    @cached_property
+    def made_up(self) -> NDArray[np.complex64]:
+        """(made-up run, 2 arc, frequency) as `direct`, of sources on a patch around the zone; none by default.
+
+        They obey the same map between loads on Γ, as far as the medium near the zone is known; weigh them against the
+        direct runs, which alone say how well the map serves.
+
+        Raises:
+            DatasetError: a run is damaged.
+        """
+        self._require_whole(task for task in self.manifest.tasks if task.group == MADE_UP)
+        return _complex(self._read(MADE_UP, ...))
+
     @property
     def floor(self) -> NDArray[np.float32]:
         """(direct run, 3) relative L2 errors of u, v and r that the number of frequencies alone makes.
@@ -298,10 +324,11 @@ class CrossDataset(DatasetFile[CrossManifest]):
         """Facts about the dataset, by name."""
         manifest, area = self.manifest, area_of(self.geometry)
         shared = f", which stand for {len(self.loads)} loads" if len(manifest.symmetries) > 1 else ""
+        made_up = f", {num} made-up" if (num := len(manifest.made_up)) else ""
         u, v, r = 100.0 * self.floor.mean(axis=0) if len(manifest.places) else (np.nan,) * 3
         return {
             "case": f"{self.case.name} ({self.case.fingerprint()})",
-            "runs": f"{len(manifest.places)} direct, {len(manifest.loads)} reciprocal{shared}",
+            "runs": f"{len(manifest.places)} direct{made_up}, {len(manifest.loads)} reciprocal{shared}",
             "seed": manifest.seed,
             "frequencies": f"{manifest.num_frequencies} up to {self.amplitudes.omega[-1]:.4g} "
             f"rad/{self.case.units.time}; they leave {u:.2g} % of u, {v:.2g} % of v, {r:.2g} % of the load",

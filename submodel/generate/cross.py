@@ -21,7 +21,7 @@ from solvers.time.grid import TimeGrid
 from solvers.time.signals import Impulse, PointSource
 from submodel.case.case import Case, CaseError
 from submodel.case.spectrum import amplitudes_of, case_signals
-from submodel.data.cross import DIRECT, FLOOR, RECIPROCAL, CrossManifest, area_of
+from submodel.data.cross import DIRECT, FLOOR, MADE_UP, RECIPROCAL, CrossManifest, area_of
 from submodel.data.dataset_file import write_master
 from submodel.data.hdf5 import open_file
 from submodel.data.manifest import Request, Task, shards_folder
@@ -33,7 +33,8 @@ from submodel.generate.generate import (
     make_tasks,
     require_space,
 )
-from submodel.generate.loads import choose_loads, floor_errors, weighted
+from submodel.generate.loads import choose_loads, floor_errors, weights_of
+from submodel.generate.made_up import MadeUpRuns, arrival, beside, onsets
 from submodel.generate.production import Production, shared_geometry
 from submodel.generate.reserve import begun, claimed, renew, tidy
 from submodel.generate.source_area import image_dofs, source_area
@@ -42,6 +43,8 @@ from submodel.geometry.symmetry import Symmetries
 from submodel.solve import from_case as build
 from submodel.solve.task_farm import agree, on_root
 
+ENVELOPE = 5
+"""Direct runs that show when energy arrives."""
 QUANTITIES: tuple[Quantity, Quantity] = ("displacement", "load")
 
 
@@ -79,6 +82,15 @@ class CrossProduction(Production[CrossManifest]):
         return agree(self.comm, lambda: ReciprocalModel.at_nodes(self.model, dofs.ravel()))
 
     @cached_property
+    def made_up(self) -> MadeUpRuns:
+        """Runs on a patch around the zone. Collective on comm."""
+        runs = agree(self.comm, lambda: MadeUpRuns(self.case, self.model))
+        first = self.comm.rank < self.comm.bcast(self.group.size)
+        for mine in (first, not first):  # the root's group fills the cache of compiled forms
+            agree(self.comm, runs.prepare if mine else lambda: None)
+        return runs
+
+    @cached_property
     def _area(self) -> tuple[SourceArea, NDArray[np.int64]]:
         """The source area, and the dofs at the images of its nodes, (map, node). Collective on comm."""
         symmetries = self.symmetries
@@ -114,7 +126,8 @@ class CrossProduction(Production[CrossManifest]):
     def make(
         self, manifest: CrossManifest, batch: list[Task]
     ) -> Iterator[tuple[Task, dict[str, NDArray[np.floating[Any]]]]]:
-        return self._direct(manifest, batch) if batch[0].group == DIRECT else self._reciprocal(manifest, batch)
+        kinds = {DIRECT: self._direct, MADE_UP: self._made_up, RECIPROCAL: self._reciprocal}
+        return kinds[batch[0].group](manifest, batch)
 
     def _direct(
         self, manifest: CrossManifest, batch: list[Task]
@@ -128,6 +141,13 @@ class CrossProduction(Production[CrossManifest]):
             amplitudes = response @ about.weights().T
             floor = floor_errors(response, amplitudes, about, self.signals)
             yield task, {DIRECT: _parts(amplitudes), FLOOR: floor}
+
+    def _made_up(
+        self, manifest: CrossManifest, batch: list[Task]
+    ) -> Iterator[tuple[Task, dict[str, NDArray[np.floating[Any]]]]]:
+        runs = self.made_up.amplitudes([manifest.made_up[task.index] for task in batch])
+        for task, values in zip(batch, runs or (), strict=runs is not None):
+            yield task, {MADE_UP: _parts(values)}
 
     def _reciprocal(
         self, manifest: CrossManifest, batch: list[Task]
@@ -174,6 +194,7 @@ class CrossRuns:
         self,
         num_direct: int,
         num_reciprocal: int,
+        num_made_up: int = 0,
         *,
         announce: Callable[[str], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -183,6 +204,7 @@ class CrossRuns:
         Args:
             num_direct: Direct runs.
             num_reciprocal: Reciprocal runs.
+            num_made_up: Runs on a patch around the zone, which are cheap.
             announce: Called on the root with what is to be done, and what the number of frequencies costs.
             progress: Called on the root with the runs done and those to do.
 
@@ -201,23 +223,31 @@ class CrossRuns:
         todo = faulty(manifest, shards_folder(path), comm)
         missing = max(0, num_reciprocal - len(manifest.loads))
         num_kept = len(manifest.tasks) - len(todo)
-        if finished and not todo and not missing:
+        more = max(0, num_made_up - len(manifest.made_up))
+        if finished and not todo and not missing and not more:
             on_root(comm, lambda: tidy(path, manifest))
             return GenerationReport(manifest, 0, num_kept, time.perf_counter() - start, 0.0)
         size, geometry = production.prepare(manifest), production.geometry
-        num_bytes = manifest.num_bytes(todo, geometry) + manifest.num_bytes_of(0, missing, geometry)
+        num_bytes = manifest.num_bytes(todo, geometry) + manifest.num_bytes_of(more, missing, geometry)
         say = announce if announce and comm.rank == 0 else lambda words: None
-        say(self._summary(manifest, missing, num_bytes))
-        on_root(comm, lambda: require_space(path, manifest, len(todo) + missing, num_bytes))
+        say(self._summary(manifest, missing, more, num_bytes))
+        on_root(comm, lambda: require_space(path, manifest, len(todo) + missing + more, num_bytes))
         with ExitStack() as stack:
             on_root(comm, lambda: stack.enter_context(claimed(path, old)))
             built = time.perf_counter()
-            counter = Counter(progress, len(todo) + missing, comm)
+            counter = Counter(progress, len(todo) + missing + more, comm)
             on_root(comm, lambda: renew(path, manifest))
             direct = [task for task in todo if task.group == DIRECT]
             make_tasks(production, manifest, direct, size, shards_folder(path), counter)
             if direct:
                 say(on_root(comm, lambda: self._floor(manifest)))
+            if more:
+                manifest = self._with_made_up(manifest, num_made_up)
+                on_root(comm, lambda: renew(path, manifest))
+            made = [task for task in faulty(manifest, shards_folder(path), comm) if task.group == MADE_UP]
+            if made:
+                _ = production.made_up  # built by all ranks, which share the runs in groups
+            make_tasks(production, manifest, made, size, shards_folder(path), counter)
             if missing:
                 manifest = on_root(comm, lambda: manifest.with_loads(self._choice(manifest, missing)))
                 on_root(comm, lambda: renew(path, manifest))
@@ -225,7 +255,7 @@ class CrossRuns:
             make_tasks(production, manifest, rest, production.reciprocal.batch_size(), shards_folder(path), counter)
             looped = time.perf_counter()
             on_root(comm, lambda: write_master(path, manifest, geometry))
-        return GenerationReport(manifest, len(todo) + missing, num_kept, built - start, looped - built)
+        return GenerationReport(manifest, len(todo) + missing + more, num_kept, built - start, looped - built)
 
     def close(self) -> None:
         """Free the groups of ranks."""
@@ -242,37 +272,56 @@ class CrossRuns:
                 f"zone's boundary in all: ask for {self.most_reciprocal} at most"
             )
 
-    def _summary(self, manifest: CrossManifest, missing: int, num_bytes: int) -> str:
+    def _with_made_up(self, manifest: CrossManifest, num: int) -> CrossManifest:
+        """The manifest with made-up sources, which go off when energy arrives in the first direct runs. Collective."""
+        made_up = self._production.made_up
+        places = agree(self._comm, lambda: made_up.places(num, manifest.seed))
+
+        def drawn() -> CrossManifest:
+            share = arrival(self._amplitudes(manifest, DIRECT)[:ENVELOPE], amplitudes_of(self._case))
+            levels = onsets(num, manifest.seed, share)
+            sources = [[float(x), float(y), level] for (x, y), level in zip(places, levels, strict=True)]
+            return replace(manifest, made_up=[*manifest.made_up, *sources[len(manifest.made_up) :]])
+
+        return on_root(self._comm, drawn)
+
+    def _summary(self, manifest: CrossManifest, missing: int, more: int, num_bytes: int) -> str:
         about, area = amplitudes_of(self._case), area_of(self._production.geometry)
+        made_up = f" (and {num} made-up ones near the zone)" if (num := len(manifest.made_up) + more) else ""
         shared = f" under {num} symmetries of the mesh" if (num := len(manifest.symmetries)) > 1 else ""
         return (
             f"{len(manifest.places)} direct and {len(manifest.loads) + missing} of {self.most_reciprocal} reciprocal "
-            f"runs of {about.period_levels} levels: {about.num_frequencies} frequencies, {len(area.nodes)} source nodes"
-            f"{shared} ({num_bytes / 1e6:.0f} MB to be written)"
+            f"runs of {about.period_levels} levels{made_up}: {about.num_frequencies} frequencies, "
+            f"{len(area.nodes)} source nodes{shared} ({num_bytes / 1e6:.0f} MB to be written)"
         )
 
-    def _read(self, manifest: CrossManifest, name: str) -> NDArray[np.float32]:
-        """An array of all direct runs, (run, ...). Local."""
+    def _read(self, manifest: CrossManifest, group: str, name: str) -> NDArray[np.float32]:
+        """An array of all runs of a group, (run, ...). Local."""
         values = []
-        for index in range(len(manifest.places)):
-            with open_file(shards_folder(self._path) / f"{Task(DIRECT, index)}.h5") as shard:
+        for index in range(manifest.counts()[group]):
+            with open_file(shards_folder(self._path) / f"{Task(group, index)}.h5") as shard:
                 values.append(shard[name][()])
         return np.stack(values)
 
+    def _amplitudes(self, manifest: CrossManifest, group: str) -> NDArray[np.complex128]:
+        """Amplitudes of all runs of a group, (run, 2 A, K). Local."""
+        parts = self._read(manifest, group, group).astype(np.float64)
+        return np.asarray(parts[..., 0] + 1j * parts[..., 1])
+
     def _floor(self, manifest: CrossManifest) -> str:
-        u, v, r = 100.0 * self._read(manifest, FLOOR).mean(axis=0)
+        u, v, r = 100.0 * self._read(manifest, DIRECT, FLOOR).mean(axis=0)
         num = manifest.num_frequencies
         return f"{num} frequencies leave {u:.2g} % of u, {v:.2g} % of v and {r:.2g} % of the load, whatever the runs"
 
     def _choice(self, manifest: CrossManifest, num: int) -> list[int]:
         """Loads to run from beside those that are, first nodes of their groups. Local."""
-        parts = self._read(manifest, DIRECT).astype(np.float64)
-        direct = parts[..., 0] + 1j * parts[..., 1]
+        direct = self._amplitudes(manifest, DIRECT)
         firsts = [quantity * manifest.num_nodes + node for quantity in (0, 1) for node in manifest.members]
         groups = [manifest.loads_of(first) for first in firsts]
         there = [firsts.index(load) for load in manifest.loads]
-        weights = weighted(direct, amplitudes_of(self._case), self._production.signals)
-        return [firsts[number] for number in choose_loads(weights, groups, there, num)]
+        gains = weights_of(direct, amplitudes_of(self._case), self._production.signals)
+        seen = gains * (beside(direct, self._amplitudes(manifest, MADE_UP)) if manifest.made_up else direct)
+        return [firsts[number] for number in choose_loads(seen, groups, there, num)]
 
 
 def grow(

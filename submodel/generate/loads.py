@@ -60,13 +60,13 @@ def _eliminate(left: NDArray[np.float64], members: Sequence[int], limit: float) 
             left -= np.outer(left[:, member], left[member]) / left[member, member]
 
 
-def weighted(
+def weights_of(
     direct: NDArray[np.complexfloating], amplitudes: Amplitudes, signals: NDArray[np.float64]
-) -> NDArray[np.complex128]:
-    """Amplitudes (run, 2 A, K) whose errors count alike in u, v and r of the runs of some signals. Local."""
+) -> NDArray[np.float64]:
+    """Weights (2 A, K) of amplitudes after which errors of u, v and r under some signals count alike. Local."""
     responses = Responses.of(signals, amplitudes.rate, amplitudes.dt, amplitudes.omega)
     num = direct.shape[1] // 2
-    return np.asarray(direct * np.repeat(gains(responses, direct), num, axis=0))
+    return np.asarray(np.repeat(gains(responses, direct), num, axis=0))
 
 
 def floor_errors(

@@ -57,6 +57,15 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    made_up: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RUNS",
+            help="With --cross: runs beside from sources near the zone, on a patch with open edges. They are cheap "
+            "and spare direct runs where the medium near the zone is known.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the full model for the samples of a case, in parallel under mpirun, and record the zone's traces."""
     from submodel.cli.terminal.progress import count_progress
@@ -65,8 +74,8 @@ def generate(
     from submodel.generate.samples import SampleProduction
 
     request = Request(train, test, calibration, seed, ranks_per_sample, fields, precision)
-    if cross is not None:
-        _generate_cross(case, output, cross, request, reciprocal=reciprocal)
+    if cross is not None or made_up is not None:
+        _generate_cross(case, output, (cross, made_up), request, reciprocal=reciprocal)
         return
     kind, unit = (ReciprocalProduction, "runs") if reciprocal else (SampleProduction, "samples")
     with parallel() as comm, count_progress("generate", unit, shown=comm.rank == 0) as progress:
@@ -83,28 +92,28 @@ def generate(
         _echo(output, report, unit, comm.size)
 
 
-def _generate_cross(case: Path, output: Path, cross: str, request: Request, *, reciprocal: bool) -> None:
-    """Make or grow cross data.
+def _generate_cross(
+    case: Path, output: Path, asked: tuple[str | None, int | None], request: Request, *, reciprocal: bool
+) -> None:
+    """Make or grow cross data; asked are the values of --cross and --made-up.
 
     Raises:
         CaseError: An option does not go with it, or the numbers are none.
     """
     from submodel.cli.terminal.progress import count_progress
-    from submodel.generate.cross import grow
+    from submodel.generate.cross import CrossRuns
 
     with parallel() as comm, count_progress("generate", "runs", shown=comm.rank == 0) as progress:
+        cross, made_up = asked
+        if cross is None:
+            raise CaseError("--made-up goes with --cross: say how many real runs too, such as --cross 5+30")
         num_direct, num_reciprocal = cross_counts(cross)
+        if made_up is not None and made_up < 1:
+            raise CaseError(f"--made-up {made_up}: give a number of runs, 1 or more, or leave it out")
         _require_plain(request, reciprocal)
-        report = grow(
-            Case.load(case),
-            output,
-            num_direct,
-            num_reciprocal,
-            comm,
-            request=request,
-            announce=typer.echo,
-            progress=progress,
-        )
+        runs = CrossRuns(Case.load(case), output, request, comm=comm)
+        report = runs.grow(num_direct, num_reciprocal, made_up or 0, announce=typer.echo, progress=progress)
+        runs.close()
     if comm.rank == 0:
         _echo(output, report, "runs", comm.size)
 
