@@ -13,7 +13,7 @@ from networks.table.bases.basis import Nodes
 from networks.table.bases.catalogue import basis_from
 from networks.table.compress import Table
 from networks.table.data import CrossData, Times
-from networks.table.fit.maps import DirectRuns, Pooling, choose, fit_map
+from networks.table.fit.maps import MADE_UP, DirectRuns, Pooling, choose, fit_map
 from networks.table.fit.metric import Responses, gains
 from networks.table.growth import next_runs
 from networks.table.solve import held_out, solve_table
@@ -145,6 +145,79 @@ def test_the_choice_prefers_the_larger_ridge_of_equal_ones() -> None:
     assert pooling.reach >= clean_pooling.reach
 
 
+def samples_of(table: NDArray[np.complex128], num: int, seed: int = 7) -> NDArray[np.complex128]:
+    """Other samples of the map that a table of exact low rank obeys: combinations of its rows, of another size."""
+    g = np.random.default_rng(seed)
+    shares = g.normal(size=(num, len(table))) + 1j * g.normal(size=(num, len(table)))
+    return np.asarray(1e-3 * np.einsum("ms,sak->mak", shares, table))
+
+
+def bent(data: CrossData, table: NDArray[np.complex128], by: float) -> tuple[CrossData, NDArray[np.complex128]]:
+    """The problem with maps that differ from one frequency to the next, so that direct runs cannot be pooled."""
+    g = np.random.default_rng(3)
+    turn = 1 + by * (g.normal(size=(2 * A, K)) + 1j * g.normal(size=(2 * A, K)))
+    table = table * turn
+    return dataclasses.replace(data, direct=data.direct * turn, reciprocal=table[:, data.loads]), table
+
+
+def test_made_up_runs_repair_a_map_that_three_direct_runs_do_not_determine() -> None:
+    data, table = bent(*problem(3, rank=4), by=1.0)
+    before, _, errors = held_out(data)
+    made_up = dataclasses.replace(data, made_up=samples_of(table, 12))
+    after, _, repaired = held_out(made_up)
+    truth = before.errors(table[:20], before.predict(data.reciprocal[:20]))[:, 0].mean()
+    assert errors[:, 0].mean() > 0.1 and truth > 0.1
+    assert repaired.max() < 1e-4
+    assert after.errors(table[:20], after.predict(data.reciprocal[:20])).max() < 1e-4
+    assert after.cross.pooling.made_up > 0
+    report = solve_table(made_up, tolerance=0.01).lines
+    assert any(line.startswith("12 made-up runs taken: left of direct runs left out") for line in report)
+    assert not any("made-up" in line for line in solve_table(data, tolerance=0.01).lines)
+    assert next_runs(made_up).halved.whole < 1e-4 < 0.1 < next_runs(data).halved.whole
+
+
+def test_wrong_made_up_runs_lose() -> None:
+    data, table = problem(6, rank=3)
+    before, predicted, _ = held_out(data)
+    wrong = samples_of(table[:, ::-1], 40)  # of another map
+    after, again, _ = held_out(dataclasses.replace(data, made_up=wrong))
+    assert after.cross.pooling == before.cross.pooling and after.cross.pooling.made_up == 0
+    assert np.array_equal(again, predicted) and np.array_equal(after.matrices, before.matrices)
+    assert [choice.pooling.made_up for choice in after.cross.weighed] == [0.0, *MADE_UP]
+    assert all(choice.left > after.cross.weighed[0].left for choice in after.cross.weighed[1:])
+    lines = solve_table(dataclasses.replace(data, made_up=wrong), tolerance=0.01).lines
+    assert any("40 made-up runs not taken" in line for line in lines)
+
+
+@pytest.mark.parametrize("pooling", [Pooling(0, made_up=0.3), Pooling(3, 0.3, made_up=1.0)])
+def test_direct_runs_are_left_out_beside_made_up_ones(pooling: Pooling) -> None:
+    """Against stacked samples; made-up runs are as strong as direct ones at the loads, and stay in every fit."""
+    data, table = bent(*problem(4, rank=6), by=0.3)
+    made_up = samples_of(table, 9)
+    runs = DirectRuns(data.direct, data.loads, made_up=made_up)
+    assert len(runs.fold) == 4
+    k, ridge = 4, 1e-3
+    fit, run, offset = runs.fit(k, pooling)
+    W, Y, _, _ = runs.system(k, pooling)
+    power = [(np.abs(each[:, data.loads, k]) ** 2).mean() for each in (data.direct, made_up)]
+    scale = pooling.made_up * np.sqrt(power[0] / power[1])
+    extra = np.zeros((9, W.shape[1]), complex)
+    extra[:, :4] = scale * made_up[:, data.loads, k]
+    everything = np.concatenate((W, extra))
+    stacked = np.concatenate((Y, scale * made_up[:, runs.others, k]))
+    damping = ridge * np.linalg.norm(everything, 2) ** 2 * np.eye(W.shape[1])
+
+    def solved(rows: NDArray[np.bool_]) -> NDArray[np.complex128]:
+        part = everything[rows]
+        return np.linalg.solve(part.conj().T @ part + damping, part.conj().T @ stacked[rows])
+
+    assert np.allclose(fit.matrix(ridge), solved(np.ones(len(everything), bool)), rtol=1e-8, atol=1e-8)
+    folds = [(run == each, (run == each) & (offset == 0)) for each in range(4)]
+    for (rows, wanted), residual in zip(folds, fit.left_out(np.array([ridge]), folds), strict=True):
+        B = solved(np.concatenate((~rows, np.ones(9, bool))))
+        assert np.allclose(residual[0], Y[wanted] - W[wanted] @ B, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("tolerance", [0.3, 0.1, 0.02])
 def test_compression_keeps_its_tolerance(tolerance: float) -> None:
     data, _ = problem(12, rank=8, num_loads=8)
@@ -222,6 +295,8 @@ def test_faults_are_named() -> None:
         dataclasses.replace(data, loads=data.loads[:2])
     with pytest.raises(ValueError, match="different numbers"):
         dataclasses.replace(data, loads=data.loads[[0, 0, 1, 2]])
+    with pytest.raises(ValueError, match="made_up must be finite and of shape"):
+        dataclasses.replace(data, made_up=data.direct[:, 1:])
     with pytest.raises(ValueError, match="must be finite"):
         dataclasses.replace(data, direct=data.direct * np.nan)
     with pytest.raises(ValueError, match="two direct runs"):

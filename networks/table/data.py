@@ -63,6 +63,8 @@ class CrossData:
         reciprocal: (S, nr, K) what they left at the source nodes.
         mesh: the source nodes and their cells.
         patch: the medium around the source area; None where it is not known.
+        made_up: (nm, 2A, K) what sources on a part of the domain around Gamma left there: further samples of the map
+            between loads, by which no error is judged; None for none.
     """
 
     times: Times
@@ -72,6 +74,7 @@ class CrossData:
     reciprocal: NDArray[np.complexfloating]
     mesh: SourceNodes
     patch: Patch | None = None
+    made_up: NDArray[np.complexfloating] | None = None
 
     def __post_init__(self) -> None:
         num, size = len(self.places), self.direct.shape[1]
@@ -84,6 +87,10 @@ class CrossData:
                 raise ValueError(f"{name} must have shape {expected}, got {getattr(self, name).shape}")
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"{name} amplitudes must be finite; check the dataset")
+        if self.made_up is not None:
+            expected = (len(self.made_up), size, frequencies)
+            if self.made_up.shape != expected or not np.isfinite(self.made_up).all():
+                raise ValueError(f"made_up must be finite and of shape {expected}, got {self.made_up.shape}")
         if (
             size % 2
             or len(np.unique(self.loads)) != len(self.loads)

@@ -63,10 +63,12 @@ def halved(data: CrossData, *, seed: int = 0) -> Halved:
     """
     times = data.times
     weights = gains(Responses.of(times.signals, times.rate, times.dt, times.omega), data.direct)
-    direct = np.asarray(data.direct) * np.repeat(weights, data.direct.shape[1] // 2, 0)
+    every = np.repeat(weights, data.direct.shape[1] // 2, 0)
+    direct = np.asarray(data.direct) * every
+    made_up = None if data.made_up is None else data.made_up * every
 
     def left(runs: NDArray[np.complexfloating], loads: NDArray[np.integer]) -> float:
-        return choose(DirectRuns(runs, loads, seed=seed))[2]
+        return choose(DirectRuns(runs, loads, seed=seed, made_up=made_up))[2]
 
     half = max(FEWEST, (len(direct) + 1) // 2)
     return Halved(

@@ -156,7 +156,8 @@ def held_out(data: CrossData, *, seed: int = 0) -> tuple[Maps, Complex, Array]:
     samples = data.direct if len(data.direct) or not complete else data.reciprocal[:: 1 + len(data.reciprocal) // SEEN]
     metric = Metric.of(data.times, samples)
     every = metric.weights(data.direct.shape[1])
-    cross = fit_map(DirectRuns(data.direct * every, data.loads, seed=seed))
+    made_up = None if data.made_up is None else data.made_up * every
+    cross = fit_map(DirectRuns(data.direct * every, data.loads, seed=seed, made_up=made_up))
     maps = Maps(cross, metric.gains, metric.responses)
     predicted = cross.held_out / every
     return maps, predicted, maps.errors(data.direct, predicted)
@@ -185,12 +186,13 @@ def solve_table(
     maps, predicted, errors = held_out(data, seed=seed)
     chosen = basis_from(dict(basis or {"kind": "nodes"}), data.area)
     pooling = maps.cross.pooling
-    line = (
+    lines = [
         f"maps: {pooling.reach} frequencies on each side, slope {pooling.slope:g}, curve {pooling.curve:g}, "
-        f"ridge {maps.cross.ridge:.0e}"
-    )
+        f"ridge {maps.cross.ridge:.0e}",
+        *maps.cross.weighing(0 if data.made_up is None else len(data.made_up)),
+    ]
     whole = _Whole(data.reciprocal, maps.matrices, maps.metric, chosen, data.mesh, data.places)
-    return _reduced(whole, data.direct, predicted, errors, tolerance, numbers, line)
+    return _reduced(whole, data.direct, predicted, errors, tolerance, numbers, lines)
 
 
 def solve_plain(
@@ -230,7 +232,7 @@ def solve_plain(
     whole = _Whole(fit.fields, fit.matrices, metric, chosen, data.mesh, data.places)
     about = likely.description()
     line = f"{len(data.places)} plain samples; prior {about['kind']}, {about['reach']} frequencies on each side"
-    return _reduced(whole, data.direct, fit.held_out, errors, tolerance, numbers, line)
+    return _reduced(whole, data.direct, fit.held_out, errors, tolerance, numbers, [line])
 
 
 def _reduced(
@@ -240,7 +242,7 @@ def _reduced(
     errors: Array,
     tolerance: float | None,
     numbers: int | None,
-    line: str,
+    lines: list[str],
 ) -> Solved:
     """The table compressed to a tolerance or a number of numbers, judged by runs that were held out."""
     table = Table(whole.fields, whole.matrices, whole.metric.gains, whole.basis)
@@ -267,7 +269,7 @@ def _reduced(
         np.asarray(residual, float),
         np.asarray(strength, float),
         np.asarray(final, np.complex64),
-        [line],
+        lines,
     )
     solved.lines.extend(_report(solved, cut))
     return solved

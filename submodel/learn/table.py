@@ -254,7 +254,7 @@ def specification(case: Case, dataset: CrossDataset) -> TableSpec:
 
 
 def cross_data(dataset: CrossDataset, num_direct: int | None = None, num_reciprocal: int | None = None) -> CrossData:
-    """The first runs of each kind, all by default, with some of the case's signals."""
+    """The first runs of each kind, all by default, all that were made up, and some of the case's signals."""
     case, about = dataset.case, dataset.amplitudes
     times = Times(case.time.levels, case.time.dt, about.rate, about.omega, case_signals(case))
     direct, loads = slice(num_direct), slice(_num_loads(dataset, num_reciprocal))
@@ -266,6 +266,7 @@ def cross_data(dataset: CrossDataset, num_direct: int | None = None, num_recipro
         dataset.reciprocal[:, loads],
         SourceMesh(**dataset.source_mesh),
         Patch(**dataset.patch),
+        dataset.made_up if dataset.manifest.made_up else None,
     )
 
 
