@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -265,6 +266,20 @@ def test_a_tolerance_beyond_the_budget_is_said_to_be_and_ends_with_a_status(tmp_
         assert len(dataset.places) + len(dataset.manifest.loads) <= 20
 
 
+def test_a_build_weighs_made_up_runs_and_says_if_it_took_them(plant: Plant, tmp_path: Path) -> None:
+    target = tmp_path / "g.safetensors"
+    text = done("build", plant.case, "-o", target, "--made-up", 60, "--tolerance", "2%", *TABLE)
+    with CrossDataset.open(dataset_path(target)) as dataset:
+        assert len(dataset.manifest.made_up) == 60
+    weighed = re.search(r"60 made-up runs (taken|not taken): .* ([\d.]+) % with them .* ([\d.]+) % without", text)
+    assert weighed is not None and "made-up" not in plant.text
+    assert weighed[1] == ("taken" if float(weighed[2]) < float(weighed[3]) else "not taken")
+    assert weighed[0] in done("info", target)
+    _, document = checkpoint.read_metadata(target)
+    reached = GeneratorFile.from_document(document, target).reached
+    assert reached is not None and reached.kept and reached.built is not None and reached.built["--made-up"] == 60
+
+
 def test_what_cannot_be_built_is_refused_before_any_run(tmp_path: Path) -> None:
     case, target = table_case(tmp_path), tmp_path / "g.safetensors"
     for options, words in (
@@ -273,6 +288,8 @@ def test_what_cannot_be_built_is_refused_before_any_run(tmp_path: Path) -> None:
         (("--budget", "7"), "too small"),
         (("--form", "table", "--numbers", 0), "numbers"),
         (("--form", "operator", "--numbers", 1000), "--numbers is for wave tables"),
+        (("--form", "operator", "--made-up", 40), "--made-up is for wave tables"),
+        (("--form", "table", "--made-up", 0), "made-up"),
         (("--form", "cnn"), "not one of auto, table, operator"),
     ):
         said = submodel("build", case, "-o", target, *options)

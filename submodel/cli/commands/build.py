@@ -39,6 +39,16 @@ def build(
         str | None, typer.Option(metavar="RUNS|TIME", help="The most it may take: runs, as in 60, or a time, as in 90s")
     ] = None,
     numbers: Annotated[int | None, typer.Option(min=1, help="The most that the generator may store.")] = None,
+    made_up: Annotated[
+        int | None,
+        typer.Option(
+            "--made-up",
+            min=1,
+            metavar="N",
+            help="Beside the runs, N made up near the zone, such as 160: cheap, and taken where runs held out gain by "
+            "it.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Run, choose and calibrate what a tolerance takes, in parallel under mpirun.
@@ -54,7 +64,8 @@ def build(
     with parallel() as comm:
         read = Case.load(case)
         limit = Budget() if budget is None else Budget.of(budget)
-        wanted = Wanted(_tolerance(read) if tolerance is None else tolerance, form, limit, numbers, device)
+        asked = _tolerance(read) if tolerance is None else tolerance
+        wanted = Wanted(asked, form, limit, numbers, device, made_up or 0)
 
         def bar(label: str, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
             return count_progress(label, unit, shown=comm.rank == 0)

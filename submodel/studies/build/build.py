@@ -124,7 +124,7 @@ def build(
     own = _asked(case, wanted)
     on_root(comm, lambda: require_file(output, "generator.safetensors"))
     tell: Callable[[str], None] = (lambda words: None) if announce is None or comm.rank > 0 else announce
-    supply = CrossSupply(own, dataset_path(output), comm, bar)
+    supply = CrossSupply(own, dataset_path(output), comm, bar, wanted.made_up)
     weighing = Weighing(own, supply, wanted, comm, tell)
     search_ended: Search | None = None
     well = weighing.operator_first()
@@ -158,6 +158,8 @@ def _asked(case: Case, wanted: Wanted) -> Case:
             raise CaseError(
                 "--numbers is for wave tables: give an operator generator its size by [training] size in the case"
             )
+        if wanted.made_up:
+            raise CaseError("--made-up is for wave tables: leave it out, or ask for --form table")
         return case if case.training.model == "operator" else with_training(case, model="operator")
     return with_training(case, model="table", tolerance=wanted.tolerance, numbers=wanted.numbers)
 

@@ -34,10 +34,11 @@ class CrossSupply:
         path: Of the dataset, which is made, or grows.
         comm: Whose ranks share the runs.
         bar: Gives a call with the runs done and their number, for the runs that are made within.
+        made_up: Runs on a patch around the zone, made with the first ones; they count in no budget of runs.
     """
 
-    def __init__(self, case: Case, path: Path, comm: MPI.Comm, bar: Bar) -> None:
-        self.case, self.path = case, path
+    def __init__(self, case: Case, path: Path, comm: MPI.Comm, bar: Bar, made_up: int = 0) -> None:
+        self.case, self.path, self._made_up = case, path, made_up
         self._runs, self._bar = CrossRuns(case, path, comm=comm), bar
         self._asked = (0, 0)
         self._judge: tuple[tuple[int, int], Judge] | None = None
@@ -52,7 +53,7 @@ class CrossSupply:
         """As `Supply.grow`."""
         self._asked = (max(self._asked[0], num_direct), max(self._asked[1], num_reciprocal, 1))
         with self._bar("run", "runs") as progress:
-            self._runs.grow(num_direct, max(1, num_reciprocal), progress=progress)
+            self._runs.grow(num_direct, max(1, num_reciprocal), num_made_up=self._made_up, progress=progress)
 
     def total(self, num_direct: int, num_reciprocal: int) -> int:
         """As `Supply.total`; what was there before does not count, so that a build that goes on decides the same."""

@@ -44,6 +44,7 @@ class Wanted:
         budget: The most it may take.
         numbers: The most that the generator may store; None for as many as the tolerance needs.
         device: Where a network is trained.
+        made_up: Runs on a patch around the zone, which tables are made with where runs held out gain by it.
     """
 
     tolerance: float
@@ -51,12 +52,14 @@ class Wanted:
     budget: Budget = field(default_factory=Budget)
     numbers: int | None = None
     device: str = "auto"
+    made_up: int = 0
 
     @property
     def options(self) -> dict[str, Any]:
         """Options of the command line beside the tolerance, None for those that are left out."""
         form = None if self.form == "auto" else self.form
-        return {"--form": form, "--budget": self.budget.option, "--numbers": self.numbers}
+        options = {"--form": form, "--budget": self.budget.option, "--numbers": self.numbers}
+        return options | ({"--made-up": self.made_up} if self.made_up else {})
 
 
 class Weighing:
