@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -21,14 +22,15 @@ from submodel.case.case import Case, CaseError
 from submodel.data.check import check
 from submodel.data.cross import CrossDataset, CrossManifest
 from submodel.data.dataset import Dataset
-from submodel.data.manifest import DatasetError, Request, shards_folder
+from submodel.data.manifest import MANIFEST_FILE, DatasetError, Request, shards_folder
+from submodel.data.storage.checksum import CROSS, dataset_name, seal
 from submodel.generate.cross import CrossRuns, grow
 from submodel.generate.loads import choose_loads
 
 ALONE = MPI.COMM_SELF
 NEWMARK = {"discretization": {"element": "p1", "stepper": "newmark"}}
 GLL2 = {"discretization": {"element": "gll", "degree": 2, "stepper": "explicit"}, "time": {"final": 0.55, "levels": 61}}
-NO_MAPS = {"symmetry": {"maps": []}}
+NO_MAPS: dict[str, Any] = {"symmetry": {"maps": []}}
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -44,7 +46,7 @@ def mismatch(path: Path) -> float:
     with CrossDataset.open(path) as data:
         nodes, shares = SourceMesh(**data.source_mesh).rows(data.places)
         found = np.einsum("nv,nvlk->nlk", shares, data.reciprocal[nodes])
-        return relative_l2(found, data.direct[:, data.loads])  # type: ignore[arg-type]
+        return relative_l2(found, data.direct[:, data.loads])
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_one_run_serves_the_loads_of_its_orbit(whole: Path) -> None:
     with CrossDataset.open(whole) as data:
         assert data.manifest.symmetries == ["identity", "transpose", "antitranspose", "rotate-180"]
         assert len(data.loads) > len(data.manifest.loads) == 6
-        assert len(set(data.loads.tolist())) == len(data.loads) == data.loads_of_runs[-1]
+        assert len(np.unique(data.loads)) == len(data.loads) == data.loads_of_runs[-1]
         inside = data.places[:, 0] >= abs(data.places[:, 1])
         assert inside.all()  # of the sector that stands for all
         assert data.direct.dtype == data.reciprocal.dtype == np.complex64
@@ -146,6 +148,23 @@ def test_other_arguments_and_kinds_are_refused(copied: Path) -> None:
         grow(toy_case(), copied, 4, 11, ALONE)
     with pytest.raises(CaseError, match=r"--cross 0\+3: give at least one direct and one reciprocal run"):
         grow(toy_case(), copied, 0, 3, ALONE)
+
+
+def test_a_file_of_an_older_make_is_refused(copied: Path) -> None:
+    with h5py.File(copied, "a") as file:
+        del file.attrs["made_up"]
+    content = np.fromfile(copied, np.uint8)
+    with open(copied, "r+b") as file:
+        seal(file, content, dataset_name(CROSS))
+    with pytest.raises(DatasetError, match=r"data\.h5 cannot be used: it does not say made_up, another submodel made"):
+        CrossDataset.open(copied)
+    plan = shards_folder(copied) / MANIFEST_FILE
+    plan.write_text(plan.read_text().replace('"made_up": [], ', ""))
+    with pytest.raises(DatasetError, match=r"is damaged or of another submodel \(.*'made_up'\): delete it if"):
+        grow(toy_case(), copied, 4, 6, ALONE)
+    plan.unlink()
+    with pytest.raises(DatasetError, match=r"is in the way: .* it does not say made_up, .*or choose another -o"):
+        grow(toy_case(), copied, 4, 6, ALONE)
 
 
 def test_a_manifest_survives_json_and_keeps_its_key_as_it_grows() -> None:

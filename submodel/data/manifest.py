@@ -163,8 +163,17 @@ class Manifest(ABC):
         Args:
             attributes: of its root.
             read: gives an array by name.
+
+        Raises:
+            ValueError: something is missing, as in a file of an older make.
         """
-        values = {name: attributes[name] for name in ("case", "seed", "code_version", *cls.STORED)}
+        names = ("case", "seed", "code_version", *cls.STORED)
+        if missing := [name for name in names if name not in attributes]:
+            raise ValueError(
+                f"it does not say {missing[0]}, another submodel made it: use that one, or delete it with its shards "
+                "and run `submodel generate` again"
+            )
+        values = {name: attributes[name] for name in names}
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         return cls(**plain | {name: json.loads(plain[name]) for name in cls.LISTS} | cls._drawn(read))
 

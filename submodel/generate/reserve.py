@@ -116,7 +116,9 @@ def _beside(path: Path, folder: Path, kind: type[AnyManifest]) -> AnyManifest | 
     try:
         return kind.from_json(file.read_text())
     except ValueError as error:
-        raise DatasetError(f"{file} is damaged ({error}): delete it if {path} exists, else delete {folder}") from error
+        raise DatasetError(
+            f"{file} is damaged or of another submodel ({error}): delete it if {path} exists, else delete {folder}"
+        ) from error
 
 
 def _of_dataset(path: Path, asked: AnyManifest) -> AnyManifest:
