@@ -26,6 +26,7 @@ COMMANDS = (
     "generate",
     "check",
     "train",
+    "build",
     "compress",
     "calibrate",
     "zoom",

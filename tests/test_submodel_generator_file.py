@@ -76,5 +76,7 @@ def test_a_document_without_an_entry_is_refused_by_the_files_name(key: str) -> N
 
 
 def test_a_generator_that_was_made_without_a_training_says_so() -> None:
-    with pytest.raises(GeneratorFileError, match="does not say how it was trained"):
+    with pytest.raises(GeneratorFileError, match="computed, not trained: make a smaller one by --tolerance"):
         replace(FILE, training=None).trained()
+    with pytest.raises(GeneratorFileError, match="does not say how it was trained"):
+        replace(FILE, training=None, reached=None).trained()

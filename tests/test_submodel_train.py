@@ -71,16 +71,19 @@ def test_the_default_generator_learns_from_a_dozen_runs(shop: Shop) -> None:
 
 @pytest.mark.parametrize("number", [1, 12])
 def test_a_loss_is_called_a_loss(shop: Shop, tmp_path: Path, number: int) -> None:
-    dataset, target = shop.dataset, tmp_path / "g.safetensors"
+    dataset, case, target = shop.dataset, shop.case, tmp_path / "g.safetensors"
+    few = "test = 4\ncalibration = 20"
     if number == 1:
         dataset = tmp_path / "one.h5"
-        done("generate", shop.case, "-o", dataset, "--train", 1, "--test", 0, "--calibration", 0)
-    text = done("train", shop.case, "--dataset", dataset, "-o", target, "--epochs", 2)
+        done("generate", case, "-o", dataset, "--train", 1, "--test", 0, "--calibration", 0)
+    else:
+        case = toy(tmp_path, **OPERATOR | {"validation": "validation = 0.0"}, test=few)
+    text = done("train", case, "--dataset", dataset, "-o", target, "--epochs", 2)
     assert "2 epochs, loss " in text and "validation" not in text and "best" not in text
     training = GeneratorFile.from_document(checkpoint.read_metadata(target)[1], target).trained()
     assert len(training.train) == training.weights_epoch == 2 and training.validation == ()
-    if number > 1:
-        held = toy(tmp_path, **OPERATOR | {"validation": "validation = 0.25"}, test="test = 4\ncalibration = 20")
+    for share in ("", "validation = 0.25") if number > 1 else ():  # a fifth of so few by default
+        held = toy(tmp_path, **OPERATOR | {"validation": share}, test=few)
         text = done("train", held, "--dataset", dataset, "-o", target, "--epochs", 2)
         training = GeneratorFile.from_document(checkpoint.read_metadata(target)[1], target).trained()
         assert ", validation " in text and len(training.validation) == 2 and training.validation != training.train
