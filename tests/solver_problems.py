@@ -92,7 +92,7 @@ def zone_errors(
     return shared
 
 
-def relative_l2(value: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+def relative_l2(value: NDArray[np.inexact], truth: NDArray[np.inexact]) -> float:
     """Norm of the difference over the norm of the truth."""
     return float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
 

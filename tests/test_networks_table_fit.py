@@ -51,7 +51,7 @@ def problem(
     table = np.einsum("srk,ra->sak", draw(len(mesh.nodes), rank, K), draw(rank, 2 * A))
     places = g.permutation(len(mesh.nodes))[:num_direct]
     loads = np.arange(2 * A)[:: 2 * A // num_loads][:num_loads]
-    omega = 2 * np.pi / (50 * DT) * np.arange(K)
+    omega = 2 * np.pi / (50 * DT) * np.arange(K, dtype=np.float64)
     times = Times(LEVELS, DT, RATE, omega, signals())
     return CrossData(times, mesh.nodes[places], table[places], loads, table[:, loads], mesh), table
 

@@ -9,7 +9,7 @@ from solver_problems import METHODS, box, relative_l2
 
 from networks.response.signal_response import LowPass
 from solvers.problems.full import FullModel
-from solvers.problems.reciprocal import ReciprocalModel
+from solvers.problems.reciprocal import Quantity, ReciprocalModel
 from solvers.time.amplitudes import Amplitudes
 from solvers.time.grid import TimeGrid
 
@@ -68,14 +68,14 @@ def test_sums_taken_while_stepping_are_those_of_the_history(method: str, comm: M
         box(comm, discretization, 16), discretization, TimeGrid(about.dt * (levels - 1), levels)
     )
     reciprocal = ReciprocalModel(model, np.array([[0.413, 0.621], [-0.75, 0.11]]))
-    wanted = [("displacement", 0), ("load", 3), ("load", 7)]
-    histories = reciprocal.responses(wanted)  # type: ignore[arg-type]
-    sums = reciprocal.amplitudes(wanted, about.weights())  # type: ignore[arg-type]
-    alone = reciprocal.amplitudes(wanted[1:2], about.weights())  # type: ignore[arg-type]
+    wanted: list[tuple[Quantity, int]] = [("displacement", 0), ("load", 3), ("load", 7)]
+    histories = reciprocal.responses(wanted)
+    sums = reciprocal.amplitudes(wanted, about.weights())
+    alone = reciprocal.amplitudes(wanted[1:2], about.weights())
     assert (sums is None) == (histories is None) == (comm.rank > 0)
     for found, history in zip(sums or (), histories or (), strict=True):
         assert relative_l2(found, transformed(history[:, 1:], about)) < 1e-12
     if sums is not None and alone is not None:
         assert np.array_equal(alone[0], sums[1])  # whatever runs are beside
     with pytest.raises(ValueError, match=f"the model has {levels} levels, the weights are of {levels + 1}"):
-        reciprocal.amplitudes(wanted, np.zeros((2, levels + 1), complex))  # type: ignore[arg-type]
+        reciprocal.amplitudes(wanted, np.zeros((2, levels + 1), complex))

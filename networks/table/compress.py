@@ -72,7 +72,7 @@ class Table:
 
     def __init__(
         self,
-        fields: Complex,
+        fields: NDArray[np.inexact],
         maps: Complex,
         gains: Array,
         basis: Basis,
@@ -102,7 +102,7 @@ class Table:
         fields = np.asarray(self._fields[:, :, k], complex)
         phi = self._basis.matrix(k)
         if phi is None:
-            left, size, core = None, len(fields), np.linalg.qr(fields, mode="r")
+            left, size, core = None, len(fields), np.asarray(np.linalg.qr(fields, mode="r"))
         else:
             inside = phi.conj().T @ fields
             size = len(inside)
@@ -112,7 +112,7 @@ class Table:
         total = float(np.einsum("ra,rs,sa->", right.conj(), gram, right, optimize=True).real)
         self._size += total
         self._missed += 0.0 if phi is None else max(total - float(np.linalg.norm(table) ** 2), 0.0)
-        return _Frequency(size, left, core, right, np.linalg.svd(table, compute_uv=False))
+        return _Frequency(size, left, core, right, np.asarray(np.linalg.svd(table, compute_uv=False), float))
 
     def cut_to_error(self, tolerance: float) -> Compressed:
         """The fewest numbers whose relative error in the metric is about `tolerance`, as near as the basis allows."""

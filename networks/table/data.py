@@ -94,7 +94,7 @@ class CrossData:
         if (
             size % 2
             or len(np.unique(self.loads)) != len(self.loads)
-            or not set(self.loads.tolist()) <= set(range(size))
+            or not np.isin(self.loads, np.arange(size)).all()
         ):
             raise ValueError(f"loads must be different numbers of 0 .. {size - 1}, got {self.loads}")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from networks.table.fit.plain import PlainFit, fit_plain
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
+Fields = NDArray[np.inexact]
 
 ROUNDS = 4
 """Cuts that bring the error of u to the tolerance, at most."""
@@ -55,7 +57,7 @@ class Solved:
     residual: Array
     field: Array
     held_out: NDArray[np.complex64]
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def estimate(self) -> tuple[float, float]:
@@ -94,9 +96,8 @@ class Metric:
     def errors(self, true: Complex, predicted: Complex) -> Array:
         """Relative L2 errors (run, 3) of u, v and r, means over the signals, of amplitudes (run, 2A, K)."""
         signals = range(len(self.responses.waves))
-        errors = [
-            np.mean([self.responses.errors(s, a, b) for s in signals], 0) for a, b in zip(true, predicted, strict=True)
-        ]
+        pairs: Iterator[tuple[Complex, Complex]] = zip(true, predicted, strict=True)
+        errors = [np.mean([self.responses.errors(s, a, b) for s in signals], 0) for a, b in pairs]
         return np.array(errors).reshape(-1, 3)
 
 
@@ -287,7 +288,13 @@ class _Whole:
     """
 
     def __init__(
-        self, fields: Complex, matrices: Complex, metric: Metric, basis: Basis, mesh: SourceNodes, places: Array
+        self,
+        fields: Fields,
+        matrices: Complex,
+        metric: Metric,
+        basis: Basis,
+        mesh: SourceNodes,
+        places: Array,
     ) -> None:
         self.fields, self.matrices, self.metric, self.basis = fields, matrices, metric, basis
         if not len(places):

@@ -76,9 +76,9 @@ def open_patch(domain: Domain, physics: Physics, *, width: float, layer: float) 
     num_owned = mesh.topology.index_map(mesh.topology.dim).size_local
     cells = np.flatnonzero(far[:num_owned] <= width + layer).astype(np.int32)
     submesh, parents = compat.create_submesh(mesh, cells)
-    edges = [inherited_facets(submesh, parents, mesh, each) for each in (domain.outer_facets, domain.free_facets)]
+    outer, free = (inherited_facets(submesh, parents, mesh, each) for each in (domain.outer_facets, domain.free_facets))
     in_zone = np.flatnonzero(np.isin(parents, domain.zone_cells)).astype(np.int32)
-    patch = Domain(submesh, domain.speed[parents], in_zone, *edges)
+    patch = Domain(submesh, domain.speed[parents], in_zone, outer, free)
     distance = far[parents]
     depth = np.clip((distance - width) / layer, 0.0, 1.0)
     rate = 3.0 * patch.speed * np.log(1.0 / REFLECTED) / (2.0 * layer) * depth**2

@@ -146,8 +146,7 @@ class Medium(Section):
     @property
     def formulas(self) -> dict[str, str]:
         """The formulas by their dotted keys."""
-        groups: dict[str, float | str | None] = {"": None}
-        groups |= self.speed if isinstance(self.speed, dict) else {"": self.speed}
+        groups: dict[str, float | str | None] = {**self.speed} if isinstance(self.speed, dict) else {"": self.speed}
         named = {f"medium.speed.{name}".rstrip("."): each for name, each in groups.items()}
         return {name: each for name, each in named.items() if isinstance(each, str)}
 

@@ -24,7 +24,7 @@ from submodel.case.spectrum import amplitudes_of, case_signals
 from submodel.data.cross import DIRECT, FLOOR, MADE_UP, RECIPROCAL, CrossManifest, area_of
 from submodel.data.dataset_file import write_master
 from submodel.data.hdf5 import open_file
-from submodel.data.manifest import Request, Task, shards_folder
+from submodel.data.manifest import Request, Task, rows, shards_folder
 from submodel.generate.generate import (
     Counter,
     GenerationReport,
@@ -34,7 +34,7 @@ from submodel.generate.generate import (
     require_space,
 )
 from submodel.generate.loads import choose_loads, floor_errors, weights_of
-from submodel.generate.made_up import MadeUpRuns, arrival, beside, onsets
+from submodel.generate.made_up import MadeUpRuns, arrival, beside, impulse_response, onsets
 from submodel.generate.production import Production, shared_geometry
 from submodel.generate.reserve import begun, claimed, renew, tidy
 from submodel.generate.source_area import image_dofs, source_area
@@ -137,7 +137,7 @@ class CrossProduction(Production[CrossManifest]):
         sources = [PointSource(tuple(manifest.places[task.index]), impulse) for task in batch]  # type: ignore[arg-type]
         runs = self.model.run_many(sources, fields=False)
         for task, run in zip(batch, runs or (), strict=runs is not None):
-            response = np.concatenate((run.trace.displacement, run.trace.load), axis=1)[1:].T
+            response = impulse_response(run.trace)
             amplitudes = response @ about.weights().T
             floor = floor_errors(response, amplitudes, about, self.signals)
             yield task, {DIRECT: _parts(amplitudes), FLOOR: floor}
@@ -280,7 +280,7 @@ class CrossRuns:
         def drawn() -> CrossManifest:
             share = arrival(self._amplitudes(manifest, DIRECT)[:ENVELOPE], amplitudes_of(self._case))
             levels = onsets(num, manifest.seed, share)
-            sources = [[float(x), float(y), level] for (x, y), level in zip(places, levels, strict=True)]
+            sources = [[*place, level] for place, level in zip(rows(places), levels, strict=True)]
             return replace(manifest, made_up=[*manifest.made_up, *sources[len(manifest.made_up) :]])
 
         return on_root(self._comm, drawn)

@@ -91,10 +91,11 @@ def floor_errors(
     size = 2 * num
     spectrum = np.fft.rfft(response[:, :num], size, axis=1)
     errors = []
-    for number, signal in enumerate(signals):
-        true = np.fft.irfft(spectrum * np.fft.rfft(signal[:num], size), size, axis=1)[:, :num].T
+    for number in range(len(signals)):
+        drive = np.fft.rfft(signals[number, :num], size)
+        true = np.fft.irfft(spectrum * drive, size, axis=1)[:, :num].T
         miss = waves.field(number, amplitudes) - true
         pairs = [(true[:, :half], miss[:, :half]), (true[:, half:], miss[:, half:])]
         pairs.insert(1, (pairs[0][0][2:] - pairs[0][0][:-2], pairs[0][1][2:] - pairs[0][1][:-2]))
-        errors.append([np.linalg.norm(off) / max(np.linalg.norm(of), np.finfo(float).tiny) for of, off in pairs])
+        errors.append([np.linalg.norm(off) / max(float(np.linalg.norm(of)), np.finfo(float).tiny) for of, off in pairs])
     return np.asarray(np.mean(errors, axis=0))

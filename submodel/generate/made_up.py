@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from solvers.gamma.trace import Trace
 from solvers.mesh.containment import containment
 from solvers.mesh.domain import cell_midpoints
 from solvers.problems.full import FullModel
@@ -86,9 +87,19 @@ class MadeUpRuns:
         made = []
         for (_, _, level), run in zip(sources, runs, strict=True):
             left = about.period_levels - int(level)
-            response = np.concatenate((run.trace.displacement, run.trace.load), axis=1)[1 : 1 + left].T
+            response = impulse_response(run.trace)[:, :left]
             made.append(np.asarray(response @ weights[:, int(level) :].T))
         return made
+
+
+def impulse_response(trace: Trace) -> NDArray[np.float64]:
+    """Displacement and load (2 A, level) on Γ after an impulse at level 1, from that level on. Local.
+
+    Args:
+        trace: Of a full model's run, with its load.
+    """
+    assert trace.load is not None  # which a full model always records
+    return np.concatenate((trace.displacement, trace.load), axis=1)[1:].T
 
 
 def arrival(direct: NDArray[np.complexfloating], about: Amplitudes) -> NDArray[np.float64]:

@@ -59,10 +59,10 @@ def default_description(kind: str, area: Area, highest: float, tolerance: float)
     if kind == Helmholtz.kind:
         return {"kind": kind, "reach": reach}
     if kind == Waves.kind:
-        speeds = set() if area.patch is None else set(area.patch.speed.tolist())
+        speeds = np.empty(0) if area.patch is None else np.unique(area.patch.speed)
         if len(speeds) != 1:
             raise ValueError("waves need one wave speed around the source area: choose helmholtz where it varies")
-        return {"kind": kind, "speed": speeds.pop(), "reach": reach}
+        return {"kind": kind, "speed": float(speeds[0]), "reach": reach}
     raise ValueError(f"there is no basis {kind!r}: choose one of {', '.join(KINDS)}")
 
 

@@ -61,7 +61,7 @@ class Splines:
 
     def _orthonormal(self, step: float) -> NDArray[np.float32]:
         x, y = (self._along(self._area.nodes[:, axis], step) for axis in (0, 1))
-        values = (x[:, :, None] * y[:, None, :]).reshape(len(x), -1)
+        values: NDArray[np.float64] = (x[:, :, None] * y[:, None, :]).reshape(len(x), -1)
         values = values[:, np.abs(values).sum(0) > REACHED]
         normal = values.T @ values
         normal[np.diag_indices_from(normal)] += RIDGE * np.trace(normal) / len(normal)

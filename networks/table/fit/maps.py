@@ -331,9 +331,9 @@ def _choice(runs: DirectRuns, poolings: tuple[Pooling, ...]) -> Choice:
                 miss[i] += (np.abs(residual) ** 2).sum((1, 2))
     good = miss <= WORSE**2 * miss.min()
     ridge = int(np.flatnonzero(good.any(0))[-1])
-    pooling = int(miss[:, ridge].argmin())
-    left = float(np.sqrt(miss[pooling, ridge] / runs.size[list(looked)].sum()))
-    return Choice(poolings[pooling], float(RIDGES[ridge]), left)
+    best = int(miss[:, ridge].argmin())
+    left = float(np.sqrt(miss[best, ridge] / runs.size[list(looked)].sum()))
+    return Choice(poolings[best], float(RIDGES[ridge]), left)
 
 
 def _folds(runs: DirectRuns, run: NDArray[np.intp], offset: NDArray[np.intp]) -> list[tuple[Bools, Bools]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,9 +62,10 @@ class HeldOut:
     def pairs(self, case: Case, gamma: Gamma, vectors: Array) -> list[tuple[Trace, Trace]]:
         """Predicted and true trace of each run under the signal of its parameter vector."""
         signals = signals_of(case, vectors)
+        runs: Iterator[tuple[Complex, Complex, Array]] = zip(self.predicted, self.true, signals, strict=True)
         return [
             (trace_of(self.times, gamma, hat, signal), trace_of(self.times, gamma, true, signal))
-            for hat, true, signal in zip(self.predicted, self.true, signals, strict=True)
+            for hat, true, signal in runs
         ]
 
 
@@ -76,7 +78,7 @@ def trace_of(times: Times, gamma: Gamma, amplitudes: Complex, signal: Array) -> 
         amplitudes: Of u at the nodes, then r, (2A, K).
         signal: Samples at the levels and one past them.
     """
-    levels = np.arange(times.num_levels + 1) * times.dt
+    levels = np.arange(times.num_levels + 1, dtype=np.float64) * times.dt
     response = (np.exp(1j * np.outer(levels, times.omega)) @ amplitudes.T).real
     drive = LowPass(times.rate, times.dt).inverse(signal)
     fields = fftconvolve(drive[:, None], response, axes=0)[: len(levels)]

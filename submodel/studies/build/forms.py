@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,7 +112,7 @@ def train_operator(
     held_out = HeldOut(runs.places[seen:], _padded(true, num), _padded(predicted, num), times)
     responses = Responses.of(times.signals, times.rate, times.dt, times.omega)
     signals = range(len(times.signals))
-    pairs = zip(held_out.true, held_out.predicted, strict=True)
+    pairs: Iterator[tuple[Complex, Complex]] = zip(held_out.true, held_out.predicted, strict=True)
     errors = np.array([np.mean([responses.errors(each, a, b)[0] for each in signals]) for a, b in pairs])
     estimate, floor = Estimate(errors), floor_of(dataset, len(runs.places))
     reached = Reached(
