@@ -64,7 +64,7 @@ def halved(data: CrossData, *, seed: int = 0) -> Halved:
     times = data.times
     weights = gains(Responses.of(times.signals, times.rate, times.dt, times.omega), data.direct)
     every = np.repeat(weights, data.direct.shape[1] // 2, 0)
-    direct = np.asarray(data.direct) * every
+    direct: NDArray[np.complexfloating] = data.direct * every
     made_up = None if data.made_up is None else data.made_up * every
 
     def left(runs: NDArray[np.complexfloating], loads: NDArray[np.integer]) -> float:
