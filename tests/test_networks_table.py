@@ -25,6 +25,7 @@ from networks.compression.compress import compress
 from networks.core.prediction import SourceSets
 from networks.core.tensor_file import read_tensors, write_tensors
 from networks.response import inference as response_inference
+from networks.response import user_cache
 from networks.response.compiled import library
 from networks.response.predictor import ResponsePredictor
 from networks.response.symmetry import SymmetryMap
@@ -65,7 +66,7 @@ def table(basis: str = "nodes", seed: int = 0, **changes: Any) -> TableGenerator
     """One with random factors, left vectors that end early, and a frequency that says nothing."""
     rng, mesh = np.random.default_rng(seed), triangles()
     spec = make_spec(**changes)
-    description: dict[str, Any] = {"kind": basis} | ({"speed": 1.0} if basis == "spline" else {})
+    description: dict[str, Any] = {"kind": basis} | ({"speed": 1.0} if basis in ("spline", "waves") else {})
     made = basis_from(description, _area(spec))
     ranks = [0 if k == 3 else 2 + k % 3 for k in range(K)]
     patterns = [5, 6, 4]
@@ -352,3 +353,27 @@ def test_silent_sources_and_shapes() -> None:
     assert off(FAMILY.predictor(ready, sets).levels(0, N), alone) < SINGLE
     with pytest.raises(ValueError, match="need a signal each at 61 levels"):
         FAMILY.predictor(ready, added(PLACES, SIGNALS[:1]))
+
+
+def test_an_expansion_from_the_cache_is_the_fresh_one_and_a_damaged_file_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made, other = table("waves"), table("waves", seed=1)
+    fresh, sets = FAMILY.ready(made), apart(PLACES, SIGNALS)
+    expected = FAMILY.predictor(fresh, sets).levels(0, N)
+    assert off(expected, ConvolvedPredictor(Defined(made), sets).levels(0, N)) < 2 * SINGLE
+    (path,) = (tmp_path / "submodel-tables").iterdir()
+    with monkeypatch.context() as without:
+        without.setattr(table_inference, "_expanded", None)  # a file serves
+        assert np.array_equal(FAMILY.predictor(FAMILY.ready(made), sets).levels(0, N), expected)
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[:-4] + b"\x00\x00\x80\x3f"):
+        path.write_bytes(damaged)
+        assert np.array_equal(FAMILY.predictor(FAMILY.ready(made), sets).levels(0, N), expected)
+        read_tensors(path, user_cache.KIND)  # whole again
+    assert off(FAMILY.predictor(FAMILY.ready(other), sets).levels(0, N), expected) > SINGLE
+    assert len(list(path.parent.iterdir())) == 2
+    monkeypatch.setattr(user_cache, "LARGEST", 5 * len(whole) // 2)
+    FAMILY.ready(table("waves", seed=2))
+    assert len(list(path.parent.iterdir())) == 2 and not path.exists()

@@ -4,7 +4,10 @@ A place's amplitudes are then few rows of one matrix, those of the corners of it
 frequency; sources at once are rows of the same products.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from networks.core.sharing import unique_tensors
 from networks.response.compiled import CompiledProducts, library
 from networks.response.inference import ResponseInference
+from networks.response.user_cache import cached
 from networks.response.waves import DrivenWaves
+from networks.table.bases.helmholtz import Helmholtz
+from networks.table.bases.waves import Waves
 from networks.table.generator import TableGenerator
 from networks.table.spec import TableSpec
 
@@ -24,6 +31,8 @@ SINGLE_UP_TO = 256 * 2**20
 """Bytes up to which the matrix of all source nodes is kept in single precision; beyond, in half precision with a scale
 for each column, which is as exact as what a file holds."""
 
+SLOW = (Helmholtz.kind, Waves.kind)
+"""Bases that take seconds to make."""
 
 FEW = 8
 """Sources up to which the compiled loop is faster than products of the BLAS, one a frequency."""
@@ -100,22 +109,31 @@ class TableInference(ResponseInference):
 
 
 def expanded(generator: TableGenerator) -> tuple[Tensor, Tensor | None]:
-    """Left factors at the source nodes, frequency by frequency.
+    """Left factors at the source nodes, frequency by frequency; from the user's cache where their basis takes long.
 
     Returns:
         (node, 2 rank of every frequency), real parts of a frequency before imaginary ones, and the scale of each column
         where they are in half precision.
     """
-    spec, basis = generator.spec, generator.source_basis()
+    slow = generator.spec.basis["kind"] in SLOW
+    made = cached(_key(generator), lambda: _expanded(generator)) if slow else _expanded(generator)
+    scale = made.get("scale")
+    device = generator.left.device
+    return made["rows"].to(device), None if scale is None else scale.to(device)
+
+
+def _expanded(generator: TableGenerator) -> dict[str, Tensor]:
+    """Rows, and their scale where they are in half precision, worked out."""
+    spec = generator.spec
     total = 2 * sum(spec.ranks)
     half = 4 * spec.mesh[0] * total > SINGLE_UP_TO
-    out = torch.empty(spec.mesh[0], total, dtype=torch.float16 if half else torch.float32, device=generator.left.device)
-    scale = torch.ones(total, device=out.device)
-    first = 0
+    out = torch.empty(spec.mesh[0], total, dtype=torch.float16 if half else torch.float32)
+    scale = torch.ones(total)
+    basis, first = generator.source_basis(), 0
     for k, rank in enumerate(spec.ranks):
-        left, matrix = generator.factors(k)[0], basis.matrix(k)
+        left, matrix = generator.factors(k)[0].cpu(), basis.matrix(k)
         if matrix is not None:
-            left = torch.as_tensor(np.asarray(matrix, np.complex64), device=left.device) @ left
+            left = torch.as_tensor(np.asarray(matrix, np.complex64)) @ left
         both = torch.cat((left.real, left.imag), 1)
         part = slice(first, first + 2 * rank)
         if half and rank:
@@ -123,7 +141,17 @@ def expanded(generator: TableGenerator) -> tuple[Tensor, Tensor | None]:
             both = both / scale[part]
         out[:, part] = both
         first += 2 * rank
-    return out, scale if half else None
+    return {"rows": out, "scale": scale} if half else {"rows": out}
+
+
+def _key(generator: TableGenerator) -> str:
+    """Digits that change with a table's numbers and with the code that expands them."""
+    digest = hashlib.sha256(json.dumps([generator.spec.to_dict(), SINGLE_UP_TO], sort_keys=True).encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    for name, tensor in sorted(unique_tensors(generator).items()):
+        digest.update(f"{name} {tensor.dtype}".encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _products(generator: TableGenerator) -> list[Tensor]:
