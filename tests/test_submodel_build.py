@@ -122,10 +122,17 @@ def test_runs_that_another_form_took_count_in_the_budget() -> None:
     assert max(taken.total(*asked) for asked in taken.asked) <= 47 and done.runs[1] == 20
 
 
-def test_frequencies_that_do_not_reach_end_a_search_at_once() -> None:
-    done = searched(Pretended(lambda d, r: 1e-3, least=0.02), 0.01)
-    assert not done.reached and len(done.steps) == 1 and done.needed(0.01) is None
-    assert done.last.error == pytest.approx(np.hypot(1e-3, 0.02))
+def test_where_frequencies_do_not_reach_a_search_goes_on_to_what_they_allow() -> None:
+    done = searched(Pretended(lambda d, r: 0.5 * np.exp(-r / 8), least=0.02), 0.01)
+    assert not done.reached and done.needed(0.01) is None
+    assert done.runs == (START[0] + CHECK, 30)
+    assert done.last.error == pytest.approx(np.hypot(0.5 * np.exp(-30 / 8), 0.02))
+
+
+def test_a_generator_needs_a_name_that_tells_what_it_is(tmp_path: Path) -> None:
+    said = submodel("build", toy(tmp_path), "--tolerance", "5%", "-o", tmp_path / "table.toml")
+    refused(said, "table.toml", ".safetensors")
+    assert not (tmp_path / "table.cross.shards").exists()
 
 
 def test_no_more_loads_are_run_than_there_are() -> None:

@@ -122,6 +122,8 @@ def build(
         GenerationError: A run failed.
     """
     own = _asked(case, wanted)
+    if output.suffix != ".safetensors":
+        raise CaseError(f"{output} is to hold a generator: let its name end in .safetensors")
     on_root(comm, lambda: require_file(output, "generator.safetensors"))
     tell: Callable[[str], None] = (lambda words: None) if announce is None or comm.rank > 0 else announce
     supply = CrossSupply(own, dataset_path(output), comm, bar, wanted.made_up)

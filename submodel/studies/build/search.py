@@ -16,6 +16,8 @@ from submodel.studies.build.budget import CHECK, START, Budget
 
 DIRECT = 5
 """Direct runs that are added at once, see `networks.table.growth.next_runs`."""
+ENOUGH = 1.5
+"""Error, in those of the frequencies alone, below which more runs bring nothing that is seen."""
 
 
 class Supply(Protocol):
@@ -140,7 +142,8 @@ def search(
     Begins with few runs; adds 5 direct or 10 reciprocal ones, whichever kind the error owes more to, until mean plus
     standard error of the error over held-out direct runs is below the tolerance; then 5 more direct runs are predicted
     before they are added. It ends where their error too is below the tolerance, and goes on where it is not; or where
-    the budget ends, from which runs for a check are kept back.
+    the budget ends, from which runs for a check are kept back. A tolerance below what the number of frequencies leaves
+    cannot be reached: then it goes on to what they allow.
 
     Args:
         supply: Of the runs.
@@ -153,8 +156,6 @@ def search(
     direct, reciprocal = START[0], min(START[1], supply.most_reciprocal)
     while True:
         step, more = way.judge(direct, reciprocal)
-        if way.floor >= tolerance:  # which no run mends
-            return way.end((direct, reciprocal), reached=False)
         if more is not None:
             direct, reciprocal = direct + more[0], reciprocal + more[1]
             continue
@@ -162,9 +163,9 @@ def search(
             return way.end((direct, reciprocal), reached=False)
         checked = way.check(direct, reciprocal)
         direct += CHECK
-        well = step.upper < tolerance and checked.error < tolerance
+        well = step.upper < way.aim and checked.error < way.aim
         if well or not way.affords(direct + DIRECT, reciprocal, DIRECT):
-            return way.end((direct, reciprocal), reached=well)
+            return way.end((direct, reciprocal), reached=well and way.floor < tolerance)
 
 
 class _Way:
@@ -172,6 +173,10 @@ class _Way:
 
     Args:
         supply, tolerance, budget, comm, announce: As of `search`.
+
+    Attributes:
+        floor: Error that the number of frequencies alone makes.
+        aim: Error below which the runs are enough: the tolerance, or what the floor allows.
     """
 
     def __init__(
@@ -186,7 +191,7 @@ class _Way:
         self._announce = announce
         self._steps: list[Step] = []
         self._num, self._running, self._thinking = 0, 0.0, 0.0
-        self.floor = 0.0
+        self.floor, self.aim = 0.0, tolerance
 
     def judge(self, direct: int, reciprocal: int) -> tuple[Step, tuple[int, int] | None]:
         """Make runs and judge them.
@@ -197,14 +202,16 @@ class _Way:
         """
         self._grow(direct, reciprocal)
 
-        def look() -> tuple[Step, float, tuple[int, int] | None]:
+        def look() -> tuple[Step, float, float, tuple[int, int] | None]:
             start = time.monotonic()
             judged, floor = self._supply.judge(direct, reciprocal), self._supply.floor(direct)
             self._thinking = time.monotonic() - start
             step = Step.of((direct, reciprocal), judged.estimate, floor, fall=judged.growth.fall)
-            return step, floor, self._next(step, judged)
+            # where no run mends the floor: the best that runs can give
+            self.aim = self._tolerance if floor < self._tolerance else ENOUGH * floor
+            return step, floor, self.aim, self._next(step, judged)
 
-        step, self.floor, more = on_root(self._comm, look)
+        step, self.floor, self.aim, more = on_root(self._comm, look)
         return self._add(step), more
 
     def check(self, direct: int, reciprocal: int) -> Step:
@@ -223,7 +230,7 @@ class _Way:
 
     def _next(self, step: Step, judged: Judgement) -> tuple[int, int] | None:
         """As the second of `judge`. Root."""
-        if step.upper < self._tolerance:
+        if step.upper < self.aim:
             return None
         room = self._supply.most_reciprocal - step.num_reciprocal
         ways = [(judged.growth.direct, min(judged.growth.reciprocal, room)), (DIRECT, 0)]  # the second is the cheaper
