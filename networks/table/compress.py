@@ -162,7 +162,7 @@ class Table:
                 num, parts = 0, [(left, right[:, :0], length) for left, right, length in parts]
             cut.parts.extend(parts)
             cut.gamma.append(vectors[:, :num])
-            cut.numbers += 2 * self._half * num
+            cut.numbers += num * (2 * self._half - num)  # as `networks.table.factors.canonical` leaves them
         return cut
 
     def _cut_frequency(self, cut: _Cut, here: _Frequency, turn: Array, price: float) -> _Part:
@@ -180,7 +180,8 @@ class Table:
             rest = tail[length, np.arange(len(values))]
         stays = whole - rest > 2 * price * (length + num)
         cut.lost += float(np.where(stays, rest, whole).sum())
-        cut.numbers += 2 * int((length[stays] + num).sum())
+        rank = int(stays.sum())
+        cut.numbers += 2 * int((length[stays] + num).sum()) - rank * (rank + 1)
         return u[:, stays] * values[stays], v[stays], length[stays]
 
     def _finished(self, cut: _Cut) -> Compressed:

@@ -24,10 +24,12 @@ Array = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
 Fields = NDArray[np.inexact]
 
-ROUNDS = 4
+ROUNDS = 6
 """Cuts that bring the error of u to the tolerance, at most."""
 SEEN = 100
 """Source nodes, at most, that stand for direct runs where all loads were run and there are none."""
+NEAR = 0.96
+"""Share of the tolerance that a cut may leave unused."""
 STRIDE = 4.0
 """Largest ratio of the tolerances of two cuts."""
 SHARE = 0.5
@@ -329,9 +331,9 @@ def _cut(table: Table, whole: _Whole, wanted: float) -> Compressed:
         lost = whole.lost(cut.factors)
         if lost <= wanted and (good is None or cut.factors.numbers < good.factors.numbers):
             good = cut
-        if 0.9 * wanted <= lost <= wanted:
+        if NEAR * wanted <= lost <= wanted:
             break
-        tolerance *= min(max(0.95 * wanted / max(lost, 1e-30), 1 / STRIDE), STRIDE)
+        tolerance *= min(max(0.98 * wanted / max(lost, 1e-30), 1 / STRIDE), STRIDE)
     return good or cut
 
 
