@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ class Problem:
         self.half, self.num = self.amplitudes.shape[1] // 2, self.amplitudes.shape[2]
         self.dt, self.levels, self.rate = (self.file[key].item() for key in ("dt", "levels", "rate"))
         about = Amplitudes(self.levels, self.dt, self.num, self.rate)
-        self.kind = {"sine": Sine, "ricker": Ricker}[str(self.file["signal"])]
-        self.range, self.highest = self.file["range"], float(self.file["highest"])
+        self.kind: Callable[[float], Any] = {"sine": Sine, "ricker": Ricker}[str(self.file["signal"])]
+        low, high = map(float, self.file["range"])
+        self.range, self.highest = (low, high), float(self.file["highest"])
         signals = np.array([self.signal(omega) for omega in np.linspace(*self.range, 9)])
         self.times = Times(self.levels, self.dt, self.rate, about.omega, signals)
         self.nodes = self.file["patch_nodes"][: len(self.amplitudes)]
@@ -74,7 +76,7 @@ class Problem:
         places = np.concatenate((self.file["pool"], self.file["fresh"]))
         self._corners = np.concatenate((self.file["pool_corners"], self.file["fresh_corners"]))
         self._shares = np.concatenate((self.file["pool_shares"], self.file["fresh_shares"]))
-        self._number = {tuple(place): i for i, place in enumerate(places)}
+        self._number: dict[tuple[float, ...], int] = {tuple(place): i for i, place in enumerate(places)}
         self._truth: list[tuple[Any, Any]] = []
 
     def signal(self, omega: float) -> NDArray[np.float64]:
@@ -106,7 +108,7 @@ class Problem:
     def errors(self, predicted: Complex) -> NDArray[np.float64]:
         """(place, 3) errors of amplitudes (place, 2A, K) at the fresh places, %."""
         if not self._truth:
-            omegas = np.random.default_rng(5).uniform(*self.range, len(self.file["fresh"]))
+            omegas = np.random.default_rng(5).uniform(*self.range, size=len(self.file["fresh"]))
             low_pass, truth = LowPass(self.rate, self.dt), self.file["truth"].astype(np.float64)
             for i, omega in enumerate(omegas):
                 signal = self.signal(omega)
@@ -115,13 +117,15 @@ class Problem:
                 wave = Responses.of(signal[None], self.rate, self.dt, self.times.omega).waves[0]
                 self._truth.append((fields[:, : self.levels], wave.astype(np.complex64)))
         out = []
-        for (fields, wave), values in zip(self._truth, predicted, strict=True):
-            row = []
-            for true, own in zip(fields, (values[: self.half], values[self.half :]), strict=True):
+        for number, (fields, wave) in enumerate(self._truth):
+            row: list[float] = []
+            values = predicted[number]
+            for field, own in enumerate((values[: self.half], values[self.half :])):
+                true = fields[field]
                 error = (wave @ own.T).real - true
-                row.append(np.linalg.norm(error) / np.linalg.norm(true))
+                row.append(float(np.linalg.norm(error) / np.linalg.norm(true)))
                 if len(row) == 1:
-                    row.append(np.linalg.norm(error[2:] - error[:-2]) / np.linalg.norm(true[2:] - true[:-2]))
+                    row.append(float(np.linalg.norm(error[2:] - error[:-2]) / np.linalg.norm(true[2:] - true[:-2])))
             out.append(row)
         return 100 * np.array(out)
 
@@ -204,17 +208,19 @@ def plain_row(problem: Problem, num: int, kind: str) -> dict[str, Any]:
     for seed in SEEDS:
         places = problem.places(num, seed)
         data = PlainData(problem.times, places, problem.at(problem.amplitudes, places), problem, problem.patch)
-        rows, metric, best = problem.rows(places), Metric.of(problem.times, data.direct), None
+        rows, metric = problem.rows(places), Metric.of(problem.times, data.direct)
         start = time.perf_counter()
-        for prior in priors(kind, data.area, problem.highest):
-            fit = fit_plain(data.direct, rows, made_once(prior, data.area))
-            left = metric.errors(data.direct, fit.held_out)[:, 0].mean()
-            if best is None or left < best[0]:
-                best = left, fit
+        fits = [
+            fit_plain(data.direct, rows, made_once(prior, data.area))
+            for prior in priors(kind, data.area, problem.highest)
+        ]
+        left = [float(metric.errors(data.direct, fit.held_out)[:, 0].mean()) for fit in fits]
+        best = fits[int(np.argmin(left))]
         seconds.append(time.perf_counter() - start)
-        here = np.moveaxis(problem.at(best[1].fields, problem.file["fresh"]), 2, 0) @ best[1].matrices
+        fields = problem.at(np.asarray(best.fields, np.complex64), problem.file["fresh"])
+        here = np.moveaxis(fields, 2, 0) @ best.matrices
         errors.append(problem.errors(np.moveaxis(here, 0, 2)).mean(0))
-        estimates.append(100 * best[0])
+        estimates.append(100 * min(left))
     return _row(errors, runs=str(num), basis=kind, estimate=estimates, seconds=seconds)
 
 
@@ -292,7 +298,7 @@ def sharing_row(problem: Problem, runs: tuple[int, int], tolerance: float) -> di
         for part in (slice(half), slice(half, None))
     ]
     for part, size in zip(parts[1:], sizes, strict=True):
-        share = cut_tolerance * np.hypot(*sizes) / np.sqrt(2) / size
+        share = cut_tolerance * np.linalg.norm(sizes) / np.sqrt(2) / size
         factors = part.cut_to_error(share).factors
         split += factors.numbers - sum(half * len(each) for each in factors.gamma)  # columns of zeros are not stored
     return {
@@ -347,12 +353,13 @@ for _name, _pairs in {
     "corner": ((10, 20), (10, 30)),
 }.items():
     for _pair in _pairs:
-        ROWS[f"cross {_name} {_pair[0]}+{_pair[1]}"] = (_name, lambda p, pair=_pair: cross_row(p, *pair))
+        _row_of_pair = partial(cross_row, num_direct=_pair[0], num_loads=_pair[1])
+        ROWS[f"cross {_name} {_pair[0]}+{_pair[1]}"] = (_name, _row_of_pair)
 for _choice in ("random", "residual"):
     for _name, _pair in (("userplate", (10, 20)), ("userplate", (10, 30)), ("lshape", (10, 30)), ("plate", (10, 20))):
         ROWS[f"loads {_choice} {_name} {_pair[0]}+{_pair[1]}"] = (
             _name,
-            lambda p, pair=_pair, choice=_choice: cross_row(p, *pair, choice),
+            partial(cross_row, num_direct=_pair[0], num_loads=_pair[1], choice=_choice),
         )
 for _name, _runs, _asked in (
     ("userplate", (10, 30), (0.05, 0.015, 0.005)),
@@ -366,14 +373,15 @@ for _name, _runs, _asked in (
     for _tolerance in _asked:
         ROWS[f"numbers {_name} {100 * _tolerance:g}"] = (
             _name,
-            lambda p, runs=_runs, asked=_tolerance: numbers_row(p, runs, "helmholtz", asked),
+            partial(numbers_row, runs=_runs, kind="helmholtz", tolerance=_tolerance),
         )
 ROWS["numbers userplate 1.5 spline"] = ("userplate", lambda p: numbers_row(p, (10, 30), "spline", 0.015))
 ROWS["numbers userplate 1.5 nodes"] = ("userplate", lambda p: numbers_row(p, (10, 30), "nodes", 0.015))
 for _num in (40, 80, 160):
-    ROWS[f"plain userplate {_num}"] = ("userplate", lambda p, num=_num: plain_row(p, num, "helmholtz"))
+    ROWS[f"plain userplate {_num}"] = ("userplate", partial(plain_row, num=_num, kind="helmholtz"))
 for _pair in ((5, 20), (10, 20), (10, 30), (20, 30)):
-    ROWS[f"estimate userplate {_pair[0]}+{_pair[1]}"] = ("userplate", lambda p, pair=_pair: estimate_row(p, *pair))
+    _row_of_pair = partial(estimate_row, num_direct=_pair[0], num_loads=_pair[1])
+    ROWS[f"estimate userplate {_pair[0]}+{_pair[1]}"] = ("userplate", _row_of_pair)
 ROWS["band-limited userplate 10+30"] = ("userplate", lambda p: band_limited_row(p, 10, 30))
 ROWS["band-limited plate 10+20"] = ("plate", lambda p: band_limited_row(p, 10, 20))
 ROWS["sharing userplate 1.5"] = ("userplate", lambda p: sharing_row(p, (10, 30), 0.015))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from networks.response.signal_response import LowPass
 from solvers.mesh.domain import Domain, cell_midpoints
 from solvers.problems.full import FullModel
-from solvers.problems.reciprocal import ReciprocalModel
+from solvers.problems.reciprocal import Quantity, ReciprocalModel
 from solvers.space.assembly import edge_dofs
 from solvers.time.amplitudes import Amplitudes
 from solvers.time.grid import TimeGrid
@@ -148,10 +148,11 @@ def _data(name: str, folder: Path) -> dict[str, Any]:
     recorded = np.empty((2, RECORDED, period, arc), np.float32)
     weights, low_pass = about.weights(), LowPass(about.rate, dt)
     reciprocal = ReciprocalModel(model, dofs[nodes])
-    wanted = [(quantity, i) for quantity in ("displacement", "load") for i in range(arc)]
+    quantities: tuple[Quantity, ...] = ("displacement", "load")
+    wanted = [(quantity, i) for quantity in quantities for i in range(arc)]
     for start in range(0, len(wanted), 8):
         histories = reciprocal.responses(wanted[start : start + 8])
-        for (quantity, i), history in zip(wanted[start : start + 8], histories, strict=True):
+        for (quantity, i), history in zip(wanted[start : start + 8], histories or (), strict=True):
             field = 0 if quantity == "displacement" else 1
             response = history[:, 1 : period + 1]
             amplitudes[:, i + arc * field] = response @ weights.T
