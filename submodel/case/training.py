@@ -110,7 +110,7 @@ class Training(Section):
     epochs: PositiveInt | None = Field(default=None, description="length of the training", examples=[500])
     seconds: PositiveFloat | None = Field(
         default_factory=_seconds,
-        description="length of the training in wall time; of the wave table, of its fine-tuning",
+        description="length of the training in wall time; the wave table is computed and has none",
         examples=[120.0],
     )
     batch_size: PositiveInt = Field(default=4, description="samples a step", examples=[4])

@@ -186,7 +186,8 @@ def prepare(case: Case, dataset: Any, length: Length) -> TablePreparation:
     """
     if not isinstance(dataset, CrossDataset):
         raise DatasetError(
-            f"{dataset.path} holds no cross runs, of which a wave table is made: generate some with --cross 10+30"
+            f"{dataset.path} holds no cross runs, of which a wave table is made: generate some with --cross 10+30, or "
+            "train --model operator on what it holds"
         )
     return of_cross_runs(case, dataset, length)
 
