@@ -16,7 +16,7 @@ OF_DOLFINX = {"basix", "dolfinx", "ufl"}
 CONDA = {"fenics-dolfinx": "dolfinx", "pytorch": "torch", "python-gmsh": "gmsh", "matplotlib-base": "matplotlib"}
 DEBIAN = {"pillow": "python3-pil", "mypy": "python3-mypy"}
 NOT_PYTHON = {"python", "openmpi", "cxx-compiler", "shellcheck"}
-UNBOUND = {"neuralop"}  # a peer that one benchmark measures where it is there
+UNBOUND = {"neuralop", "pymor"}  # peers that a benchmark each measures where they are there
 IMPORTED_OTHERWISE = {"scifem", "setuptools"}  # by a test that skips without it, by cffi when it compiles
 
 
