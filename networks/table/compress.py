@@ -8,6 +8,7 @@ stays lowers the squared error by more than the price of its numbers, so that ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,17 +118,8 @@ class Table:
     def cut_to_error(self, tolerance: float) -> Compressed:
         """The fewest numbers whose relative error in the metric is about `tolerance`, as near as the basis allows."""
         budget = max(tolerance**2 * self._size - self._missed, (LEFT * tolerance) ** 2 * self._size)
-        low, high, best = np.log(DEAREST * self._size), np.log(self._size), None
-        for _ in range(STEPS):
-            middle = (low + high) / 2
-            cut = self._cut(float(np.exp(middle)))
-            if cut.lost <= budget:
-                low, best = middle, cut
-            else:
-                high = middle
-            if (1 - CLOSE) * budget <= cut.lost <= budget or high - low < CLOSE:
-                break
-        return self._finished(best or self._cut(float(np.exp(low))))
+        fits, dearest = self._searched(budget, lambda cut: float(cut.lost), rising=True)
+        return self._finished(fits or dearest)
 
     def cut_to_numbers(self, numbers: int) -> Compressed:
         """The smallest error with at most so many numbers.
@@ -135,19 +127,34 @@ class Table:
         Raises:
             ValueError: a table of so few numbers says nothing.
         """
+        best, _ = self._searched(numbers, lambda cut: float(cut.numbers), rising=False)
+        if best is None or not best.numbers:
+            raise ValueError(f"no table of this problem has {numbers} numbers or fewer: ask for more numbers")
+        return self._finished(best)
+
+    def _searched(
+        self, limit: float, measure: Callable[[_Cut], float], *, rising: bool
+    ) -> tuple[_Cut | None, _Cut]:
+        """The cut whose measure comes nearest to a limit from below, by halving the range of prices.
+
+        Args:
+            limit: largest measure.
+            measure: what a cut is judged by.
+            rising: it rises with the price of a number; else it falls.
+
+        Returns:
+            That cut, None where none was met; and the one of the lowest price that was looked at last.
+        """
         low, high, best = np.log(DEAREST * self._size), np.log(self._size), None
         for _ in range(STEPS):
             middle = (low + high) / 2
             cut = self._cut(float(np.exp(middle)))
-            if cut.numbers <= numbers:
-                high, best = middle, cut
-            else:
-                low = middle
-            if (1 - CLOSE) * numbers <= cut.numbers <= numbers or high - low < CLOSE:
+            fits = bool(measure(cut) <= limit)
+            best = cut if fits else best
+            low, high = (middle, high) if fits == rising else (low, middle)
+            if (1 - CLOSE) * limit <= measure(cut) <= limit or high - low < CLOSE:
                 break
-        if best is None or not best.numbers:
-            raise ValueError(f"no table of this problem has {numbers} numbers or fewer: ask for more numbers")
-        return self._finished(best)
+        return best, best or self._cut(float(np.exp(low)))
 
     def _cut(self, price: float) -> _Cut:
         """The factors that stay at a price, the squared error that a real number must be worth."""
